@@ -1,0 +1,81 @@
+"""One grammar for mailbox addresses, used by web, CLI, import and envelope alike (RFC 5321 4.1.2). Pure.
+
+Identity folds surrounding blanks, the domain's case and its IDNA form, and the local part's case; dots and +tags are
+kept. What is stored keeps the local part as typed with the domain as A-labels.
+"""
+
+import re
+from dataclasses import dataclass
+
+from email_validator import EmailNotValidError, validate_email
+
+MAX_ADDRESS_OCTETS = 254  # RFC 5321 4.5.3.1.3: a path is 256 octets with its angle brackets
+MAX_LOCAL_OCTETS = 64  # RFC 5321 4.5.3.1.1
+
+# Plain ASCII dot-string at letters-digits-hyphens labels: about a million a second, against 14,000 by the library.
+_PLAIN = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+    r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?![0-9]+\Z)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?",
+    re.ASCII,
+)
+
+
+class AddressError(ValueError):
+    """Raised when a string is not a mailbox address; the text says why, without repeating control characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mailbox as stored (`addr_spec`) and as compared (`key`)."""
+
+    addr_spec: str
+    key: str
+    folds: tuple[str, ...] = ()
+    """Which foldings the typed form needed, out of blanks, domain_case, idna, local_case."""
+
+    @property
+    def domain(self) -> str:
+        return self.addr_spec.rpartition("@")[2]
+
+
+def parse_address(typed: str) -> Address:
+    """Read one address as a person typed it. Raises AddressError with the reason."""
+    stripped = typed.strip()
+    folds = [] if stripped == typed else ["blanks"]
+    if not stripped:
+        raise AddressError("the address is empty")
+    if any(ord(char) < 33 or ord(char) == 127 or char in "\x85\u2028\u2029\u200b\ufeff" for char in stripped):
+        raise AddressError("the address contains a blank or a control character")
+    if _PLAIN.fullmatch(stripped) and "--" not in stripped[2:].rpartition("@")[2][2:4]:
+        local, _, domain = stripped.rpartition("@")
+    else:
+        local, domain = _by_library(stripped)
+    lowered = domain.lower()
+    typed_domain = stripped.rpartition("@")[2]
+    if not typed_domain.isascii():
+        folds.append("idna")
+    elif typed_domain != lowered:
+        folds.append("domain_case")
+    if len(local.encode()) > MAX_LOCAL_OCTETS:
+        raise AddressError(f"the part before the @ is longer than {MAX_LOCAL_OCTETS} octets")
+    addr_spec = f"{local}@{lowered}"
+    if len(addr_spec.encode()) > MAX_ADDRESS_OCTETS:
+        raise AddressError(f"the address is longer than {MAX_ADDRESS_OCTETS} octets")
+    key_local = local.lower()
+    if key_local != local:
+        folds.append("local_case")
+    return Address(addr_spec, f"{key_local}@{lowered}", tuple(folds))
+
+
+def _by_library(stripped: str) -> tuple[str, str]:
+    try:
+        found = validate_email(stripped, check_deliverability=False, test_environment=True)
+    except EmailNotValidError as error:
+        raise AddressError(str(error).rstrip(".").replace("\n", " ")) from error
+    return found.local_part, found.ascii_domain
+
+
+def mask(address: str) -> str:
+    """`jane@example.org` → `j•••@example.org`: enough for its owner, not for a passer-by."""
+    local, _, domain = address.rpartition("@")
+    return f"{local[:1]}•••@{domain}"

@@ -1,0 +1,73 @@
+"""An issue compiled once: everything constant about its mails, with holes for what is personal. Pure.
+
+`compose` makes it, storage keeps it as JSON, `message` binds it and fills the holes. The three recipient templates
+(`subject`, `html`, `text`) are Jinja sources in the subset that `compose.markup` checked; all else is constant.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+FORMAT_NO = 1
+"""Grows when the bytes built from the same compiled issue would change; part of every fingerprint."""
+
+SYSTEM_VARIABLES = ("unsubscribe_url", "consent_date")
+"""Filled by us for every recipient; an issue's text may not use them, the layouts do.
+
+consent_date is already spelled out in the issue's language, or "" without dated evidence.
+"""
+
+READER_VARIABLES = ("name", "language")
+"""Always present for an author, possibly empty; a subscriber's attributes join them under their column names."""
+
+
+@dataclass(frozen=True)
+class CompiledIssue:
+    """The frozen content of one issue. URLs are absolute; texts are LF; `boundary` belongs to the issue (RFC 2046)."""
+
+    slug: str
+    publication_slug: str
+    publication_title: str
+    subject: str
+    html: str
+    text: str
+    view_html: str
+    """The neutral page behind /v/: complete document, no hole left, no personal value, no token but its own."""
+    from_name: str
+    from_address: str
+    reply_to: str | None
+    bounce_address: str | None
+    contact: str
+    list_id: str
+    language: str
+    boundary: str
+    variables: tuple[str, ...]
+    """Reader variables and attributes that the three templates use."""
+    base_url: str
+    media: tuple[str, ...] = ()
+    """`{sha256}.{ext}` of every picture and file the mail points to."""
+    figures: tuple[Mapping[str, str], ...] = ()
+    """id, media, alt, caption, credit of each figure page."""
+    format_no: int = FORMAT_NO
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no blanks; what storage keeps and the fingerprint covers."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "CompiledIssue":
+        """Inverse of to_json. Raises ValueError when the stored format is not this version's."""
+        data = json.loads(text)
+        if data.get("format_no") != FORMAT_NO:
+            raise ValueError(f"compiled issue has format {data.get('format_no')}, this version reads {FORMAT_NO}")
+        for key in ("variables", "media", "figures"):
+            data[key] = tuple(data[key])
+        return cls(**data)
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits over the canonical form: same fingerprint, same mails."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()

@@ -1,0 +1,138 @@
+"""One recipient's copy of an issue: its states, its reasons, and who may move it. Pure.
+
+The database holds the same table as CHECKs (`storage.schema`) and each UPDATE names its expected old state; a test
+keeps table, CHECKs and the picture in ARCHITECTURE.md equal.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class DeliveryState(StrEnum):
+    """The stored states. `sending` is not among them: it is derived from an owned claim."""
+
+    WAITING = "waiting"
+    """Not tried yet, or given back. A claim moves it on."""
+    ACCEPTED = "accepted"
+    """The relay answered 2xx to end-of-data (RFC 5321 4.2.5). Says nothing about the inbox."""
+    BOUNCED = "bounced"
+    """Refused for good, `at_handover` by the relay or `returned` later by a report. An editor's retry reopens it."""
+    DEFERRED = "deferred"
+    """Refused for now (4yz); claimable again at next_try."""
+    IN_DOUBT = "in_doubt"
+    """The line broke after end-of-data: it may have arrived. Evidence, a late journal or an editor moves it on."""
+    FAILED = "failed"
+    """Our own fault: the mail could not be built or handed over as it is. An editor's retry reopens it."""
+    SKIPPED = "skipped"
+    """Left out on purpose, for one of SkipReason."""
+    CANCELLED = "cancelled"
+    """The issue was stopped before this copy's turn."""
+    EXPIRED = "expired"
+    """Still deferred when the issue's time to try was over."""
+
+
+class SkipReason(StrEnum):
+    """Why a recipient was left out; the list is closed."""
+
+    OPTED_OUT = "opted_out"
+    SUPPRESSED = "suppressed"
+    PAUSED = "paused"
+    ERASED = "erased"
+
+
+class BounceKind(StrEnum):
+    """When the refusal was learnt."""
+
+    AT_HANDOVER = "at_handover"
+    RETURNED = "returned"
+
+
+class DoubtPolicy(StrEnum):
+    """What to do about a copy in doubt; chosen per issue when it is queued."""
+
+    NEVER_TWICE = "never-twice"
+    """It stays in doubt until evidence or an editor's order."""
+    NEVER_MISS = "never-miss"
+    """It is sent once more, as the same message, after the settle time."""
+
+
+TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
+    DeliveryState.WAITING: frozenset(
+        {
+            DeliveryState.ACCEPTED,
+            DeliveryState.BOUNCED,
+            DeliveryState.DEFERRED,
+            DeliveryState.IN_DOUBT,
+            DeliveryState.FAILED,
+            DeliveryState.SKIPPED,
+            DeliveryState.CANCELLED,
+            DeliveryState.EXPIRED,
+        }
+    ),
+    DeliveryState.DEFERRED: frozenset(
+        {
+            DeliveryState.ACCEPTED,
+            DeliveryState.BOUNCED,
+            DeliveryState.DEFERRED,
+            DeliveryState.IN_DOUBT,
+            DeliveryState.FAILED,
+            DeliveryState.SKIPPED,
+            DeliveryState.CANCELLED,
+            DeliveryState.EXPIRED,
+        }
+    ),
+    DeliveryState.ACCEPTED: frozenset({DeliveryState.BOUNCED}),
+    DeliveryState.IN_DOUBT: frozenset({DeliveryState.ACCEPTED, DeliveryState.BOUNCED, DeliveryState.WAITING}),
+    DeliveryState.FAILED: frozenset({DeliveryState.WAITING}),
+    DeliveryState.BOUNCED: frozenset({DeliveryState.WAITING}),
+    DeliveryState.SKIPPED: frozenset(),
+    DeliveryState.CANCELLED: frozenset(),
+    DeliveryState.EXPIRED: frozenset(),
+}
+"""From each stored state, where a row may go. Nothing else is legal."""
+
+CLAIMABLE = frozenset({DeliveryState.WAITING, DeliveryState.DEFERRED})
+OPEN = CLAIMABLE
+"""States in which a copy may still leave by itself; an issue with none of them is finished."""
+
+
+@dataclass(frozen=True)
+class Totals:
+    """How an issue's audience divides; `sending` is taken out of waiting and deferred. Counts of recipients."""
+
+    audience: int = 0
+    waiting: int = 0
+    sending: int = 0
+    accepted: int = 0
+    bounced: int = 0
+    deferred: int = 0
+    skipped: int = 0
+    in_doubt: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    expired: int = 0
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """Every state with its count, in the order screens show them."""
+        return {
+            "accepted": self.accepted,
+            "bounced": self.bounced,
+            "deferred": self.deferred,
+            "skipped": self.skipped,
+            "in_doubt": self.in_doubt,
+            "failed": self.failed,
+            "cancelled": self.cancelled,
+            "expired": self.expired,
+            "waiting": self.waiting,
+            "sending": self.sending,
+        }
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the states sum to the audience: the ledger's first promise."""
+        return sum(self.parts.values()) == self.audience
+
+    def as_dict(self) -> dict[str, int | bool]:
+        """The stable shape of `totals` in `issue show --json` and `issue report --json`."""
+        return {"audience": self.audience, **self.parts, "adds_up": self.adds_up}

@@ -1,0 +1,152 @@
+"""Signed capabilities in URLs and return paths. Pure: keys come in, nothing is read.
+
+Layout, frozen by golden vectors (big-endian): format version 1 octet, key id 1, purpose 1, subscription 6,
+generation 4, issue 4, HMAC-SHA256 cut to 16 octets over all before it. 33 octets are exactly 44 base64url characters:
+no padding bits, so a token has one spelling. One key is derived per purpose, so a token of one purpose never passes
+for another; the key id selects among rotated keys: old ones verify, the first signs.
+
+A return path has 64 octets for its local part (RFC 5321 4.5.3.1.1) and is folded to lower case by some relays, so a
+VERP token names the delivery (issue, n) instead and is written in base32: 42 characters.
+"""
+
+import base64
+import hmac
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+FORMAT_VERSION = 1
+TAG_OCTETS = 16
+TOKEN_CHARS = 44
+VERP_CHARS = 42
+
+_BODY = struct.Struct(">BBB6sII")
+_VERP_BODY = struct.Struct(">BBII")
+
+
+class Purpose(IntEnum):
+    """What a token may be used for; each has a derived key of its own."""
+
+    UNSUBSCRIBE = 1
+    """Ends one subscription, whatever its generation. Never expires."""
+    VIEW = 2
+    """Shows an issue's neutral page. Names no subscription."""
+    PROOF = 3
+    """Stands in a proof mail; every page it opens says so and changes nothing."""
+    VERP = 4
+    """Return path of one delivery."""
+    PROBE = 5
+    """Asks our own opt-out host whether it answers."""
+
+
+class TokenError(ValueError):
+    """Raised when a token was not signed by us for this purpose. Says nothing about why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What a signed token names; zeros where the purpose has nothing to name."""
+
+    purpose: Purpose
+    subscription: int = 0
+    generation: int = 0
+    issue: int = 0
+
+
+class Keyring:
+    """Signing keys, the first one signs. Build once and keep: it derives the keys per purpose."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        if not secrets:
+            raise ValueError("a keyring needs at least one key")
+        self._derived = [
+            (
+                hmac.digest(secret.encode(), b"corranto key id", "sha256")[0],
+                {p: hmac.digest(secret.encode(), b"corranto purpose %d" % p, "sha256") for p in Purpose},
+            )
+            for secret in secrets
+        ]
+
+    @property
+    def key_id(self) -> int:
+        """Id (0..255) of the key that signs now."""
+        return self._derived[0][0]
+
+    def sign(self, token: Token) -> str:
+        """44 base64url characters. Raises struct.error or OverflowError for ids out of range."""
+        key_id, keys = self._derived[0]
+        body = _BODY.pack(
+            FORMAT_VERSION,
+            key_id,
+            token.purpose,
+            token.subscription.to_bytes(6, "big"),
+            token.generation,
+            token.issue,
+        )
+        tag = hmac.digest(keys[token.purpose], body, "sha256")[:TAG_OCTETS]
+        return base64.urlsafe_b64encode(body + tag).decode()
+
+    def read(self, text: str, *purposes: Purpose) -> Token:
+        """The token, when it was signed by any of our keys for one of `purposes`. Raises TokenError."""
+        if len(text) != TOKEN_CHARS or not text.isascii():
+            raise TokenError
+        try:
+            octets = base64.b64decode(text, altchars=b"-_", validate=True)
+        except ValueError as error:
+            raise TokenError from error
+        if len(octets) != _BODY.size + TAG_OCTETS:
+            raise TokenError
+        body, tag = octets[: _BODY.size], octets[_BODY.size :]
+        version, key_id, purpose, subscription, generation, issue = _BODY.unpack(body)
+        if version != FORMAT_VERSION or purpose not in purposes:
+            raise TokenError
+        if not self._verifies(key_id, Purpose(purpose), body, tag):
+            raise TokenError
+        return Token(Purpose(purpose), int.from_bytes(subscription, "big"), generation, issue)
+
+    def sign_verp(self, issue: int, n: int) -> str:
+        """42 lower-case base32 characters naming one delivery."""
+        key_id, keys = self._derived[0]
+        body = _VERP_BODY.pack(FORMAT_VERSION, key_id, issue, n)
+        tag = hmac.digest(keys[Purpose.VERP], body, "sha256")[:TAG_OCTETS]
+        return base64.b32encode(body + tag).decode().rstrip("=").lower()
+
+    def read_verp(self, text: str) -> tuple[int, int]:
+        """(issue, n) of a return path's token, in whatever case it came back. Raises TokenError."""
+        if len(text) != VERP_CHARS or not text.isascii():
+            raise TokenError
+        try:
+            octets = base64.b32decode(text.upper() + "======")
+        except ValueError as error:
+            raise TokenError from error
+        canonical = base64.b32encode(octets).decode().rstrip("=").lower()
+        body, tag = octets[: _VERP_BODY.size], octets[_VERP_BODY.size :]
+        version, key_id, issue, n = _VERP_BODY.unpack(body)
+        # The last character has two spare bits: only one spelling is ours.
+        if canonical != text.lower() or version != FORMAT_VERSION or len(tag) != TAG_OCTETS:
+            raise TokenError
+        if not self._verifies(key_id, Purpose.VERP, body, tag):
+            raise TokenError
+        return issue, n
+
+    def _verifies(self, key_id: int, purpose: Purpose, body: bytes, tag: bytes) -> bool:
+        good = False
+        for known_id, keys in self._derived:
+            expected = hmac.digest(keys[purpose], body, "sha256")[:TAG_OCTETS]
+            good |= hmac.compare_digest(expected, tag) and known_id == key_id
+        return good
+
+
+def message_id_left(instance: bytes, issue: int, n: int) -> str:
+    """The left side of a Message-ID: a function of (issue, n), so a repeated mail is recognisably the same.
+
+    Keyed by the instance, not by a rotating key: rotation between two tries must not change it.
+    """
+    digest = hmac.digest(instance, b"message-id %d %d" % (issue, n), "sha256")[:TAG_OCTETS]
+    return base64.b32encode(digest).decode().rstrip("=").lower()
+
+
+def instance_hash(instance: bytes, address_key: str) -> bytes:
+    """16 octets that stand for an address in indexes and on the suppression list, also after erasure."""
+    return hmac.digest(instance, b"address " + address_key.encode(), "sha256")[:16]
