@@ -1,0 +1,193 @@
+"""All settings, read once at the start of a process. The only place that reads the environment.
+
+Order: `config/default.toml` (the manual of every setting) < the file named by CORRANTO_CONFIG < CORRANTO_* variables.
+A process with wrong values refuses to start and names all of them at once.
+"""
+
+import difflib
+import getpass
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from worker.errors import SettingsError
+
+PREFIX = "CORRANTO_"
+HOME = Path(__file__).resolve().parent.parent
+"""The checkout: Corranto is an application run from it."""
+
+DEFAULTS_FILE = HOME / "config" / "default.toml"
+
+MIN_KEY_CHARS = 32
+"""A signing key shorter than 32 characters of `corranto key new` was typed by hand, and can be guessed."""
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Settings(BaseModel):
+    """Every setting with its type and range; config/default.toml says what each is for, with unit and warning."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    database_url: SecretStr
+    broker_url: SecretStr
+    smtp_url: SecretStr
+    smtp_ca_file: str = ""
+    smtp_connections: Annotated[int, Field(ge=1, le=200)]
+    smtp_messages_per_connection: Annotated[int, Field(ge=1, le=100_000)]
+    smtp_hello_name: str = ""
+    base_url: str
+    secret_keys: tuple[SecretStr, ...]
+    state_dir: Path
+    relay_rate: str
+    actor: str = ""
+    web_host: str
+    web_port: Annotated[int, Field(ge=0, le=65_535)]
+    trusted_proxies: str
+    metrics_host: str
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)]
+    hold_s: Annotated[int, Field(ge=0, le=86_400)]
+    late_grace_s: Annotated[int, Field(ge=60, le=7 * 86_400)]
+    retry_life_s: Annotated[int, Field(ge=60, le=5 * 86_400)]
+    claim_size: Annotated[int, Field(ge=200, le=5_000)]
+    shard_size: Annotated[int, Field(ge=200, le=100_000)]
+    optout_fresh_s: Annotated[float, Field(ge=0.5, le=10)]
+    worker_threads: Annotated[int, Field(ge=1, le=32)]
+    drain_s: Annotated[int, Field(ge=1, le=900)]
+    probe_base_url: Literal["auto", "always"]
+    sink_host: str
+    sink_port: Annotated[int, Field(ge=0, le=65_535)]
+    sink_keep: Annotated[int, Field(ge=100, le=1_000_000)]
+    log_format: Literal["text", "json"]
+    log_level: Literal["debug", "info", "warning", "error"]
+    demo: bool = False
+
+    @field_validator("secret_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever the layers held
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("secret_keys")
+    @classmethod
+    def _long_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if any(len(key.get_secret_value()) < MIN_KEY_CHARS for key in value):
+            raise ValueError(f"every key needs at least {MIN_KEY_CHARS} characters; make one with: corranto key new")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _database(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("sqlite:///", "postgresql://")):
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url != "sql" and not url.startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must be sql, or begin with redis://, rediss:// or unix://")
+        return value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _smtp(cls, value: SecretStr) -> SecretStr:
+        parts = urlsplit(value.get_secret_value())
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
+            raise ValueError("must look like smtp://host:port or smtps://user:password@host")
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _base(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must look like https://news.example.org, without query or fragment")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ValueError("must be https, because one-click unsubscribe (RFC 8058) needs it; http is for loopback")
+        return value.rstrip("/")
+
+    @property
+    def keys(self) -> list[str]:
+        """Signing keys in the clear, the first signs. Raises SettingsError when there is none."""
+        if not self.secret_keys:
+            raise SettingsError(
+                [
+                    "CORRANTO_SECRET_KEYS is not set, so no unsubscribe link can be signed: make a key with"
+                    " `corranto key new` and keep it for as long as mails are out"
+                ]
+            )
+        return [key.get_secret_value() for key in self.secret_keys]
+
+    @property
+    def who(self) -> str:
+        """The person or machine behind this process, as acts name it: CORRANTO_ACTOR, or user@host."""
+        return self.actor or f"{getpass.getuser()}@{socket.gethostname()}"
+
+    @property
+    def is_loopback_base(self) -> bool:
+        return urlsplit(self.base_url).hostname in _LOOPBACK
+
+    @property
+    def is_loopback_relay(self) -> bool:
+        return urlsplit(self.smtp_url.get_secret_value()).hostname in _LOOPBACK
+
+    @property
+    def rate(self) -> str:
+        """Rate windows in force: 20/s towards a relay that is not loopback, none on loopback, unless set."""
+        if self.relay_rate:
+            return self.relay_rate
+        return "none" if self.is_loopback_relay else "20/s"
+
+    @property
+    def dkim_dir(self) -> Path:
+        return self.state_dir / "dkim"
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Merge the three layers. Raises SettingsError naming every wrong value with its allowed range."""
+    env = dict(os.environ) if environ is None else dict(environ)
+    problems: list[str] = []
+    values = _read_toml(DEFAULTS_FILE, problems)
+    origin = dict.fromkeys(values, str(DEFAULTS_FILE.relative_to(HOME)))
+    if config := env.get(PREFIX + "CONFIG"):
+        for key, value in _read_toml(Path(config), problems).items():
+            values[key], origin[key] = value, config
+    for name, text in env.items():
+        if name.startswith(PREFIX) and name != PREFIX + "CONFIG":
+            key = name.removeprefix(PREFIX).lower()
+            values[key], origin[key] = text, name
+    for key in [key for key in values if key not in Settings.model_fields]:
+        near = difflib.get_close_matches(key, Settings.model_fields, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        problems.append(f"{origin[key]}: there is no setting {key}{hint}")
+        del values[key]
+    if isinstance(values.get("state_dir"), str):
+        values["state_dir"] = Path(values["state_dir"]).expanduser().absolute()
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        for item in error.errors():
+            key = str(item["loc"][0])
+            problems.append(f"{origin.get(key, key)}: {key}: {item['msg'].removeprefix('Value error, ')}")
+        raise SettingsError(problems) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _read_toml(path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        problems.append(f"{path}: cannot be read: {error.strerror}")
+    except tomllib.TOMLDecodeError as error:
+        problems.append(f"{path}: is not TOML: {error}")
+    return {}
