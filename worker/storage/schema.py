@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -335,17 +336,17 @@ delivery = Table(
         "ix_delivery_next_try",
         "issue_id",
         "next_try",
-        postgresql_where="next_try IS NOT NULL",
-        sqlite_where="next_try IS NOT NULL",
+        postgresql_where=text("next_try IS NOT NULL"),
+        sqlite_where=text("next_try IS NOT NULL"),
     ),
     CheckConstraint(_one_of("state", DeliveryState), name="state"),
     CheckConstraint(
-        "CASE state"
+        "COALESCE(CASE state"
         f" WHEN 'skipped' THEN {_one_of('reason', SkipReason)}"
         f" WHEN 'bounced' THEN {_one_of('reason', BounceKind)}"
         f" WHEN 'failed' THEN {_one_of('reason', FAILED_REASONS)}"
         f" WHEN 'in_doubt' THEN {_one_of('reason', DOUBT_REASONS)}"
-        " ELSE reason IS NULL END",
+        " ELSE reason IS NULL END, FALSE)",
         name="reason",
     ),
     CheckConstraint("state = 'waiting' OR at IS NOT NULL", name="known_since"),
