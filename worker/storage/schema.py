@@ -319,12 +319,13 @@ delivery = Table(
     Column("claim", BigInteger, comment="owned retry claim; of an in_doubt row the claim that lost it"),
     Column("next_try", UtcDateTime, comment="claimable one by one from here on"),
     Column("at", UtcDateTime, comment="when the present state became known"),
-    Column("claimed_at", UtcDateTime, comment="Date of the copy in doubt"),
+    Column("claimed_at", UtcDateTime, comment="Date of the copy that went in doubt, kept for its repeat"),
     Column("first_try", UtcDateTime, comment="set by the first deferral: the life of retries counts from here"),
     Column("issue_id", Integer, nullable=False),
     Column("n", Integer, nullable=False),
     Column("tries", SmallInteger, nullable=False, default=0),
     Column("code", SmallInteger),
+    Column("doubts", SmallInteger, nullable=False, default=0, comment="times in doubt; never-miss repeats the first"),
     Column("state", String(9), nullable=False),
     Column("reason", String(15)),
     Column("enhanced", String(11)),
@@ -354,10 +355,10 @@ delivery = Table(
     CheckConstraint("next_try IS NULL OR state IN ('waiting', 'deferred')", name="next_try_is_open"),
     CheckConstraint("claim IS NULL OR state IN ('waiting', 'deferred', 'in_doubt')", name="claim_is_open"),
     CheckConstraint(
-        "state <> 'in_doubt' OR (claim IS NOT NULL AND claimed_at IS NOT NULL AND fingerprint IS NOT NULL)",
+        "state <> 'in_doubt' OR (claim IS NOT NULL AND claimed_at IS NOT NULL AND doubts > 0)",
         name="in_doubt",
     ),
-    CheckConstraint("state NOT IN ('accepted', 'bounced', 'in_doubt') OR tries > 0", name="tried"),
+    CheckConstraint("state NOT IN ('accepted', 'bounced') OR tries > 0", name="tried"),
     # Half-full pages: the second and last write of a row then stays on its page (HOT) and touches no index.
     postgresql_with={"fillfactor": "50"},
 )
