@@ -1,0 +1,124 @@
+"""Writes the sink's mailbox (format: `sink.mailbox`). One process at a time, held by a lock on the folder.
+
+Mails are in the kernel when `append` returns, so kill -9 loses none that was answered; nothing is synced to disk,
+because a power cut may cost a test mail. Every start begins a new segment, so a torn end is never written after.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+import orjson
+
+from worker.errors import RefusedError
+from worker.sink.accepted import AcceptedMail, write_all
+from worker.sink.fields import LONGEST_SUMMARY, find_field, head_of
+
+SEGMENTS = 20
+"""A full mailbox has about this many segments: rotation drops a twentieth at a time."""
+LARGEST_SEGMENT = 64 * 1024 * 1024
+LARGEST_MAILBOX = 1024 * 1024 * 1024
+"""Octets kept at most, whatever the number of mails."""
+MOST_SHOWN_RECIPIENTS = 100
+
+
+class MailboxWriter:
+    """Appends mails, keeps at most `limit` of them. Raises RefusedError when another sink writes here."""
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._limit = limit
+        self._per_segment = max(1, limit // SEGMENTS)
+        self._lock_fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock_fd)
+            raise RefusedError(f"another sink writes to {folder}: stop it, or choose another folder") from None
+        self._kept: dict[str, tuple[int, int]] = {}
+        """Finished segments, oldest first: name → (mails, octets)."""
+        self._next_id = 1
+        self._adopt()
+        self._mails_fd = self._index_fd = -1
+        self._name = ""
+        self._count = self._size = 0
+
+    def append(self, mail: AcceptedMail) -> int:
+        """Keep one mail and return its id. Raises OSError when it cannot be kept; it then is not listed."""
+        if self._count >= self._per_segment or self._size >= LARGEST_SEGMENT:
+            self._end_segment()
+        if self._mails_fd < 0:
+            self._begin_segment()
+        head = head_of(mail.raw)
+        lowered = head.lower()
+        line = orjson.dumps(
+            {
+                "id": self._next_id,
+                "offset": self._size,
+                "size": len(mail.raw),
+                "at": mail.accepted_at.isoformat(),
+                "mail_from": mail.mail_from,
+                "rcpts": mail.rcpts[:MOST_SHOWN_RECIPIENTS],
+                # Latin-1 carries any octets through JSON; the reader decodes.
+                "subject": find_field(head, lowered, b"subject")[:LONGEST_SUMMARY].decode("latin-1"),
+                "from": find_field(head, lowered, b"from")[:LONGEST_SUMMARY].decode("latin-1"),
+            },
+            option=orjson.OPT_APPEND_NEWLINE,
+        )
+        try:
+            write_all(self._mails_fd, mail.raw)
+            write_all(self._index_fd, line)
+        except OSError:
+            # What a full disk left behind is never written after.
+            self._end_segment()
+            raise
+        mail_id = self._next_id
+        self._next_id += 1
+        self._count += 1
+        self._size += len(mail.raw)
+        return mail_id
+
+    def close(self) -> None:
+        self._end_segment()
+        os.close(self._lock_fd)
+
+    def _adopt(self) -> None:
+        """Take over what earlier sinks left; ids go on after the last."""
+        for index in sorted(self._folder.glob("*.index")):
+            if not index.stem.isdigit():
+                continue
+            mails = index.with_suffix(".mails")
+            count = index.read_bytes().count(b"\n")
+            self._kept[index.stem] = (count, mails.stat().st_size if mails.exists() else 0)
+            self._next_id = max(self._next_id, int(index.stem) + max(1, count))
+
+    def _begin_segment(self) -> None:
+        self._make_room()
+        self._name = f"{self._next_id:012d}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        self._mails_fd = os.open(self._folder / f"{self._name}.mails", flags, 0o600)
+        self._index_fd = os.open(self._folder / f"{self._name}.index", flags, 0o600)
+        self._count = self._size = 0
+
+    def _end_segment(self) -> None:
+        if self._mails_fd < 0:
+            return
+        os.close(self._mails_fd)
+        os.close(self._index_fd)
+        self._mails_fd = self._index_fd = -1
+        self._kept[self._name] = (self._count, self._size)
+        # After a failed append the next segment must not take this one's name.
+        self._next_id = max(self._next_id, int(self._name) + 1)
+        self._count = self._size = 0
+
+    def _make_room(self) -> None:
+        """Drop the oldest segments until a full new one fits."""
+        mails = sum(count for count, _ in self._kept.values())
+        octets = sum(size for _, size in self._kept.values())
+        while self._kept and (mails + self._per_segment > self._limit or octets + LARGEST_SEGMENT > LARGEST_MAILBOX):
+            name = next(iter(self._kept))
+            count, size = self._kept.pop(name)
+            mails, octets = mails - count, octets - size
+            (self._folder / f"{name}.index").unlink(missing_ok=True)
+            (self._folder / f"{name}.mails").unlink(missing_ok=True)

@@ -1,0 +1,179 @@
+"""The embedded mail sink: an SMTP server on loopback that accepts all mail and delivers none.
+
+`serve` is the whole process; `Sink` is the same inside another event loop. A crash loses no mail that was answered
+(see `sink.mailbox_writer`); the senders' open transactions are in doubt for them, as with any relay.
+"""
+
+import asyncio
+import ipaddress
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from worker import clock
+from worker.errors import RefusedError, UnreachableError, UsageError
+from worker.sink.accepted import AcceptanceLog, AcceptedMail
+from worker.sink.commands import Extension
+from worker.sink.mailbox_writer import MailboxWriter
+from worker.sink.session import Counts, Desk, Session
+
+DEFAULT_LIMIT = 25_000
+IDLE_S = 300.0  # RFC 5321 4.5.3.2.7
+_SWEEP_S = 15.0
+JUDGE_EVERY = 16
+"""Counting mode is the other end of a benchmark: judging each 22 KB body would cost half its time."""
+
+
+@dataclass(frozen=True)
+class SinkConfig:
+    """How one sink runs. `folder` is the mailbox's, `log` the acceptance log's file; port 0 takes a free one.
+
+    Raises UsageError or RefusedError with the sentence to show.
+    """
+
+    folder: Path
+    host: str = "127.0.0.1"
+    port: int = 1025
+    limit: int = DEFAULT_LIMIT
+    without: frozenset[Extension] = field(default_factory=frozenset)
+    log: Path | None = None
+    count_only: bool = False
+
+    def __post_init__(self) -> None:
+        require_loopback(self.host)
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"the sink's port is {self.port}: give 0 (any free one) to 65535")
+        if not 1 <= self.limit <= 1_000_000:
+            raise UsageError(f"the sink's limit is {self.limit}: give 1 to 1000000 mails")
+
+
+def parse_extensions(text: str) -> frozenset[Extension]:
+    """The value of `--without`: names separated by commas. Raises UsageError naming what is not one."""
+    names = {name.strip().upper() for name in text.split(",") if name.strip()}
+    known = {extension.value for extension in Extension}
+    unknown = sorted(names - known)
+    if unknown:
+        raise UsageError(f"unknown extension {', '.join(unknown)}: choose from {', '.join(sorted(known))}")
+    return frozenset(Extension(name) for name in names)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine alone."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def require_loopback(host: str) -> None:
+    """Raises RefusedError unless `host` is a loopback address: the sink keeps readers' mail open to anyone."""
+    if not is_loopback(host):
+        raise RefusedError(f"the sink listens on this machine only, not on {host}: use 127.0.0.1, ::1 or localhost")
+
+
+def refuse_beside_real_relay(relay_host: str) -> None:
+    """Raises RefusedError when mail goes to a real relay: an inbox that stays empty would be taken for a fault."""
+    if not is_loopback(relay_host):
+        raise RefusedError(
+            f"mail goes to the relay {relay_host}, not to the sink: "
+            "set CORRANTO_SMTP_URL to a loopback address to use the sink, or do not start it"
+        )
+
+
+class Sink:
+    """A running sink. `port` is known after `start`."""
+
+    def __init__(self, config: SinkConfig) -> None:
+        self._config = config
+        self._log: AcceptanceLog | None = None
+        self._writer: MailboxWriter | None = None
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._desk = Desk(
+            frozenset(Extension) - config.without, self._keep, judge_every=JUDGE_EVERY if config.count_only else 1
+        )
+        self.port = config.port
+
+    @property
+    def counts(self) -> Counts:
+        return self._desk.counts
+
+    async def start(self) -> None:
+        """Open the files and listen. Raises RefusedError (folder in use) or UnreachableError (port, disk)."""
+        config = self._config
+        host = "127.0.0.1" if config.host.lower() == "localhost" else config.host.strip("[]")
+        try:
+            if config.log is not None:
+                self._log = AcceptanceLog(config.log)
+            if not config.count_only:
+                self._writer = MailboxWriter(config.folder, config.limit)
+            self._server = await asyncio.get_running_loop().create_server(
+                lambda: Session(self._desk), host, config.port, backlog=512
+            )
+        except OSError as error:
+            self._close_files()
+            raise UnreachableError(
+                f"the sink cannot start on {config.host}:{config.port} with folder {config.folder}: {error.strerror}"
+            ) from error
+        except RefusedError:
+            self._close_files()
+            raise
+        self.port = self._server.sockets[0].getsockname()[1]
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def stop(self) -> None:
+        """Stop listening, say 421 to whoever is connected, close the files."""
+        if self._server is not None:
+            self._server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for session in list(self._desk.sessions):
+            session.dismiss(b"421 4.3.2 The sink is stopping")
+        # One turn of the loop lets the farewells leave; a client that does not read them is cut off.
+        await asyncio.sleep(0.05)
+        for session in list(self._desk.sessions):
+            session.abort()
+        self._close_files()
+
+    def _keep(self, mail: AcceptedMail) -> None:
+        if self._writer is not None:
+            self._writer.append(mail)
+        if self._log is not None:
+            self._log.write(mail)
+
+    def _close_files(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            self._dismiss_idle(self._desk.sessions, clock.monotonic() - IDLE_S)
+
+    def _dismiss_idle(self, sessions: Iterable[Session], deadline: float) -> None:
+        for session in list(sessions):
+            if session.heard_at < deadline and not session.is_held:
+                session.dismiss(b"421 4.4.2 Nothing heard for too long")
+
+
+async def serve(config: SinkConfig, ready: Callable[[int], None] | None = None) -> None:
+    """Run a sink until SIGTERM or SIGINT; `ready` is told the bound port. Returns within a second of the signal."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    sink = Sink(config)
+    await sink.start()
+    try:
+        if ready is not None:
+            ready(sink.port)
+        await stop.wait()
+    finally:
+        await sink.stop()

@@ -1,0 +1,442 @@
+"""One SMTP dialogue of the sink: a strict server that trusts nothing and answers in order.
+
+Octets come in, replies and accepted mails go out. `Desk` holds what all sessions share. A mail is kept and logged
+before its reply is written; a crash in between leaves the sender in doubt about a mail that is there.
+RFC 5321, 2920 (pipelining), 3030 (BDAT), 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8), 3461 (DSN).
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from worker import clock
+from worker.sink import commands, faults
+from worker.sink.accepted import AcceptedMail
+from worker.sink.commands import Extension, Rejected
+from worker.sink.faults import Act
+
+HOST_NAME = "sink.invalid"
+LARGEST_MAIL = 26_214_400
+"""Octets announced with SIZE: 25 MiB, what the large providers take."""
+MOST_RECIPIENTS = 1_000  # RFC 5321 4.5.3.1.8 asks for at least 100
+MOST_ERRORS = 20
+"""Refused commands in one session before it is closed; a confused client must not spin."""
+MOST_REMEMBERED_TRIES = 100_000
+"""Addresses whose deferred tries are counted; the oldest is forgotten, so a flood cannot fill the memory."""
+
+
+@dataclass
+class Counts:
+    """What the sink has seen since it started; HELP shows it."""
+
+    accepted: int = 0
+    refused: int = 0
+    dropped: int = 0
+    octets: int = 0
+
+
+@dataclass
+class Desk:
+    """Shared by all sessions of one sink. `keep` stores one mail and raises OSError when it cannot."""
+
+    extensions: frozenset[Extension]
+    keep: Callable[[AcceptedMail], None]
+    counts: Counts = field(default_factory=Counts)
+    sessions: set["Session"] = field(default_factory=set)
+    judge_every: int = 1
+    """One body in so many is searched for bare CR or LF, long lines and the like: more than 1 only to measure speed."""
+    judged: int = 0
+    most_sessions: int = 1_000
+    tries: OrderedDict[str, int] = field(default_factory=OrderedDict)
+
+    def body_refusal(self, raw: bytes) -> bytes | None:
+        """The reply to a body that breaks the rules, or None."""
+        self.judged += 1
+        if self.judged % self.judge_every:
+            return None
+        return commands.body_refusal(raw, self.extensions)
+
+    def next_try(self, address: str) -> int:
+        """1 for the first try of this address, then 2, ..."""
+        key = address.lower()
+        number = self.tries.pop(key, 0) + 1
+        self.tries[key] = number
+        if len(self.tries) > MOST_REMEMBERED_TRIES:
+            self.tries.popitem(last=False)
+        return number
+
+
+@dataclass(slots=True)
+class _Transaction:
+    """One mail on its way in; MAIL has not been said while `mail_from` is None."""
+
+    mail_from: str | None = None
+    smtputf8: bool = False
+    rcpts: list[str] = field(default_factory=list)
+    drops: bool = False
+    delay_s: float = 0.0
+    data: bytearray | None = None
+    data_too_large: bool = False
+    chunks: list[bytes] = field(default_factory=list)
+    chunk_left: int = 0
+    chunk_total: int = 0
+    chunk_is_last: bool = False
+    chunk_refusal: bytes | None = None
+
+
+class Session(asyncio.Protocol):
+    """The dialogue with one client."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._offers = desk.extensions
+        self._transport: asyncio.Transport | None = None
+        self._replies: list[bytes] = []
+        self._rest = b""
+        self._greeted = False
+        self._closing = False
+        self._held: asyncio.TimerHandle | None = None
+        self._errors = 0
+        self.heard_at = clock.monotonic()
+        self._open = _Transaction()
+
+    # Transport events
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if len(self._desk.sessions) >= self._desk.most_sessions:
+            self.dismiss(b"421 4.7.0 Too many sessions")
+            return
+        self._desk.sessions.add(self)
+        transport.write(b"220 %s ESMTP Corranto sink\r\n" % HOST_NAME.encode())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._desk.sessions.discard(self)
+        self._closing = True
+        if self._held is not None:
+            self._held.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = clock.monotonic()
+        if self._held is not None:
+            self._rest += data
+            return
+        self._walk(self._rest + data if self._rest else data)
+
+    def dismiss(self, reply: bytes) -> None:
+        """Say a last word and hang up."""
+        self._closing = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(self._spoken(reply))
+            self._transport.close()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a slow reply is being waited for, which is no idleness."""
+        return self._held is not None
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    # Octets
+
+    def _walk(self, data: bytes) -> None:
+        """Take commands and bodies off `data` until it is used up, held or over."""
+        self._rest = b""
+        position, end = 0, len(data)
+        while position < end and not self._closing:
+            if self._held is not None:
+                break
+            if self._open.chunk_left:
+                position = self._take_chunk(data, position)
+            elif self._open.data is not None:
+                position = self._take_data(data, position)
+            else:
+                line_end = data.find(b"\n", position)
+                length = (line_end if line_end >= 0 else end) - position
+                if length >= commands.LONGEST_LINE:
+                    self._quit_with(b"500 5.5.2 Command line too long")
+                elif line_end < 0:
+                    break
+                else:
+                    self._take_line(data[position:line_end], line_end + 1 < end)
+                    position = line_end + 1
+            if position < end and Extension.PIPELINING not in self._offers and not self._in_body:
+                self._quit_with(b"503 5.5.1 Improper use of command pipelining")
+        self._flush()
+        if self._closing:
+            if self._transport is not None:
+                self._transport.close()
+        elif position < end:
+            self._rest = data[position:] if position else data
+
+    @property
+    def _in_body(self) -> bool:
+        return self._open.chunk_left > 0 or self._open.data is not None
+
+    def _flush(self) -> None:
+        if self._replies and self._transport is not None:
+            self._transport.write(b"".join(self._replies))
+            self._replies.clear()
+
+    def _take_chunk(self, data: bytes, position: int) -> int:
+        """The octets of a BDAT chunk (RFC 3030 2); a refused chunk is read all the same, to stay in step."""
+        piece = data[position : position + self._open.chunk_left]
+        self._open.chunk_left -= len(piece)
+        if self._open.chunk_refusal is None:
+            self._open.chunks.append(piece)
+        if not self._open.chunk_left:
+            self._end_chunk()
+        return position + len(piece)
+
+    def _take_data(self, data: bytes, position: int) -> int:
+        """Lines up to the lone dot (RFC 5321 4.1.1.4). Only CRLF ends a line, so nothing can be smuggled."""
+        body = self._open.data
+        assert body is not None
+        known = len(body)
+        body += data[position:] if position else data
+        if body.startswith(b".\r\n") and not self._open.data_too_large:
+            found, width = 0, 3
+        else:
+            found, width = body.find(b"\r\n.\r\n", max(0, known - 4)), 5
+        if found < 0:
+            if len(body) > LARGEST_MAIL:
+                self._open.data_too_large = True
+                del body[:-4]
+            return len(data)
+        consumed = position + found + width - known
+        content = bytes(body[: found + (2 if width == 5 else 0)])
+        self._open.data = None
+        if self._open.data_too_large:
+            self._end_transaction(b"552 5.3.4 Message too large")
+            return consumed
+        if content.startswith(b"."):
+            content = content[1:]
+        self._judge_body(content.replace(b"\r\n.", b"\r\n"))
+        return consumed
+
+    # Commands
+
+    def _take_line(self, line: bytes, more_follows: bool) -> None:
+        if line[-1:] != b"\r" or b"\r" in line[:-1]:
+            self._quit_with(b"521 5.5.2 Bare LF or CR received")
+            return
+        line = line[:-1]
+        verb, _, argument = line.partition(b" ")
+        verb = verb.upper()
+        if more_follows and verb in commands.LAST_IN_GROUP:
+            self._quit_with(b"503 5.5.1 %s must be the last of a group" % verb)
+            return
+        handler = _HANDLERS.get(verb)
+        if handler is None or (verb == b"BDAT" and Extension.CHUNKING not in self._offers):
+            self._refuse(b"500 5.5.1 Command not recognised")
+            if verb == b"BDAT":
+                # The chunk would be read as commands.
+                self._closing = True
+            return
+        try:
+            if len(line) > commands.length_limit(verb) - 2:
+                raise Rejected(b"500 5.5.2 Command line too long")
+            handler(self, argument)
+        except Rejected as rejected:
+            self._refuse(rejected.reply)
+
+    def _ehlo(self, argument: bytes) -> None:
+        self._hello(argument, b"\r\n".join(commands.ehlo_lines(HOST_NAME.encode(), self._offers, LARGEST_MAIL)))
+
+    def _helo(self, argument: bytes) -> None:
+        self._hello(argument, b"250 %s" % HOST_NAME.encode())
+
+    def _hello(self, argument: bytes, answer: bytes) -> None:
+        if not argument.strip():
+            raise Rejected(b"501 5.5.4 A name is missing")
+        self._greeted = True
+        self._open = _Transaction()
+        self._replies.append(answer + b"\r\n")
+
+    def _mail(self, argument: bytes) -> None:
+        if not self._greeted:
+            raise Rejected(b"503 5.5.1 Say EHLO first")
+        if self._open.mail_from is not None:
+            raise Rejected(b"503 5.5.1 A transaction is open")
+        sender = commands.parse_mail(argument, self._offers, LARGEST_MAIL)
+        self._open.mail_from, self._open.smtputf8 = sender.address, sender.smtputf8
+        self._say(b"250 2.1.0 Sender ok")
+
+    def _rcpt(self, argument: bytes) -> None:
+        if self._open.mail_from is None or self._open.chunks:
+            raise Rejected(b"503 5.5.1 Say MAIL first")
+        address = commands.parse_rcpt(argument, self._offers, smtputf8=self._open.smtputf8)
+        if len(self._open.rcpts) >= MOST_RECIPIENTS:
+            raise Rejected(b"452 4.5.3 Too many recipients")
+        fault = faults.fault_of(address)
+        if fault.act is Act.ACCEPT:
+            pass
+        elif fault.act is Act.DROP_BEFORE:
+            self._desk.counts.dropped += 1
+            self._closing = True
+            return
+        elif fault.act is Act.DROP:
+            self._open.drops = True
+        elif fault.act is Act.SLOW:
+            self._open.delay_s = max(self._open.delay_s, fault.amount or 0.0)
+        else:
+            refusal = self._refusal_of(fault, address)
+            if refusal is not None:
+                self._desk.counts.refused += 1
+                self._say(refusal)
+                return
+        self._open.rcpts.append(address)
+        self._say(b"250 2.1.5 Recipient ok")
+
+    def _refusal_of(self, fault: faults.Fault, address: str) -> bytes | None:
+        if fault.act is Act.BOUNCE:
+            return b"550 5.1.1 No such mailbox"
+        if fault.act is Act.FULL:
+            return b"452 4.2.2 Mailbox full"
+        if fault.amount is not None and self._desk.next_try(address) > fault.amount:
+            return None
+        return b"451 4.7.1 Try again later"
+
+    def _begin_data(self, argument: bytes) -> None:
+        if argument:
+            raise Rejected(b"501 5.5.4 DATA takes no argument")
+        if self._open.mail_from is None or self._open.chunks:
+            raise Rejected(b"503 5.5.1 Say MAIL first")
+        if not self._open.rcpts:
+            raise Rejected(b"554 5.5.1 No valid recipients")
+        self._open.data = bytearray()
+        self._say(b"354 End with a dot on a line of its own")
+
+    def _begin_chunk(self, argument: bytes) -> None:
+        size, self._open.chunk_is_last = commands.parse_bdat(argument)
+        self._open.chunk_left = size
+        self._open.chunk_total += size
+        if self._open.chunk_refusal is None:
+            if self._open.mail_from is None:
+                self._open.chunk_refusal = b"503 5.5.1 Say MAIL first"
+            elif not self._open.rcpts:
+                self._open.chunk_refusal = b"554 5.5.1 No valid recipients"
+            elif self._open.chunk_total > LARGEST_MAIL:
+                self._open.chunk_refusal = b"552 5.3.4 Message too large"
+        if not size:
+            self._end_chunk()
+
+    def _end_chunk(self) -> None:
+        if self._open.chunk_refusal is not None:
+            refusal = self._open.chunk_refusal
+            if self._open.chunk_is_last or self._open.mail_from is None:
+                self._end_transaction(refusal)
+            else:
+                self._refuse(refusal)
+        elif self._open.chunk_is_last:
+            self._judge_body(b"".join(self._open.chunks))
+        else:
+            self._say(b"250 2.0.0 Chunk ok")
+
+    def _rset(self, argument: bytes) -> None:
+        self._open = _Transaction()
+        self._say(b"250 2.0.0 Ok")
+
+    def _noop(self, argument: bytes) -> None:
+        self._say(b"250 2.0.0 Ok")
+
+    def _vrfy(self, argument: bytes) -> None:
+        # RFC 5321 7.3: never tells whether a mailbox exists.
+        self._say(b"252 2.1.5 Send some mail and see")
+
+    def _help(self, argument: bytes) -> None:
+        seen = self._desk.counts
+        self._say(
+            b"214 2.0.0 accepted=%d refused=%d dropped=%d octets=%d"
+            % (seen.accepted, seen.refused, seen.dropped, seen.octets)
+        )
+
+    def _quit(self, argument: bytes) -> None:
+        self._quit_with(b"221 2.0.0 Bye")
+
+    # Bodies
+
+    def _judge_body(self, raw: bytes) -> None:
+        if self._open.drops:
+            self._desk.counts.dropped += 1
+            self._closing = True
+            return
+        refusal = self._desk.body_refusal(raw)
+        if refusal is not None:
+            self._end_transaction(refusal)
+            if refusal.startswith(b"521"):
+                self._closing = True
+            return
+        assert self._open.mail_from is not None
+        try:
+            self._desk.keep(AcceptedMail(self._open.mail_from, tuple(self._open.rcpts), raw, clock.utcnow()))
+        except OSError:
+            self._end_transaction(b"452 4.3.1 Cannot store the mail")
+            return
+        self._desk.counts.accepted += 1
+        self._desk.counts.octets += len(raw)
+        if self._open.delay_s:
+            self._hold(self._open.delay_s)
+            return
+        self._open = _Transaction()
+        self._say(b"250 2.0.0 Accepted")
+
+    def _hold(self, delay_s: float) -> None:
+        assert self._transport is not None
+        self._transport.pause_reading()
+        self._held = asyncio.get_running_loop().call_later(delay_s, self._release)
+
+    def _release(self) -> None:
+        assert self._transport is not None
+        self._held = None
+        self._open = _Transaction()
+        self._say(b"250 2.0.0 Accepted, slowly")
+        self.heard_at = clock.monotonic()
+        self._walk(self._rest)
+        if not self._closing and self._held is None:
+            self._transport.resume_reading()
+
+    # Replies
+
+    def _spoken(self, reply: bytes) -> bytes:
+        if Extension.ENHANCEDSTATUSCODES not in self._offers:
+            reply = commands.without_enhanced_code(reply)
+        return reply + b"\r\n"
+
+    def _say(self, reply: bytes) -> None:
+        self._replies.append(self._spoken(reply))
+
+    def _refuse(self, reply: bytes) -> None:
+        self._say(reply)
+        # Refused mails are a relay's daily bread; only misuse of the protocol counts.
+        self._errors += reply.startswith(b"50")
+        if self._errors > MOST_ERRORS:
+            self._quit_with(b"421 4.7.0 Too many errors")
+
+    def _quit_with(self, reply: bytes) -> None:
+        self._say(reply)
+        self._closing = True
+
+    def _end_transaction(self, refusal: bytes) -> None:
+        self._desk.counts.refused += 1
+        self._open = _Transaction()
+        self._refuse(refusal)
+
+
+_HANDLERS: dict[bytes, Callable[[Session, bytes], None]] = {
+    b"EHLO": Session._ehlo,
+    b"HELO": Session._helo,
+    b"MAIL": Session._mail,
+    b"RCPT": Session._rcpt,
+    b"DATA": Session._begin_data,
+    b"BDAT": Session._begin_chunk,
+    b"RSET": Session._rset,
+    b"NOOP": Session._noop,
+    b"VRFY": Session._vrfy,
+    b"HELP": Session._help,
+    b"QUIT": Session._quit,
+}
