@@ -1,0 +1,269 @@
+"""The one door to the database: connections, transactions, its clock, its version.
+
+In: the database's URL. Out: connections inside a transaction. A crash inside `write` leaves nothing of it.
+A connection that breaks surfaces as UnreachableError in one sentence; a wrong statement stays an exception.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, create_engine, event, inspect, select, text
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import QueuePool
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from worker.errors import SchemaError, UnreachableError, UsageError
+from worker.storage import migrations, schema, sqlite
+from worker.storage.schema import UtcDateTime
+from worker.storage.trouble import explain
+
+CONNECT_TIMEOUT_S = 5
+POOL_SIZE = 8
+POOL_OVERFLOW = 40
+"""More threads than 32 never work in one process; connections over POOL_SIZE are closed again after use."""
+
+POOL_TIMEOUT_S = 15.0
+
+
+class database_now(FunctionElement[datetime]):
+    """The database's clock in a statement: `database_now()`, or `database_now(60)` for 60 seconds later.
+
+    PostgreSQL: the time the transaction began. SQLite: the time of the statement, the same for all its rows.
+    """
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+
+@compiles(database_now, "postgresql")
+def _now_on_postgresql(element: Any, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401 - SQLAlchemy's hook
+    if not len(element.clauses):
+        return "now()"
+    return f"(now() + make_interval(secs => {compiler.process(element.clauses, **kw)}))"
+
+
+@compiles(database_now, "sqlite")
+def _now_on_sqlite(element: Any, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401 - SQLAlchemy's hook
+    return f"(SELECT corranto_now({compiler.process(element.clauses, **kw) if len(element.clauses) else ''}))"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Who this installation is: made once by the first migration, never changed. `pepper` keys address hashes."""
+
+    uuid: str
+    pepper: bytes
+
+
+class Database:
+    """An open database; one per process. Safe to share between threads, not across a fork."""
+
+    def __init__(self, engine: Engine, path: Path | None, place: str) -> None:
+        self.engine = engine
+        self.dialect: Literal["sqlite", "postgresql"] = "postgresql" if path is None else "sqlite"
+        self.place = place
+        """The database in words, without user or password, for sentences."""
+        self._path = path
+        self._password = engine.url.password
+        self._instance: Instance | None = None
+        self._instance_guard = threading.Lock()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that cannot write. SQLite: one snapshot; PostgreSQL: READ COMMITTED, each statement its own."""
+        with self._trouble(), self.engine.connect() as plain:
+            conn = plain.execution_options(corranto_read=True, **self._options(postgresql_readonly=True))
+            with conn.begin():
+                yield conn
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that commits at exit. SQLite: begins by taking the file's one writer lock."""
+        with self._trouble(), self._writer(), self.engine.connect() as plain:
+            conn = plain.execution_options(corranto_write=True)
+            with conn.begin():
+                yield conn
+
+    @contextmanager
+    def write_durably(self) -> Iterator[Connection]:
+        """Like `write`, and on disk when it returns, whatever the server's or file's usual setting: for opt-outs."""
+        with self._trouble(), self._writer(), self.engine.connect() as plain:
+            conn = plain.execution_options(corranto_write=True, corranto_durable=True)
+            with conn.begin():
+                if self.dialect == "postgresql":
+                    conn.exec_driver_sql("SET LOCAL synchronous_commit = on")
+                yield conn
+
+    def now(self, conn: Connection) -> datetime:
+        """The database's clock, aware UTC."""
+        found: datetime = conn.execute(select(database_now())).scalar_one()
+        return found
+
+    def check(self) -> None:
+        """Prove that the database answers and has exactly this version's schema.
+
+        Raises UnreachableError when it does not answer, SchemaError when its tables are older or newer.
+        """
+        if self._path is not None and not self._path.exists():
+            raise SchemaError(f"{self.place} does not exist yet: make it with `corranto db upgrade`")
+        self.refuse_bad_place()
+        with self.read() as conn:
+            found = version(conn)
+        if found == migrations.HEAD:
+            return
+        if found is None:
+            raise SchemaError(f"{self.place} has no Corranto tables yet: make them with `corranto db upgrade`")
+        if found in migrations.VERSIONS:
+            raise SchemaError(
+                f"{self.place} has schema {found}, this Corranto needs {migrations.HEAD}: run `corranto db upgrade`"
+            )
+        raise SchemaError(
+            f"{self.place} has schema {found}, which is newer than this Corranto knows ({migrations.HEAD}): "
+            "start the newer Corranto that made it"
+        )
+
+    def instance(self) -> Instance:
+        """Who this installation is; read once. Raises SchemaError when no migration has run."""
+        with self._instance_guard:
+            if self._instance is None:
+                with self.read() as conn:
+                    table = schema.instance
+                    row = None
+                    if version(conn) is not None:
+                        row = conn.execute(select(table.c.uuid, table.c.pepper).where(table.c.id == 1)).one_or_none()
+                if row is None:
+                    raise SchemaError(f"{self.place} has no Corranto tables yet: make them with `corranto db upgrade`")
+                self._instance = Instance(row.uuid, bytes(row.pepper))
+            return self._instance
+
+    def refuse_bad_place(self) -> None:
+        """Raises UnreachableError when an SQLite file lies where WAL cannot work."""
+        if self._path is not None:
+            mounts = Path("/proc/self/mounts")
+            if mounts.exists():
+                sqlite.refuse_network_file_system(self._path, mounts.read_text(errors="replace"))
+
+    def checkpoint(self) -> None:
+        """Move SQLite's write-ahead log into the file and cut it short, as far as readers allow; else nothing."""
+        if self.dialect == "sqlite":
+            with self._trouble(), self._writer(), self.engine.connect() as conn:
+                raw = conn.connection.dbapi_connection
+                assert raw is not None
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close every connection that is not in use."""
+        self.engine.dispose()
+
+    def _writer(self) -> Any:  # noqa: ANN401 - a lock or nothing, both context managers
+        return nullcontext() if self._path is None else sqlite.writer_lock(self._path)
+
+    def _options(self, **for_postgresql: bool) -> dict[str, bool]:
+        return for_postgresql if self.dialect == "postgresql" else {}
+
+    @contextmanager
+    def _trouble(self) -> Iterator[None]:
+        try:
+            yield
+        except UnreachableError:
+            raise
+        except Exception as error:
+            # Whatever is not the database's own trouble passes through unchanged.
+            sentence = explain(error, self.place, self._password)
+            if sentence is None:
+                raise
+            raise sentence from error
+
+
+def open_database(url: str) -> Database:
+    """Prepare a database for use; connects when first used. Raises UsageError for a URL that cannot be one.
+
+    `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3` or `postgresql://user:password@host:port/name`.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        path = sqlite_path(parsed)
+        engine = create_engine(
+            "sqlite://",
+            creator=lambda: sqlite.connect(path),
+            poolclass=QueuePool,
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_OVERFLOW,
+            pool_timeout=POOL_TIMEOUT_S,
+        )
+        event.listen(engine, "begin", _begin_on_sqlite)
+        event.listen(engine.pool, "reset", _reset_on_sqlite)
+        return Database(engine, path, f"the database file {path}")
+    engine = create_engine(
+        parsed,
+        isolation_level="READ COMMITTED",
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        pool_timeout=POOL_TIMEOUT_S,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "corranto",
+            # A host that vanished is noticed within half a minute instead of hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 4,
+        },
+    )
+    host = parsed.host or parsed.query.get("host") or "local socket"
+    where = host if parsed.port is None else f"{host}:{parsed.port}"
+    return Database(engine, None, f"the PostgreSQL database {parsed.database or parsed.username or ''} at {where}")
+
+
+def version(conn: Connection) -> str | None:
+    """The schema version the database says it has; None without one."""
+    if not inspect(conn).has_table("alembic_version"):
+        return None
+    found: str | None = conn.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def sqlite_path(url: URL) -> Path:
+    """The absolute path behind an SQLite URL. Raises UsageError for a database in memory."""
+    if not url.database or url.database == ":memory:":
+        raise UsageError("CORRANTO_DATABASE_URL names an SQLite database in memory: name a file, sqlite:///path")
+    return Path(url.database).expanduser().absolute()
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
+    except (ArgumentError, ValueError):
+        # The text is not repeated: it may hold a password.
+        raise UsageError("CORRANTO_DATABASE_URL is not a URL like sqlite:///path or postgresql://host/name") from None
+    if backend not in ("sqlite", "postgresql"):
+        raise UsageError(f"CORRANTO_DATABASE_URL begins with {backend}://; use sqlite:/// or postgresql://")
+    return parsed.set(drivername="sqlite" if backend == "sqlite" else "postgresql+psycopg")
+
+
+def _begin_on_sqlite(conn: Connection) -> None:
+    options = conn.get_execution_options()
+    if options.get("corranto_durable"):
+        conn.exec_driver_sql("PRAGMA synchronous = FULL")
+    if options.get("corranto_read"):
+        conn.exec_driver_sql("PRAGMA query_only = ON")
+    conn.exec_driver_sql("BEGIN IMMEDIATE" if options.get("corranto_write") else "BEGIN")
+
+
+def _reset_on_sqlite(dbapi_connection: Any, _record: object, state: Any) -> None:  # noqa: ANN401 - SQLAlchemy's hook
+    """Back to the pool: no open transaction, and the pragmas a transaction changed are as before."""
+    if state.terminate_only:
+        return
+    if dbapi_connection.in_transaction:
+        dbapi_connection.rollback()
+    dbapi_connection.execute("PRAGMA query_only = OFF")
+    dbapi_connection.execute("PRAGMA synchronous = NORMAL")
