@@ -112,6 +112,8 @@ class Enclosure:
     blurb: str = ""
     link: str | None = None
     file: str | None = None
+    tag: str | None = None
+    picture: Picture | None = None
     line: int = 0
 
 

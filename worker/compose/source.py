@@ -1,0 +1,236 @@
+"""An issue file as text → its values, each with the line it came from. Pure.
+
+Whatever cannot be understood is refused in one sentence with file, line, key and remedy; nothing is guessed or
+silently dropped. Taste and safety of what was understood are the rules' business, not this file's.
+"""
+
+import re
+from pathlib import PurePath
+
+from worker.compose.frontmatter import MAX_FILE_CHARS, Group, Items, Reader, Text
+from worker.domain.issue import Card, Enclosure, Figure, IssueKind, IssueText, Picture, Signatory
+
+MAX_CARDS = 100  # an issue of a hundred cards is five times what stays unclipped
+
+_COMMON = ("kind", "publication", "subject", "preheader", "slug", "language", "figures", "lint")
+_KEYS = {
+    IssueKind.NEWSLETTER: (*_COMMON, "intro", "lead", "cards"),
+    IssueKind.STATEMENT: (*_COMMON, "place", "date", "standfirst", "signatory", "enclosures"),
+}
+_CARD = ("title", "blurb", "link", "text", "tag", "image")
+_PICTURE = ("src", "alt", "w", "h", "decorative")
+_FIGURE = ("src", "alt", "caption", "credit", "large")
+_SIGNATORY = ("name", "role", "organisation", "signature", "portrait")
+_ENCLOSURE = ("title", "blurb", "link", "file", "tag", "image")
+_LINT = ("allow", "why")
+
+_SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_MAX_SLUG = 80
+# Bytes a mail header or a terminal could act on, and line ends that only some programs see.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ue000\ue001]")
+_CODE = re.compile(r"[EWI]?([0-9]{3})")
+
+
+def read_issue(path: str, raw: str) -> IssueText:
+    """The values of the issue file `raw`; `path` names it in errors and gives the slug its default.
+
+    Raises UsageError.
+    """
+    reader = Reader(path)
+    raw = raw.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    if len(raw) > MAX_FILE_CHARS:
+        raise reader.refuse(1, f"the file is longer than {MAX_FILE_CHARS} characters; an issue is text, not data")
+    control = _CONTROL.search(raw)
+    if control:
+        line = raw.count("\n", 0, control.start()) + 1
+        raise reader.refuse(line, f"the control character U+{ord(control[0]):04X} stands in the text; delete it")
+    front, body, body_line = reader.split(raw)
+    top = reader.read(front)
+    kind = _kind(reader, top)
+    reader.known_keys(top, _KEYS[kind], f"a {kind.value}")
+    allow, why = _waivers(reader, top)
+    return IssueText(
+        path=path,
+        slug=_slug(reader, top),
+        kind=kind,
+        publication=reader.required(top, "publication", "the front matter"),
+        subject=reader.required(top, "subject", "the front matter"),
+        preheader=reader.one_line(top, "preheader"),
+        body=body,
+        body_line=body_line,
+        intro=reader.text(top, "intro"),
+        lead=_lead(reader, top),
+        cards=_cards(reader, top),
+        place=reader.one_line(top, "place"),
+        date=reader.one_line(top, "date"),
+        standfirst=reader.text(top, "standfirst"),
+        figures=tuple(_figure(reader, group) for group in reader.groups(top, "figures")),
+        signatory=_signatory(reader, top),
+        enclosures=tuple(_enclosure(reader, group) for group in reader.groups(top, "enclosures")),
+        waived=allow,
+        waived_why=why,
+        language=reader.one_line(top, "language") or None,
+        raw=raw,
+        lines=_lines(top, ""),
+    )
+
+
+def _kind(reader: Reader, top: Group) -> IssueKind:
+    word = reader.required(top, "kind", "the front matter")
+    if word not in IssueKind:
+        known = " or ".join(kind.value for kind in IssueKind)
+        raise reader.refuse(top.key_lines["kind"], f'kind "{word}" does not exist; write {known}')
+    return IssueKind(word)
+
+
+def _slug(reader: Reader, top: Group) -> str:
+    if "slug" in top.values:
+        slug = reader.one_line(top, "slug")
+        if not _SLUG.fullmatch(slug) or len(slug) > _MAX_SLUG:
+            raise reader.refuse(
+                top.key_lines["slug"],
+                f'slug "{slug}" cannot be used; write small letters a-z, digits and single hyphens, at most {_MAX_SLUG}',
+            )
+        return slug
+    stem = PurePath(reader.path).name.split(".")[0].lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:_MAX_SLUG].strip("-")
+    if not slug:
+        raise reader.refuse(1, "the file name has no letter a-z or digit to make a slug of; add a line slug: …")
+    return slug
+
+
+def _waivers(reader: Reader, top: Group) -> tuple[tuple[str, ...], str]:
+    group = reader.group(top, "lint")
+    if group is None:
+        return (), ""
+    reader.known_keys(group, _LINT, "lint")
+    codes = []
+    for value in reader.items(group, "allow"):
+        found = _CODE.fullmatch(value.value.strip()) if isinstance(value, Text) else None
+        if found is None:
+            raise reader.refuse(value.line, "lint: allow takes finding codes such as W403")
+        codes.append(found[1])
+    why = reader.one_line(group, "why")
+    if codes and not why:
+        raise reader.refuse(group.line, "lint: allow needs why: one sentence that says why the finding is accepted")
+    return tuple(codes), why
+
+
+def _lead(reader: Reader, top: Group) -> Card | None:
+    group = reader.group(top, "lead")
+    return None if group is None else _card(reader, group, "the lead story")
+
+
+def _cards(reader: Reader, top: Group) -> tuple[Card, ...]:
+    groups = reader.groups(top, "cards")
+    if len(groups) > MAX_CARDS:
+        raise reader.refuse(top.key_lines["cards"], f"{len(groups)} cards are more than {MAX_CARDS}; split the issue")
+    return tuple(_card(reader, group, f"card {n}") for n, group in enumerate(groups, start=1))
+
+
+def _card(reader: Reader, group: Group, where: str) -> Card:
+    reader.known_keys(group, _CARD, "a card")
+    return Card(
+        title=_filled(reader, group, "title", where),
+        blurb=reader.text(group, "blurb"),
+        link=_optional(reader, group, "link"),
+        text=reader.text(group, "text") or None,
+        tag=_optional(reader, group, "tag"),
+        picture=_picture(reader, group),
+        line=group.line,
+    )
+
+
+def _picture(reader: Reader, group: Group) -> Picture | None:
+    found = reader.group(group, "image")
+    if found is None:
+        return None
+    reader.known_keys(found, _PICTURE, "an image")
+    word = reader.one_line(found, "decorative", "false").lower()
+    if word not in ("true", "false", "yes", "no"):
+        raise reader.refuse(found.key_lines["decorative"], f'decorative "{word}" must be true or false')
+    return Picture(
+        src=_filled(reader, found, "src", "an image"),
+        alt=reader.one_line(found, "alt"),
+        width=_pixels(reader, found, "w"),
+        height=_pixels(reader, found, "h"),
+        decorative=word in ("true", "yes"),
+    )
+
+
+def _pixels(reader: Reader, group: Group, key: str) -> int | None:
+    word = reader.one_line(group, key)
+    if not word:
+        return None
+    if not re.fullmatch("[0-9]{1,4}", word) or not 1 <= int(word) <= 2400:
+        raise reader.refuse(group.key_lines[key], f'{key} "{word}" must be whole pixels from 1 to 2400')
+    return int(word)
+
+
+def _figure(reader: Reader, group: Group) -> Figure:
+    reader.known_keys(group, _FIGURE, "a figure")
+    return Figure(
+        src=_filled(reader, group, "src", "a figure"),
+        alt=reader.one_line(group, "alt"),
+        caption=reader.one_line(group, "caption"),
+        credit=reader.one_line(group, "credit"),
+        large=_optional(reader, group, "large"),
+        line=group.line,
+    )
+
+
+def _signatory(reader: Reader, top: Group) -> Signatory | None:
+    group = reader.group(top, "signatory")
+    if group is None:
+        return None
+    reader.known_keys(group, _SIGNATORY, "signatory")
+    return Signatory(
+        name=_filled(reader, group, "name", "signatory"),
+        role=reader.one_line(group, "role"),
+        organisation=reader.one_line(group, "organisation"),
+        signature=_optional(reader, group, "signature"),
+        portrait=_optional(reader, group, "portrait"),
+    )
+
+
+def _enclosure(reader: Reader, group: Group) -> Enclosure:
+    reader.known_keys(group, _ENCLOSURE, "an enclosure")
+    link, file = _optional(reader, group, "link"), _optional(reader, group, "file")
+    if (link is None) == (file is None):
+        raise reader.refuse(group.line, "an enclosure needs either link: … or file: …, and not both")
+    return Enclosure(
+        title=_filled(reader, group, "title", "an enclosure"),
+        blurb=reader.text(group, "blurb"),
+        link=link,
+        file=file,
+        tag=_optional(reader, group, "tag"),
+        picture=_picture(reader, group),
+        line=group.line,
+    )
+
+
+def _filled(reader: Reader, group: Group, key: str, where: str) -> str:
+    value = reader.required(group, key, where)
+    if not value:
+        raise reader.refuse(group.key_lines[key], f"{key} of {where} is empty; write it or remove the entry")
+    return value
+
+
+def _optional(reader: Reader, group: Group, key: str) -> str | None:
+    return reader.one_line(group, key) or None
+
+
+def _lines(group: Group, before: str) -> dict[str, int]:
+    """`cards.0.blurb` → line of its text, for every value of the front matter."""
+    found: dict[str, int] = {}
+    for key, value in group.values.items():
+        name = f"{before}{key}"
+        found[name] = value.line if isinstance(value, Text) else group.key_lines[key]
+        if isinstance(value, Group):
+            found.update(_lines(value, f"{name}."))
+        elif isinstance(value, Items):
+            for at, item in enumerate(value.values):
+                found[f"{name}.{at}"] = item.line
+                if isinstance(item, Group):
+                    found.update(_lines(item, f"{name}.{at}."))
+    return found

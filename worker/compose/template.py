@@ -1,0 +1,267 @@
+"""The language authors may use for what is personal: a small subset of Jinja, checked on the syntax tree. Pure.
+
+A template text comes in, the names it reads go out; anything outside the subset is refused. Allowed are output,
+if/elif/else, `for` over one value, comparisons with == and !=, and/or/not, and six filters. No call, attribute,
+index, arithmetic, set, macro, include or nested loop exists, so the time and size of one mail are bounded by the
+length of its template and of its values. The immutable sandbox is the second lock, never the only one.
+"""
+
+import re
+from collections.abc import Iterator
+from datetime import date as calendar_date
+
+import jinja2
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date
+from jinja2 import nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MAX_TEMPLATE_CHARS = 400_000  # four times the largest mail that is not clipped; the parser never sees more
+MAX_TAG_DEPTH = 20  # deeper nesting is a mistake, and the parser recurses once per level
+MAX_TRUNCATE = 500
+
+FILTERS = ("default", "upper", "lower", "title", "truncate", "date")
+
+_PLAIN_NODES = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.And, nodes.Or, nodes.Not)
+
+
+class TemplateProblem(ValueError):
+    """Raised when a template steps outside the subset. `line` counts from 1 inside the text given."""
+
+    def __init__(self, why: str, line: int) -> None:
+        self.line = line
+        super().__init__(why)
+
+
+def recipient_environment(autoescape: bool) -> ImmutableSandboxedEnvironment:
+    """Where recipient templates are rendered: our six filters, no globals, no tests, no loader.
+
+    A name without a value is empty: conditions on it are false and `default` steps in.
+    """
+    environment = ImmutableSandboxedEnvironment(autoescape=autoescape, keep_trailing_newline=True)
+    environment.globals.clear()
+    environment.tests.clear()
+    keep = {name: environment.filters[name] for name in ("upper", "lower", "title")}
+    environment.filters.clear()
+    environment.filters.update(keep, default=_default, truncate=_truncate, date=_date)
+    return environment
+
+
+def check_template(source: str, allowed_names: frozenset[str] | None = None) -> tuple[str, ...]:
+    """The sorted names `source` reads. `allowed_names` None allows every name.
+
+    Raises TemplateProblem for broken syntax, a construct outside the subset, an unknown name, or an output of a
+    name without the default filter.
+    """
+    if len(source) > MAX_TEMPLATE_CHARS:
+        raise TemplateProblem(f"the text is longer than {MAX_TEMPLATE_CHARS} characters", 1)
+    try:
+        tree = recipient_environment(autoescape=False).parse(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise TemplateProblem(_syntax_sentence(error), error.lineno) from error
+    except RecursionError as error:
+        raise TemplateProblem("the tags are nested too deeply", 1) from error
+    walker = _Walker(allowed_names)
+    walker.visit_all(tree.body, depth=0)
+    return tuple(sorted(walker.names))
+
+
+class _Walker:
+    """Walks one tree once; anything it does not know is refused."""
+
+    def __init__(self, allowed: frozenset[str] | None) -> None:
+        self.allowed = allowed
+        self.names: set[str] = set()
+        self.loop_names: list[str] = []
+
+    def visit_all(self, found: list[nodes.Node], depth: int) -> None:
+        if depth > MAX_TAG_DEPTH:
+            raise TemplateProblem(f"tags are nested more than {MAX_TAG_DEPTH} deep", found[0].lineno if found else 1)
+        for node in found:
+            self.visit(node, depth)
+
+    def visit(self, node: nodes.Node, depth: int) -> None:
+        if isinstance(node, nodes.Output):
+            for part in node.nodes:
+                if not isinstance(part, nodes.TemplateData):
+                    self.output(part, depth)
+        elif isinstance(node, nodes.If):
+            self.expression(node.test, depth + 1)
+            self.visit_all(node.body, depth + 1)
+            self.visit_all(list(node.elif_), depth + 1)
+            self.visit_all(node.else_, depth + 1)
+        elif isinstance(node, nodes.For):
+            self.loop(node, depth)
+        else:
+            raise TemplateProblem(f"{_word_for(node)} is not part of the template language here", node.lineno)
+
+    def loop(self, node: nodes.For, depth: int) -> None:
+        if self.loop_names:
+            raise TemplateProblem("a for inside a for is not allowed", node.lineno)
+        if node.recursive or node.test is not None or node.else_:
+            raise TemplateProblem("a for may only say: for word in value", node.lineno)
+        if not isinstance(node.target, nodes.Name) or not isinstance(node.iter, nodes.Name):
+            raise TemplateProblem("a for may only say: for word in value", node.lineno)
+        self.name(node.iter)
+        self.loop_names.append(node.target.name)
+        self.visit_all(node.body, depth + 1)
+        self.loop_names.pop()
+
+    def output(self, node: nodes.Node, depth: int) -> None:
+        """An expression whose value is printed: every name in it needs a default."""
+        bare = _bare_name(node)
+        if bare is not None and bare not in self.loop_names:
+            self.known(bare, node.lineno)
+            raise TemplateProblem(f'{{{{ {bare} }}}} has no default: write {{{{ {bare} | default("…") }}}}', node.lineno)
+        self.expression(node, depth)
+
+    def expression(self, node: nodes.Node, depth: int) -> None:
+        if depth > MAX_TAG_DEPTH:
+            raise TemplateProblem("an expression is nested too deeply", node.lineno)
+        if isinstance(node, nodes.Name):
+            self.name(node)
+        elif isinstance(node, nodes.Const):
+            if not isinstance(node.value, str | int):
+                raise TemplateProblem("only texts and whole numbers may be written in a tag", node.lineno)
+        elif isinstance(node, nodes.Filter):
+            self.filter(node, depth)
+        elif isinstance(node, nodes.Compare):
+            if any(operand.op not in ("eq", "ne") for operand in node.ops):
+                raise TemplateProblem("values may only be compared with == and !=", node.lineno)
+            for part in (node.expr, *(operand.expr for operand in node.ops)):
+                self.expression(part, depth + 1)
+        elif isinstance(node, nodes.And | nodes.Or):
+            self.expression(node.left, depth + 1)
+            self.expression(node.right, depth + 1)
+        elif isinstance(node, nodes.Not):
+            self.expression(node.node, depth + 1)
+        else:
+            raise TemplateProblem(f"{_word_for(node)} is not part of the template language here", node.lineno)
+
+    def filter(self, node: nodes.Filter, depth: int) -> None:
+        if node.name not in FILTERS:
+            raise TemplateProblem(f"the filter {node.name} does not exist: use one of {', '.join(FILTERS)}", node.lineno)
+        if node.node is None or node.kwargs or node.dyn_args is not None or node.dyn_kwargs is not None:
+            raise TemplateProblem(f"the filter {node.name} is written with more than it takes", node.lineno)
+        values = [arg.value for arg in node.args if isinstance(arg, nodes.Const)]
+        if len(values) != len(node.args) or not _fits(node.name, values):
+            raise TemplateProblem(f"the filter {node.name} is written {_SHAPES[node.name]}", node.lineno)
+        self.expression(node.node, depth + 1)
+
+    def name(self, node: nodes.Name) -> None:
+        if node.ctx != "load":
+            raise TemplateProblem("a template may not set a value", node.lineno)
+        if node.name not in self.loop_names:
+            self.known(node.name, node.lineno)
+            self.names.add(node.name)
+
+    def known(self, name: str, line: int) -> None:
+        if self.allowed is not None and name not in self.allowed:
+            raise TemplateProblem(f"{name} is not known: use one of {', '.join(sorted(self.allowed))}", line)
+
+
+_SHAPES = {
+    "default": '| default("text")',
+    "upper": "| upper",
+    "lower": "| lower",
+    "title": "| title",
+    "truncate": f"| truncate(40), with 1 to {MAX_TRUNCATE} characters",
+    "date": "| date",
+}
+
+
+def _fits(name: str, values: list[object]) -> bool:
+    if name == "default":
+        return len(values) == 1 and isinstance(values[0], str)
+    if name == "truncate":
+        return len(values) == 1 and type(values[0]) is int and 1 <= values[0] <= MAX_TRUNCATE
+    if name == "date":
+        return not values or (len(values) == 1 and isinstance(values[0], str))
+    return not values
+
+
+def _bare_name(node: nodes.Node) -> str | None:
+    """The name an output would print without a default, if any: `default` may stand anywhere in the filter chain."""
+    while isinstance(node, nodes.Filter):
+        if node.name == "default" or node.node is None:
+            return None
+        node = node.node
+    return node.name if isinstance(node, nodes.Name) else None
+
+
+def _word_for(node: nodes.Node) -> str:
+    words = {"Call": "a call", "Getattr": "a dot after a name", "Getitem": "an index in brackets", "Assign": "set"}
+    kind = type(node).__name__
+    return words.get(kind, kind.lower())
+
+
+def _syntax_sentence(error: jinja2.TemplateSyntaxError) -> str:
+    message = (error.message or "the tag cannot be read").rstrip(".")
+    return message[:1].lower() + message[1:]
+
+
+def _default(value: object, instead: str = "") -> object:
+    """Also for an empty value: a reader without a name is the usual case, not the odd one."""
+    return instead if isinstance(value, jinja2.Undefined) or value in ("", None) else value
+
+
+def _truncate(value: object, length: int) -> str:
+    return cut_at_word(str(value), length)
+
+
+def _date(value: object, language: str = "en") -> str:
+    return spell_date(str(value), language)
+
+
+def spell_date(iso: str, language: str) -> str:
+    """`2026-05-03` spelled out in a language ("3 mai 2026"); what is not an ISO date comes back unchanged."""
+    try:
+        day = calendar_date.fromisoformat(iso[:10])
+    except ValueError:
+        return iso
+    return format_date(day, "long", locale=babel_locale(language))
+
+
+def babel_locale(language: str) -> Locale:
+    """The nearest known locale of a BCP 47 tag, English when there is none. Plain English means day before month."""
+    if language == "en":
+        return Locale.parse("en_GB")
+    try:
+        return Locale.parse(language, sep="-")
+    except (UnknownLocaleError, ValueError):
+        try:
+            return Locale.parse(language.split("-")[0])
+        except (UnknownLocaleError, ValueError):
+            return Locale.parse("en_GB")
+
+
+_JOINED = re.compile("[\u0300-\u036f\u200c\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\u0900-\u0903\u093a-\u094f]")
+
+
+def cut_at_word(text: str, limit: int) -> str:
+    """`text` if it fits in `limit` characters, else cut after a whole word with "…" (inside the limit).
+
+    Scripts without blanks, and words longer than the limit, are cut between characters, never inside one that
+    several code points make up.
+    """
+    if len(text) <= limit:
+        return text
+    at = cut_position(text, limit - 1)
+    return text[:at].rstrip(" \t\n,;:.–-") + "…"
+
+
+def cut_position(text: str, room: int) -> int:
+    """Where to cut so that at most `room` characters stay."""
+    if room >= len(text):
+        return len(text)
+    at = max((at for at in _blanks(text, room + 1)), default=-1)
+    if at >= room // 2 and at > 0:
+        return at
+    at = room
+    while at > 0 and (_JOINED.match(text[at]) or text[at - 1] == "\u200d"):
+        at -= 1
+    return at
+
+
+def _blanks(text: str, end: int) -> Iterator[int]:
+    return (at for at in range(min(end, len(text))) if text[at].isspace())
