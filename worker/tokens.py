@@ -38,6 +38,8 @@ class Purpose(IntEnum):
     """Return path of one delivery."""
     PROBE = 5
     """Asks our own opt-out host whether it answers."""
+    MAILTO = 6
+    """Address to write to for leaving: names one delivery, in the form of a return path's token."""
 
 
 class TokenError(ValueError):
@@ -105,15 +107,15 @@ class Keyring:
             raise TokenError
         return Token(Purpose(purpose), int.from_bytes(subscription, "big"), generation, issue)
 
-    def sign_verp(self, issue: int, n: int) -> str:
-        """42 lower-case base32 characters naming one delivery."""
+    def sign_verp(self, issue: int, n: int, purpose: Purpose = Purpose.VERP) -> str:
+        """42 lower-case base32 characters naming one delivery, for VERP or MAILTO."""
         key_id, keys = self._derived[0]
         body = _VERP_BODY.pack(FORMAT_VERSION, key_id, issue, n)
-        tag = hmac.digest(keys[Purpose.VERP], body, "sha256")[:TAG_OCTETS]
+        tag = hmac.digest(keys[purpose], body, "sha256")[:TAG_OCTETS]
         return base64.b32encode(body + tag).decode().rstrip("=").lower()
 
-    def read_verp(self, text: str) -> tuple[int, int]:
-        """(issue, n) of a return path's token, in whatever case it came back. Raises TokenError."""
+    def read_verp(self, text: str, purpose: Purpose = Purpose.VERP) -> tuple[int, int]:
+        """(issue, n) of a token from a local part, in whatever case it came back. Raises TokenError."""
         if len(text) != VERP_CHARS or not text.isascii():
             raise TokenError
         try:
@@ -126,7 +128,7 @@ class Keyring:
         # The last character has two spare bits: only one spelling is ours.
         if canonical != text.lower() or version != FORMAT_VERSION or len(tag) != TAG_OCTETS:
             raise TokenError
-        if not self._verifies(key_id, Purpose.VERP, body, tag):
+        if not self._verifies(key_id, purpose, body, tag):
             raise TokenError
         return issue, n
 
