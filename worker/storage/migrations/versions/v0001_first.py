@@ -73,7 +73,12 @@ def _claim() -> None:
         sa.Column("to_n", sa.Integer(), nullable=False),
         sa.Column("owner", sa.String(length=36), nullable=True, comment="worker uuid; NULL = released"),
         sa.Column("left", sa.Integer(), nullable=False, comment="rows of it without a result"),
+        sa.Column("of_state", sa.String(length=9), nullable=False, comment="stored state of all its rows"),
         sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint(
+            "(kind = 'first' AND of_state = 'waiting') OR (kind = 'retry' AND of_state IN ('waiting', 'deferred'))",
+            name=op.f("ck_claim_of_state"),
+        ),
         sa.CheckConstraint("kind = 'first' OR owner IS NOT NULL", name=op.f("ck_claim_retry_is_owned")),
         sa.CheckConstraint("kind IN ('first', 'retry')", name=op.f("ck_claim_kind")),
         sa.CheckConstraint('"left" >= 0', name=op.f("ck_claim_left")),
