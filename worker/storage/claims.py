@@ -1,0 +1,273 @@
+"""Claims: which worker holds which rows. The claim commits first; its id is the epoch every later write names.
+
+Locks are taken in one order everywhere: issue, claim, delivery, shard.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, func, select, update
+
+from worker.domain.delivery import DeliveryState
+from worker.domain.issue import IssueState
+from worker.storage.engine import database_now
+from worker.storage.schema import claim, delivery, issue, shard
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Rows from_n..to_n of one shard, held by one worker; of a retry claim only the rows that carry its id."""
+
+    id: int
+    issue_id: int
+    shard_no: int
+    kind: str
+    from_n: int
+    to_n: int
+    left: int
+    of_state: DeliveryState
+    claimed_at: datetime
+
+
+def rows_of(held: Claim) -> ColumnElement[bool]:
+    """The WHERE that finds a claim's rows which have no result yet."""
+    place = and_(delivery.c.issue_id == held.issue_id, delivery.c.n.between(held.from_n, held.to_n))
+    if held.kind == "first":
+        return and_(
+            place,
+            delivery.c.state == DeliveryState.WAITING,
+            delivery.c.next_try.is_(None),
+            delivery.c.claim.is_(None),
+        )
+    return and_(place, delivery.c.state == held.of_state, delivery.c.claim == held.id)
+
+
+def claim_first(conn: Connection, issue_id: int, owner: str, size: int) -> Claim | None:
+    """A released range, else the next up to `size` numbers of a shard. None when there is none left.
+
+    Shards that another worker is settling are passed over first, and waited for only when all of them are.
+    """
+    if not _is_sending(conn, issue_id):
+        return None
+    released = conn.execute(
+        select(claim)
+        .where(claim.c.issue_id == issue_id, claim.c.owner.is_(None))
+        .order_by(claim.c.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).first()
+    if released is not None:
+        conn.execute(delete(claim).where(claim.c.id == released.id))
+        return _insert(conn, issue_id, released.shard_no, "first", released.from_n, released.to_n, owner)
+    open_shards = (
+        select(shard.c.no, shard.c.next_n, shard.c.to_n)
+        .where(shard.c.issue_id == issue_id, shard.c.next_n <= shard.c.to_n)
+        .order_by(shard.c.no)
+        .limit(1)
+    )
+    found = conn.execute(open_shards.with_for_update(skip_locked=True)).first()
+    if found is None:
+        found = conn.execute(open_shards.with_for_update()).first()
+    if found is None:
+        return None
+    to_n = min(found.next_n + size - 1, found.to_n)
+    conn.execute(update(shard).where(shard.c.issue_id == issue_id, shard.c.no == found.no).values(next_n=to_n + 1))
+    return _insert(conn, issue_id, found.no, "first", found.next_n, to_n, owner)
+
+
+def claim_retry(conn: Connection, issue_id: int, owner: str, size: int) -> Claim | None:
+    """Rows whose next_try has come, of one shard and one stored state, one by one. None when none is due."""
+    if not _is_sending(conn, issue_id):
+        return None
+    due = and_(delivery.c.issue_id == issue_id, delivery.c.next_try <= database_now(), delivery.c.claim.is_(None))
+    first = conn.execute(
+        select(delivery.c.n, delivery.c.state, shard.c.no, shard.c.from_n, shard.c.to_n)
+        .join(shard, and_(shard.c.issue_id == issue_id, delivery.c.n.between(shard.c.from_n, shard.c.to_n)))
+        .where(due)
+        .order_by(delivery.c.next_try)
+        .limit(1)
+    ).first()
+    if first is None:
+        return None
+    numbers = list(
+        conn.execute(
+            select(delivery.c.n)
+            .where(due, delivery.c.state == first.state, delivery.c.n.between(first.from_n, first.to_n))
+            .order_by(delivery.c.n)
+            .limit(size)
+            .with_for_update(skip_locked=True)
+        ).scalars()
+    )
+    if not numbers:
+        return None
+    held = _insert(conn, issue_id, first.no, "retry", numbers[0], numbers[-1], owner, first.state, len(numbers))
+    conn.execute(
+        update(delivery).where(delivery.c.issue_id == issue_id, delivery.c.n.in_(numbers)).values(claim=held.id)
+    )
+    return held
+
+
+def release(conn: Connection, held: Claim, owner: str) -> bool:
+    """Give back what has no result: a range stays to be taken, single rows lose the claim's id.
+
+    Of a cancelled issue the rows are cancelled instead. Whether the claim still was ours.
+    """
+    state = conn.execute(select(issue.c.state).where(issue.c.id == held.issue_id)).scalar()
+    mine = conn.execute(
+        select(claim.c.left).where(claim.c.id == held.id, claim.c.owner == owner).with_for_update()
+    ).scalar()
+    if mine is None:
+        return False
+    if state == IssueState.CANCELLED:
+        cancel_rows(conn, held)
+    elif held.kind == "retry":
+        conn.execute(update(delivery).where(rows_of(held)).values(claim=None))
+    if state == IssueState.CANCELLED or held.kind == "retry" or mine == 0:
+        conn.execute(delete(claim).where(claim.c.id == held.id))
+    else:
+        conn.execute(update(claim).where(claim.c.id == held.id).values(owner=None))
+    return True
+
+
+def cancel_rows(conn: Connection, held: Claim) -> int:
+    """A claim's rows without result become cancelled; the shard's counters follow."""
+    done = conn.execute(
+        update(delivery)
+        .where(rows_of(held))
+        .values(state=DeliveryState.CANCELLED, at=database_now(), claim=None, next_try=None)
+    ).rowcount
+    move_counts(conn, held.issue_id, held.shard_no, {(held.of_state, DeliveryState.CANCELLED): done})
+    return done
+
+
+def lose(conn: Connection, held: Claim, reason: str) -> int:
+    """A dead worker's rows without result become in doubt as a whole, and the claim ends. Returns how many.
+
+    They keep the claim's id and time: only evidence about that claim may move them later.
+    """
+    gone = conn.execute(delete(claim).where(claim.c.id == held.id, claim.c.owner.is_not(None))).rowcount
+    if not gone:
+        return 0
+    done = conn.execute(
+        update(delivery)
+        .where(rows_of(held))
+        .values(
+            state=DeliveryState.IN_DOUBT,
+            reason=reason,
+            at=database_now(),
+            claim=held.id,
+            claimed_at=held.claimed_at,
+            next_try=None,
+            doubts=delivery.c.doubts + 1,
+            tries=delivery.c.tries + 1,
+        )
+    ).rowcount
+    move_counts(conn, held.issue_id, held.shard_no, {(held.of_state, DeliveryState.IN_DOUBT): done})
+    return done
+
+
+def cancel_leftovers(conn: Connection) -> int:
+    """Ranges released just after their issue was cancelled: their rows are cancelled too. Returns how many."""
+    rows = conn.execute(
+        select(claim)
+        .join(issue, issue.c.id == claim.c.issue_id)
+        .where(issue.c.state == IssueState.CANCELLED, claim.c.owner.is_(None))
+        .order_by(claim.c.id)
+        .with_for_update(skip_locked=True, of=claim)
+    ).all()
+    total = 0
+    for row in rows:
+        held = _claim(row._mapping)
+        total += cancel_rows(conn, held)
+        conn.execute(delete(claim).where(claim.c.id == held.id))
+    return total
+
+
+def owned_by(conn: Connection, owners: Sequence[str]) -> list[Claim]:
+    """Claims of the given workers, oldest first, locked."""
+    rows = conn.execute(
+        select(claim).where(claim.c.owner.in_(list(owners))).order_by(claim.c.id).with_for_update(skip_locked=True)
+    )
+    return [_claim(row._mapping) for row in rows]
+
+
+def owners(conn: Connection) -> set[str]:
+    """Workers that own a claim now."""
+    return set(conn.execute(select(claim.c.owner).where(claim.c.owner.is_not(None)).distinct()).scalars())
+
+
+def count_owned(conn: Connection, issue_id: int) -> int:
+    """Owned claims of an issue: none means nothing of it is in flight."""
+    return int(
+        conn.execute(
+            select(func.count()).select_from(claim).where(claim.c.issue_id == issue_id, claim.c.owner.is_not(None))
+        ).scalar_one()
+    )
+
+
+def move_counts(
+    conn: Connection, issue_id: int, shard_no: int, moves: dict[tuple[DeliveryState, DeliveryState], int]
+) -> None:
+    """Shift a shard's kept counters: {(from, to): rows}."""
+    change: dict[str, int] = {}
+    for (old, new), rows in moves.items():
+        change[old] = change.get(old, 0) - rows
+        change[new] = change.get(new, 0) + rows
+    values = {name: shard.c[name] + by for name, by in change.items() if by}
+    if values:
+        conn.execute(update(shard).where(shard.c.issue_id == issue_id, shard.c.no == shard_no).values(**values))
+
+
+def _is_sending(conn: Connection, issue_id: int) -> bool:
+    """Unlocked: a pause that commits right after is seen by the check that follows every claim."""
+    return conn.execute(select(issue.c.state).where(issue.c.id == issue_id)).scalar() == IssueState.SENDING
+
+
+def _insert(
+    conn: Connection,
+    issue_id: int,
+    shard_no: int,
+    kind: str,
+    from_n: int,
+    to_n: int,
+    owner: str,
+    of_state: str = DeliveryState.WAITING,
+    left: int | None = None,
+) -> Claim:
+    if left is None:
+        left = conn.execute(
+            select(func.count())
+            .select_from(delivery)
+            .where(
+                delivery.c.issue_id == issue_id,
+                delivery.c.n.between(from_n, to_n),
+                delivery.c.state == DeliveryState.WAITING,
+                delivery.c.next_try.is_(None),
+                delivery.c.claim.is_(None),
+            )
+        ).scalar_one()
+    row = conn.execute(
+        claim.insert()
+        .values(
+            issue_id=issue_id,
+            shard_no=shard_no,
+            kind=kind,
+            from_n=from_n,
+            to_n=to_n,
+            owner=owner,
+            left=left,
+            of_state=of_state,
+            claimed_at=database_now(),
+        )
+        .returning(claim.c.id, claim.c.claimed_at)
+    ).one()
+    return Claim(int(row.id), issue_id, shard_no, kind, from_n, to_n, left, DeliveryState(of_state), row.claimed_at)
+
+
+def _claim(row: RowMapping) -> Claim:
+    values: dict[str, Any] = dict(row)
+    values.pop("owner")
+    values["of_state"] = DeliveryState(values["of_state"])
+    return Claim(**values)

@@ -1,0 +1,87 @@
+"""Worker processes as rows: who lives, by a counter that observers watch change; and leases that save work."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, select, update
+
+from worker.storage.engine import database_now
+from worker.storage.schema import lease, worker
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """One worker process. `beat` only means something by changing."""
+
+    id: str
+    host_id: str
+    label: str
+    state: str
+    beat: int
+    started_at: datetime
+    seen_at: datetime
+    note: str
+
+
+def register(conn: Connection, worker_id: str, host_id: str, label: str) -> None:
+    conn.execute(
+        worker.insert().values(
+            id=worker_id,
+            host_id=host_id,
+            label=label,
+            state="ready",
+            beat=0,
+            started_at=database_now(),
+            seen_at=database_now(),
+        )
+    )
+
+
+def beat(conn: Connection, worker_id: str, state: str, note: str) -> bool:
+    """Count one heartbeat. False when the row is gone: we were taken for dead and must not go on."""
+    done = conn.execute(
+        update(worker)
+        .where(worker.c.id == worker_id, worker.c.state != "lost")
+        .values(beat=worker.c.beat + 1, seen_at=database_now(), state=state, note=note)
+    )
+    return done.rowcount == 1
+
+
+def list_workers(conn: Connection) -> list[WorkerRow]:
+    rows = conn.execute(select(worker).order_by(worker.c.started_at)).mappings()
+    return [WorkerRow(**row) for row in rows]
+
+
+def mark_lost(conn: Connection, worker_ids: Iterable[str]) -> None:
+    conn.execute(update(worker).where(worker.c.id.in_(list(worker_ids))).values(state="lost", note=""))
+
+
+def remove(conn: Connection, worker_id: str) -> None:
+    """A process that ended in order, or a lost one whose claims were all dealt with."""
+    conn.execute(delete(worker).where(worker.c.id == worker_id))
+
+
+def forget_lost(conn: Connection, older: timedelta) -> None:
+    """Lost rows stay a while, so that `status` can say what happened."""
+    before = conn.execute(select(database_now())).scalar_one() - older
+    conn.execute(delete(worker).where(worker.c.state == "lost", worker.c.seen_at < before))
+
+
+def take_lease(conn: Connection, name: str, owner: str, seconds: float) -> bool:
+    """Whether this process may do the named work for a while. Saves work; nothing is correct because of it."""
+    now: datetime = conn.execute(select(database_now())).scalar_one()
+    until = now + timedelta(seconds=seconds)
+    row = conn.execute(select(lease.c.owner, lease.c.until).where(lease.c.name == name)).first()
+    if row is not None and row.owner != owner and row.until > now:
+        return False
+    if row is None:
+        conn.execute(delete(lease).where(lease.c.name == name))
+        conn.execute(lease.insert().values(name=name, owner=owner, until=until))
+        return True
+    done = conn.execute(
+        update(lease)
+        .where(lease.c.name == name, lease.c.owner == row.owner, lease.c.until == row.until)
+        .values(owner=owner, until=until)
+    )
+    return done.rowcount == 1
