@@ -1,0 +1,94 @@
+"""The command line: finds the command, runs it, and says what went wrong in one sentence.
+
+Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 lint errors,
+4 refused, 5 a dependency is unreachable, 6 finished with problems; 130 after Ctrl-C.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from worker.cli.commands import find_command, overview, version
+from worker.errors import CorrantoError, SettingsError
+from worker.log import scrub
+from worker.operations.terminal import clean
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. Never raises; no traceback unless the log level is debug."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except CorrantoError as error:
+        _explain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not a fault, and nothing can be said any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _explain_unexpected(error)
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if arguments else 2
+    if arguments[0] in ("--version", "version"):
+        print(version())
+        return 0
+    command = find_command(arguments[0])
+    code = command(args=arguments[1:], prog_name=f"corranto {arguments[0]}", standalone_mode=False)
+    sys.stdout.flush()
+    return code if isinstance(code, int) else 0
+
+
+def _explain(error: CorrantoError) -> None:
+    if isinstance(error, SettingsError) and len(error.problems) > 1:
+        print(f"corranto: {len(error.problems)} settings are wrong:", file=sys.stderr)
+        for problem in error.problems:
+            print(f"  {clean(problem)}", file=sys.stderr)
+        return
+    print(f"corranto: {clean(error, keep_lines=True)}", file=sys.stderr)
+    if _is_debugging():
+        _show_trace()
+
+
+def _explain_unexpected(error: Exception) -> int:
+    """Usage errors of the argument parser in its own words; anything else is a fault of ours."""
+    describe = getattr(error, "format_message", None)
+    if describe is not None:
+        context = getattr(error, "ctx", None)
+        print(f"corranto: {clean(describe()).strip()}", file=sys.stderr)
+        if context is not None:
+            print(f"see: {context.command_path} --help", file=sys.stderr)
+        return int(getattr(error, "exit_code", 2))
+    if type(error).__name__ == "Abort":
+        print(file=sys.stderr)
+        return INTERRUPTED
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        print(f"corranto: {clean(error.filename)}: {error.strerror}", file=sys.stderr)
+    else:
+        # Its text may hold an address or a statement with one, so only its kind is shown.
+        print(
+            f"corranto: something unexpected happened ({type(error).__name__}); this is a fault of Corranto. "
+            "Set CORRANTO_LOG_LEVEL=debug and try again to see where.",
+            file=sys.stderr,
+        )
+    if _is_debugging():
+        _show_trace()
+    return 1
+
+
+def _is_debugging() -> bool:
+    return os.environ.get("CORRANTO_LOG_LEVEL", "").lower() == "debug"
+
+
+def _show_trace() -> None:
+    print(clean(scrub(traceback.format_exc()), keep_lines=True), file=sys.stderr)

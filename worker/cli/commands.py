@@ -1,0 +1,99 @@
+"""Which commands there are, in the order a newcomer meets them, and the file each lives in.
+
+A command's file is imported when the command is called: `corranto key new` need not wait for the ledger's libraries.
+"""
+
+import difflib
+import importlib
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import typer
+from typer.main import get_command
+
+from worker.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A first word: the module of `worker.cli` behind it, and what it is for in at most 50 characters.
+
+    The module holds `app` (a noun with verbs), or a function named as the word (a verb without noun).
+    """
+
+    module: str
+    purpose: str
+
+
+GROUPS: dict[str, dict[str, Entry]] = {
+    "Try it": {
+        "demo": Entry("demonstration", "everything on this machine; nothing leaves it"),
+    },
+    "Write and send": {
+        "lint": Entry("writing", "check an issue file before it goes out"),
+        "preview": Entry("writing", "see it as HTML page, text or .eml"),
+        "proof": Entry("writing", "mail it to yourself, marked [PROOF]"),
+        "queue": Entry("queueing", "send it: now after a hold, or at a time"),
+        "issue": Entry("issues", "list show watch undo pause resume cancel ..."),
+    },
+    "Publications and readers": {
+        "publication": Entry("publications", "create edit show list"),
+        "subscriber": Entry("subscribers", "import add show list export erase"),
+        "import": Entry("imports", "list undo"),
+        "suppression": Entry("suppressions", "import add list remove: the do-not-mail list"),
+        "unsubscribe": Entry("leaving", "end a subscription, or all of a reader's"),
+    },
+    "Processes": {
+        "up": Entry("processes", "web, worker, scheduler (and sink) in one tree"),
+        "web": Entry("processes", "readers' pages and health checks"),
+        "worker": Entry("processes", "hands mail to the relay; run as many as needed"),
+        "scheduler": Entry("processes", "starts what is due, finds what got stuck"),
+        "sink": Entry("processes", "a mail server that shows mail, delivers none"),
+    },
+    "Look after it": {
+        "status": Entry("looking", "what runs, what is being sent"),
+        "doctor": Entry("looking", "find out what is wrong, with the fix"),
+        "verify": Entry("looking", "prove that the ledger adds up"),
+        "db": Entry("databases", "upgrade check"),
+        "key": Entry("keys", "new: a key for unsubscribe links"),
+        "dkim": Entry("dkim_keys", "create show-dns: sign mail of a domain"),
+    },
+}
+
+_EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 lint errors, 4 refused,\n"
+    "            5 a dependency is unreachable, 6 finished with problems"
+)
+
+
+def overview() -> str:
+    """The help of `corranto` itself."""
+    lines = ["usage: corranto COMMAND [ARGUMENTS]      corranto COMMAND --help tells more"]
+    for title, entries in GROUPS.items():
+        lines += ["", title, *(f"  {word:<13} {entry.purpose}" for word, entry in entries.items())]
+    return "\n".join([*lines, "", "Settings: config/default.toml describes them all.", _EXIT_CODES])
+
+
+def version() -> str:
+    """`corranto 0.1.0`."""
+    try:
+        return f"corranto {metadata.version('corranto')}"
+    except metadata.PackageNotFoundError:
+        return "corranto (from a checkout)"
+
+
+def find_command(word: str) -> Any:  # noqa: ANN401 - a click command, whose type typer keeps private
+    """The command behind a first word. Raises UsageError naming near words."""
+    entries = {name: entry for group in GROUPS.values() for name, entry in group.items()}
+    entry = entries.get(word)
+    if entry is None:
+        near = difflib.get_close_matches(word, entries, n=2)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; see: corranto --help"
+        raise UsageError(f"there is no command {word}{hint}")
+    module = importlib.import_module(f"worker.cli.{entry.module}")
+    app = getattr(module, "app", None)
+    if app is None:
+        app = typer.Typer(add_completion=False)
+        app.command()(getattr(module, word))
+    return get_command(app)

@@ -1,0 +1,41 @@
+"""How a command begins: settings read, logs set up, the ledger open and of this version."""
+
+from dataclasses import dataclass
+
+from worker import log, settings
+from worker.settings import Settings
+from worker.storage.engine import Database, open_database
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What nearly every command needs."""
+
+    settings: Settings
+    database: Database
+
+    @property
+    def actor(self) -> str:
+        return self.settings.who
+
+
+def open_settings(*, is_process: bool = False) -> Settings:
+    """Read the settings and set up logs. Raises SettingsError naming everything that is wrong.
+
+    A command talks for itself, so below debug it logs warnings only; a process logs as told.
+    """
+    found = settings.load()
+    quiet = found.log_level == "info" and not is_process
+    log.configure(found.log_format, "warning" if quiet else found.log_level)
+    return found
+
+
+def open_ledger() -> Ledger:
+    """Settings and a database that answers and has this version's schema.
+
+    Raises SettingsError, UnreachableError or SchemaError.
+    """
+    found = open_settings()
+    database = open_database(found.database_url.get_secret_value())
+    database.check()
+    return Ledger(found, database)

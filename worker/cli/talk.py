@@ -1,0 +1,86 @@
+"""How commands speak: data to standard output, talk to standard error, questions only to a person."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from enum import Enum
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from worker.errors import RefusedError
+from worker.operations.terminal import clean, err_console, out_console, table, table_width
+
+SCHEMA = 1
+"""Version of every --json object; grows when a field changes its meaning or goes."""
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable, with a stable shape.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def tell(text: str, style: str | None = None) -> None:
+    """One or more lines of data."""
+    out_console().print(clean(text, keep_lines=True), style=style)
+
+
+def say(text: str, style: str | None = None) -> None:
+    """One or more lines of talk."""
+    sys.stdout.flush()
+    err_console().print(clean(text, keep_lines=True), style=style)
+
+
+def hint(command: str) -> None:
+    """The command to run next, for a person."""
+    say(f"Next: {command}", style="dim")
+
+
+def warn(text: str) -> None:
+    """Something to know that did not stop the command."""
+    say(f"warning: {text}", style="yellow")
+
+
+def tell_json(data: Mapping[str, Any]) -> None:
+    """A JSON object with its schema version. Escapes all but ASCII, so no control character reaches a terminal."""
+    print(json.dumps({"schema": SCHEMA, **data}, default=_plain, indent=2))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    return str(value)
+
+
+def tell_table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> None:
+    """A table with a bold first line."""
+    head, *lines = table(heads, rows, width=table_width(), right=right)
+    console = out_console()
+    console.print(head, style="bold")
+    for line in lines:
+        console.print(line)
+
+
+def is_person() -> bool:
+    """Whether somebody can answer a question."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirm(question: str, *, yes: bool, answer: str = "yes") -> None:
+    """Go on only after the expected answer. Raises RefusedError: nobody to ask, or another answer."""
+    if yes:
+        return
+    if not is_person():
+        raise RefusedError(f"{question} Nobody can answer here: say --yes to go on without asking. Nothing was changed")
+    say(f"{question} Type {answer} to go on: ".rstrip() + " ")
+    typed = sys.stdin.readline().strip().replace(",", "")
+    if typed.lower() != answer.lower():
+        raise RefusedError(f"that was not {answer}; nothing was changed")
+
+
+def end(code: int) -> NoReturn:
+    """Leave the command with an exit code, everything having been said."""
+    raise typer.Exit(code)

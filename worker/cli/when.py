@@ -1,0 +1,140 @@
+"""Times and spans as people type them. Pure: `now` and the zone come in.
+
+A local time that a clock change skips or repeats is refused with both possible meanings, never guessed.
+"""
+
+import difflib
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from worker.errors import UsageError
+from worker.operations.terminal import spell_span
+
+FORMS = '"2026-11-24 09:00" with --tz Europe/Paris, 2026-11-24T08:00Z, "tomorrow 9:00" or +2h'
+
+_SPAN_PART = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*(d|h|min|m|s)", re.ASCII)
+_SPAN = re.compile(r"(?:\d{1,6}(?:\.\d{1,3})?\s*(?:d|h|min|m|s)\s*)+", re.ASCII)
+_UNIT_S = {"d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
+_LOCAL = re.compile(r"(\d{4}-\d{2}-\d{2}|today|tomorrow)[ T]+(\d{1,2}):(\d{2})(?::(\d{2}))?", re.ASCII | re.IGNORECASE)
+_EXACT = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}(?::\d{2})?)\s*(Z|[+-]\d{2}:?\d{2})", re.ASCII | re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class When:
+    """An instant (aware, UTC) and the IANA zone in which it is spoken of."""
+
+    at: datetime
+    zone: str
+
+    def spell(self) -> str:
+        """Tue 24 Nov 2026, 09:00 Europe/Paris (UTC+1, 08:00 UTC)."""
+        local = self.at.astimezone(ZoneInfo(self.zone))
+        if self.zone == "UTC":
+            return f"{_day(local)}, {local:%H:%M} UTC"
+        there = f"{self.at:%H:%M}" if self.at.date() == local.date() else f"{_day(self.at)} {self.at:%H:%M}"
+        return f"{_day(local)}, {local:%H:%M} {self.zone} ({spell_offset(local)}, {there} UTC)"
+
+
+def parse_span(text: str) -> int:
+    """Seconds of `60s`, `10m`, `1h30m`, `2d` or a bare number of seconds. Raises UsageError."""
+    stripped = text.strip().lower()
+    if re.fullmatch(r"\d{1,7}", stripped, re.ASCII):
+        return int(stripped)
+    if not _SPAN.fullmatch(stripped):
+        raise UsageError(f"{text!r} is not a span of time: write it like 60s, 10m, 1h30m or 2d")
+    return round(sum(float(number) * _UNIT_S[unit] for number, unit in _SPAN_PART.findall(stripped)))
+
+
+def parse_when(text: str, zone: str, now: datetime) -> When:
+    """The instant a person means by `text` in `zone` (IANA name). Raises UsageError: unreadable, skipped by a clock
+    change, repeated by one, or past."""
+    stripped = text.strip()
+    place = find_zone(zone)
+    if stripped.startswith("+"):
+        at = now + timedelta(seconds=parse_span(stripped[1:]))
+    elif found := _EXACT.fullmatch(stripped):
+        at = _exact(text, *found.groups())
+    elif found := _LOCAL.fullmatch(stripped):
+        at = _local(text, found, place, now)
+    else:
+        raise UsageError(f"{text!r} is not a time Corranto can read: write {FORMS}")
+    if at <= now:
+        spelled = When(at, zone).spell()
+        raise UsageError(f"{text!r} means {spelled}, which is {spell_span((now - at).total_seconds())} ago")
+    return When(at, zone)
+
+
+def find_zone(name: str) -> ZoneInfo:
+    """The zone of an IANA name. Raises UsageError naming near ones: `CET` and `Paris` are typical slips."""
+    known = available_timezones()
+    if name in known:
+        try:
+            return ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            pass
+    folded = {zone.lower(): zone for zone in known}
+    cities = {zone.rpartition("/")[2].lower(): zone for zone in sorted(known)}
+    wanted = name.lower().replace(" ", "_")
+    near = [folded[wanted]] if wanted in folded else [cities[wanted]] if wanted in cities else []
+    near = near or [folded[found] for found in difflib.get_close_matches(wanted, folded, n=2)]
+    hint = f": did you mean {' or '.join(near)}?" if near else ": write it like Europe/Paris"
+    raise UsageError(f"there is no time zone {name!r}{hint}")
+
+
+def spell_offset(local: datetime) -> str:
+    """UTC+1, UTC-3:30, UTC."""
+    offset = local.utcoffset() or timedelta(0)
+    minutes = round(offset.total_seconds() / 60)
+    if minutes == 0:
+        return "UTC"
+    hours, rest = divmod(abs(minutes), 60)
+    return f"UTC{'+' if minutes > 0 else '-'}{hours}" + (f":{rest:02d}" if rest else "")
+
+
+def _exact(text: str, day: str, clock: str, offset: str) -> datetime:
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}{offset.upper().replace('Z', '+00:00')}").astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(f"{text!r} is not a time of the calendar: {error}") from None
+
+
+def _local(text: str, found: re.Match[str], zone: ZoneInfo, now: datetime) -> datetime:
+    try:
+        typed = datetime.combine(_date(found[1], zone, now), time(int(found[2]), int(found[3]), int(found[4] or 0)))
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not a time of the calendar: {error}") from None
+    first, second = (typed.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first == second:
+        return first
+    # PEP 495: in a gap, fold 0 counts with the old offset and lands after it; in a repeat, fold 0 is the earlier one.
+    if first.astimezone(zone).replace(tzinfo=None) != typed:
+        before, after = second.astimezone(zone), first.astimezone(zone)
+        raise UsageError(
+            f"{typed:%H:%M} does not exist on {_day(typed)} in {zone.key}, because clocks go forward: "
+            f'say "{before:%Y-%m-%d %H:%M}" or "{after:%Y-%m-%d %H:%M}"'
+        )
+    one, two = first.astimezone(zone), second.astimezone(zone)
+    raise UsageError(
+        f"{typed:%H:%M} comes twice on {_day(typed)} in {zone.key}, because clocks go back: "
+        f"say {one.isoformat(timespec='minutes')} (the first) or {two.isoformat(timespec='minutes')} (the second)"
+    )
+
+
+def _date(word: str, zone: ZoneInfo, now: datetime) -> date:
+    today = now.astimezone(zone).date()
+    match word.lower():
+        case "today":
+            return today
+        case "tomorrow":
+            return today + timedelta(days=1)
+        case _:
+            return date.fromisoformat(word)
+
+
+def _day(moment: datetime) -> str:
+    """Tue 24 Nov 2026, in English whatever the process's locale."""
+    weekday = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[moment.weekday()]
+    month = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")[moment.month - 1]
+    return f"{weekday} {moment.day} {month} {moment.year}"
