@@ -1,0 +1,321 @@
+"""The sink's web inbox: routes under /sink, mounted only beside the embedded sink.
+
+Everything a mail holds is untrusted: pages escape it under a policy that runs nothing, its HTML is served alone under
+a sandbox policy. No script, no cookie; the only state-changing requests are two same-origin forms whose effect is
+that of a mail program or a link scanner, so repeating them is harmless.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import jinja2
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from worker.sink.framed import NO_HTML, frame_policy, framed_html, has_dark_scheme
+from worker.sink.mail_client import belongs_to, press_unsubscribe, visit_links
+from worker.sink.mailbox import LONGEST_QUERY, Entry, Mailbox, Page
+from worker.sink.opened import LARGEST_OPENED, OpenedMail, message_id, open_mail, pieces_of, raw_head
+from worker.sink.pages import environment, stylesheet
+
+PREFIX = "/sink"
+LARGEST_SOURCE = 1024 * 1024
+"""Octets of a mail's source on its page; the file itself is a link away."""
+
+Ledger = Callable[[str], Mapping[str, str] | None]
+"""From a return path to the reader's ledger row as words to show, or None when it names no delivery of ours."""
+
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+_COMMON_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "X-Robots-Tag": "noindex",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; frame-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+TABS = (
+    ("mail", "Mail", ""),
+    ("text", "Text", "/text"),
+    ("headers", "Headers", "/headers"),
+    ("source", "Source", "/source"),
+    ("links", "Links", "/links"),
+    ("test", "Client test", "/client-test"),
+)
+
+
+def routes(
+    mailbox: Mailbox,
+    *,
+    ledger: Ledger,
+    base_url: str,
+    queue_command: str = "./run corranto queue FILE",
+    templates: jinja2.Environment | None = None,
+) -> list[BaseRoute]:
+    """The routes of /sink. `base_url` is this installation's; `queue_command` is shown while there is no mail."""
+    inbox = _Inbox(mailbox, ledger, base_url.rstrip("/"), queue_command, templates or environment())
+    mail = PREFIX + "/mail/{id:int}"
+    gets: list[tuple[str, _Endpoint]] = [
+        (PREFIX, inbox.list_page),
+        (PREFIX + "/sink.css", inbox.css),
+        (PREFIX + "/api/messages", inbox.api_list),
+        (PREFIX + "/api/messages/{id:int}", inbox.api_mail),
+        (mail, inbox.mail_page),
+        (mail + "/frame", inbox.frame),
+        (mail + "/text", inbox.text_page),
+        (mail + "/headers", inbox.headers_page),
+        (mail + "/source", inbox.source_page),
+        (mail + "/mail.eml", inbox.file),
+        (mail + "/links", inbox.links_page),
+        (mail + "/client-test", inbox.test_page),
+    ]
+    posts: list[tuple[str, _Endpoint]] = [
+        (mail + "/client-test/unsubscribe", inbox.press),
+        (mail + "/client-test/scan", inbox.scan),
+    ]
+    found: list[BaseRoute] = [Route(path, inbox.guarded(endpoint)) for path, endpoint in gets]
+    found += [Route(path, inbox.guarded(endpoint, changes=True), methods=["POST"]) for path, endpoint in posts]
+    return found
+
+
+_Endpoint = Callable[[Request], Response]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """One mail found and opened."""
+
+    entry: Entry
+    raw: bytes
+    opened: OpenedMail
+
+
+class _Inbox:
+    def __init__(
+        self, mailbox: Mailbox, ledger: Ledger, base_url: str, queue_command: str, templates: jinja2.Environment
+    ) -> None:
+        self._mailbox = mailbox
+        self._ledger = ledger
+        self._base_url = base_url
+        self._queue_command = queue_command
+        self._templates = templates
+        self._css = stylesheet()
+        self._css_version = hashlib.sha256(self._css).hexdigest()[:12]
+        base = urlsplit(base_url)
+        self._frame_policy = frame_policy(f"{base.scheme}://{base.netloc}")
+        self._hosts = {*_LOOPBACK_NAMES, (base.hostname or "").lower()}
+
+    def guarded(self, endpoint: _Endpoint, *, changes: bool = False) -> _Endpoint:
+        """`endpoint` behind the checks every request passes."""
+
+        def answer(request: Request) -> Response:
+            # A foreign name that resolves to loopback (DNS rebinding) would let a web site read the inbox.
+            if (request.url.hostname or "").lower() not in self._hosts:
+                return Response("This inbox answers only under its own address.\n", 421, media_type="text/plain")
+            if changes and not _is_same_origin(request):
+                return self._page("problem.html", status=403, title="Not from here", problem="foreign_form")
+            try:
+                return endpoint(request)
+            except HTTPException as error:
+                return self._page("problem.html", status=error.status_code, title="Not here", problem="gone")
+
+        return answer
+
+    # Lists
+
+    def list_page(self, request: Request) -> Response:
+        query = request.query_params.get("q", "").strip()[:LONGEST_QUERY]
+        page = self._mailbox.page(_number(request.query_params.get("page")), query)
+        return self._page("list.html", title="Inbox", page=page, query=query, queue_command=self._queue_command)
+
+    def api_list(self, request: Request) -> Response:
+        query = request.query_params.get("q", "").strip()
+        page: Page = self._mailbox.page(_number(request.query_params.get("page")), query)
+        return _json(
+            {
+                "total": page.total,
+                "stored": page.stored,
+                "page": page.number,
+                "pages": page.pages,
+                "messages": [_summary(entry) for entry in page.entries],
+            }
+        )
+
+    # One mail
+
+    def mail_page(self, request: Request) -> Response:
+        shown = self._find(request)
+        html = shown.opened.html
+        return self._tab(
+            shown,
+            "mail",
+            width="phone" if request.query_params.get("width") == "phone" else "desktop",
+            scheme="dark" if request.query_params.get("scheme") == "dark" else "light",
+            brings_dark=has_dark_scheme(html or ""),
+        )
+
+    def frame(self, request: Request) -> Response:
+        html = self._find(request).opened.html
+        dark = request.query_params.get("scheme") == "dark"
+        content = NO_HTML if html is None else framed_html(html, dark=dark)
+        return HTMLResponse(
+            content.encode("utf-8", "replace"),
+            headers=_COMMON_HEADERS | {"Content-Security-Policy": self._frame_policy},
+        )
+
+    def text_page(self, request: Request) -> Response:
+        shown = self._find(request)
+        return self._tab(shown, "text", pieces=None if shown.opened.text is None else pieces_of(shown.opened.text))
+
+    def headers_page(self, request: Request) -> Response:
+        shown = self._find(request)
+        return self._tab(shown, "headers", raw_head=raw_head(shown.raw))
+
+    def source_page(self, request: Request) -> Response:
+        shown = self._find(request)
+        source = shown.raw[:LARGEST_SOURCE].decode("utf-8", "replace").replace("\x00", "\ufffd")
+        return self._tab(shown, "source", source=source, cut=shown.entry.size > LARGEST_SOURCE)
+
+    def file(self, request: Request) -> Response:
+        entry = self._entry(request)
+        raw = self._mailbox.raw(entry)
+        if raw is None:
+            raise HTTPException(404)
+        headers = {"Content-Disposition": f'attachment; filename="mail-{entry.id}.eml"'}
+        headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
+        return Response(raw, media_type="message/rfc822", headers=_COMMON_HEADERS | headers)
+
+    def links_page(self, request: Request) -> Response:
+        shown = self._find(request)
+        return self._tab(shown, "links", links=shown.opened.links())
+
+    def test_page(self, request: Request) -> Response:
+        return self._tab(self._find(request), "test")
+
+    def api_mail(self, request: Request) -> Response:
+        shown = self._find(request)
+        opened = shown.opened
+        return _json(
+            _summary(shown.entry)
+            | {
+                "message_id": message_id(shown.raw),
+                "headers": opened.fields,
+                "text": opened.text,
+                "html": opened.html,
+                "parts": [{"type": part.media_type, "name": part.name, "size": part.size} for part in opened.others],
+                "links": [{"part": link.part, "text": link.text, "target": link.target} for link in opened.links()],
+                "list_unsubscribe": opened.unsubscribe_uris,
+                "one_click": opened.is_one_click,
+                "notes": opened.notes,
+            }
+        )
+
+    # The client test
+
+    def press(self, request: Request) -> Response:
+        shown = self._find(request)
+        url = self._one_click_url(shown.opened)
+        if url is None:
+            return self._tab(shown, "test", status=409)
+        before = self._ledger(shown.entry.mail_from)
+        pressed = press_unsubscribe(url)
+        after = self._ledger(shown.entry.mail_from)
+        return self._tab(shown, "test", pressed=pressed, before=before, after=after)
+
+    def scan(self, request: Request) -> Response:
+        shown = self._find(request)
+        before = self._ledger(shown.entry.mail_from)
+        visits = visit_links([link.target for link in shown.opened.links()], self._base_url)
+        after = self._ledger(shown.entry.mail_from)
+        return self._tab(shown, "test", visits=visits, before=before, after=after)
+
+    def _one_click_url(self, opened: OpenedMail) -> str | None:
+        """The URL the button may press: the mail allows one click, and the URL is this installation's."""
+        web = next((uri for uri in opened.unsubscribe_uris if uri.lower().startswith(("https:", "http:"))), None)
+        return web if web is not None and opened.is_one_click and belongs_to(web, self._base_url) else None
+
+    # Answers
+
+    def css(self, request: Request) -> Response:
+        return Response(
+            self._css, media_type="text/css", headers=_COMMON_HEADERS | {"Cache-Control": "max-age=31536000, immutable"}
+        )
+
+    def _entry(self, request: Request) -> Entry:
+        entry = self._mailbox.find(request.path_params["id"])
+        if entry is None:
+            raise HTTPException(404)
+        return entry
+
+    def _find(self, request: Request) -> _Shown:
+        entry = self._entry(request)
+        raw = self._mailbox.raw(entry, LARGEST_OPENED + 1)
+        if raw is None:
+            raise HTTPException(404)
+        return _Shown(entry, raw, open_mail(raw))
+
+    def _tab(self, shown: _Shown, tab: str, *, status: int = 200, **values: object) -> Response:
+        return self._page(
+            f"{tab}.html",
+            status=status,
+            title=shown.entry.subject or "(no subject)",
+            entry=shown.entry,
+            opened=shown.opened,
+            tab=tab,
+            tabs=TABS,
+            ledger_row=self._ledger(shown.entry.mail_from),
+            one_click_url=self._one_click_url(shown.opened),
+            base_url=self._base_url,
+            **values,
+        )
+
+    def _page(self, template: str, *, status: int = 200, **values: object) -> Response:
+        content = self._templates.get_template(template).render(prefix=PREFIX, css_version=self._css_version, **values)
+        # Lone surrogates cannot come from our decoding, but a page must never fail on one.
+        return HTMLResponse(
+            content.encode("utf-8", "replace"), status, _COMMON_HEADERS | {"Content-Security-Policy": _PAGE_POLICY}
+        )
+
+
+def _is_same_origin(request: Request) -> bool:
+    """Whether a form was sent by one of our own pages: Fetch Metadata, or for older browsers Origin = Host.
+
+    A request with neither is refused, because one could be made by our own client test on behalf of a hostile mail.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    origin = request.headers.get("origin")
+    return origin is not None and origin.lower() == f"{request.url.scheme}://{request.url.netloc}".lower()
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 8 else 1
+
+
+def _summary(entry: Entry) -> dict[str, object]:
+    return {
+        "id": entry.id,
+        "received_at": entry.received_at.isoformat(),
+        "mail_from": entry.mail_from,
+        "rcpt_to": entry.rcpts,
+        "from": entry.sender,
+        "subject": entry.subject,
+        "size": entry.size,
+    }
+
+
+def _json(value: object) -> Response:
+    return Response(
+        orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
+        media_type="application/json",
+        headers=_COMMON_HEADERS | {"Content-Security-Policy": "default-src 'none'"},
+    )

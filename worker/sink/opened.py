@@ -1,0 +1,195 @@
+"""A raw mail taken apart for people to look at. Pure; never raises, whatever the mail holds.
+
+Parts that break the standard library's tolerant parser are left out and a sentence says so. Everything returned is
+untrusted text: pages escape it, the HTML part only ever goes through `sink.framed`.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.errors import MessageError
+from email.message import Message
+from email.parser import BytesParser
+from email.policy import compat32
+from urllib.parse import urlsplit
+
+from selectolax.lexbor import LexborHTMLParser
+
+from worker.sink.fields import LARGEST_HEAD, decode_octets, decode_words, find_field, head_of, split_fields
+
+LARGEST_OPENED = 4 * 1024 * 1024
+"""Octets of a mail that are taken apart; the parser needs about 50 ms for each MiB."""
+LONGEST_PART = 2 * 1024 * 1024
+"""Characters of a text or HTML part that are shown."""
+MOST_FIELDS = 500
+LONGEST_FIELD = 20_000
+MOST_LINKS = 500
+LONGEST_LINK_TEXT = 300
+MOST_BOUNDARIES = 60
+"""The parser compares every line with every open boundary: thousands of nested parts would take minutes."""
+
+_PARSER_TROUBLE = (LookupError, ValueError, TypeError, AttributeError, AssertionError, RecursionError, MessageError)
+"""All ways in which `email` was seen to fail on hostile parts (broken RFC 2231 names, unknown charsets, bad base64)."""
+
+_URL = re.compile(r"\b(?:https?://|mailto:)[^\s<>\"'\x00-\x1f]{1,2000}", re.IGNORECASE)
+_ANGLE_URI = re.compile(r"<\s*([^<>\s]{1,2000})\s*>")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link of a mail. `part` is html, text or header; `opens` whether a page may offer it as a link."""
+
+    part: str
+    text: str
+    target: str
+
+    @property
+    def opens(self) -> bool:
+        return opens_in_browser(self.target)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherPart:
+    """A part that is neither the text nor the HTML; size in octets."""
+
+    media_type: str
+    name: str
+    size: int
+
+
+@dataclass(frozen=True)
+class OpenedMail:
+    """A mail as shown. `text` and `html` are None when there is no such part; `notes` are sentences for the reader."""
+
+    fields: tuple[tuple[str, str], ...]
+    text: str | None
+    html: str | None
+    others: tuple[OtherPart, ...]
+    notes: tuple[str, ...]
+
+    def field(self, name: str) -> str:
+        """The first field with this name, decoded; "" when there is none."""
+        lowered = name.lower()
+        return next((value for known, value in self.fields if known.lower() == lowered), "")
+
+    @property
+    def unsubscribe_uris(self) -> tuple[str, ...]:
+        """All URIs of List-Unsubscribe in order (RFC 2369 3.2)."""
+        return tuple(_ANGLE_URI.findall(self.field("List-Unsubscribe")))
+
+    @property
+    def is_one_click(self) -> bool:
+        """Whether a mail program may offer its own button (RFC 8058 3.1)."""
+        return self.field("List-Unsubscribe-Post").strip() == "List-Unsubscribe=One-Click"
+
+    def links(self) -> tuple[Link, ...]:
+        """Every link of both parts and of List-Unsubscribe, in order of appearance, at most MOST_LINKS."""
+        found = [Link("header", "List-Unsubscribe", uri) for uri in self.unsubscribe_uris]
+        found += _html_links(self.html or "")
+        found += [Link("text", url, url) for is_url, url in pieces_of(self.text or "") if is_url]
+        return tuple(found[:MOST_LINKS])
+
+
+def open_mail(raw: bytes) -> OpenedMail:
+    """Take a mail apart; only its first LARGEST_OPENED octets are looked at."""
+    notes: list[str] = []
+    if len(raw) > LARGEST_OPENED:
+        notes.append(f"This mail has {len(raw):,} octets. Only the first {LARGEST_OPENED:,} are taken apart.")
+        raw = raw[:LARGEST_OPENED]
+    head = head_of(raw)
+    fields = split_fields(head, MOST_FIELDS + 1)
+    if len(fields) > MOST_FIELDS or len(head) >= LARGEST_HEAD:
+        notes.append("The header is cut: it has too many fields or is too long.")
+    decoded = tuple((name or "(no field)", decode_words(value[:LONGEST_FIELD])) for name, value in fields[:MOST_FIELDS])
+    shown = _Shown(notes)
+    if raw.lower().count(b"boundary=") > MOST_BOUNDARIES:
+        notes.append("This mail has too many nested parts to be taken apart. Its source is shown as it is.")
+    else:
+        shown.take(raw)
+    return OpenedMail(decoded, shown.text, shown.html, tuple(shown.others), tuple(notes))
+
+
+def raw_head(raw: bytes) -> str:
+    """The header section as it stands in the mail, controls made harmless by the page."""
+    return decode_octets(head_of(raw), "utf-8")
+
+
+def message_id(raw: bytes) -> str:
+    """The Message-ID field as it stands."""
+    head = head_of(raw)
+    return decode_words(find_field(head, head.lower(), b"message-id"))
+
+
+def pieces_of(text: str) -> Iterator[tuple[bool, str]]:
+    """Plain text cut into (is a URL, piece); joined they are the text again."""
+    position = 0
+    for found in _URL.finditer(text):
+        url = found[0].rstrip(".,;:!?)]}")
+        yield False, text[position : found.start()]
+        yield True, url
+        position = found.start() + len(url)
+    yield False, text[position:]
+
+
+def opens_in_browser(target: str) -> bool:
+    """Whether a target is a plain web address: never javascript:, data: or the like."""
+    try:
+        parts = urlsplit(target)
+    except ValueError:
+        return False
+    return parts.scheme.lower() in ("http", "https") and bool(parts.netloc)
+
+
+class _Shown:
+    """Collects what is shown of a mail's parts: the first text, the first HTML, a list of the others."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self.text: str | None = None
+        self.html: str | None = None
+        self.others: list[OtherPart] = []
+        self._notes = notes
+
+    def take(self, raw: bytes) -> None:
+        try:
+            mail = BytesParser(policy=compat32).parsebytes(raw)
+            parts = [part for part in mail.walk() if not part.is_multipart()]
+        except _PARSER_TROUBLE:
+            self._notes.append("This mail's structure cannot be read. Its source is shown as it is.")
+            return
+        for part in parts:
+            try:
+                self._take_part(part)
+            except _PARSER_TROUBLE:
+                self._notes.append("One part of this mail is broken and was left out.")
+
+    def _take_part(self, part: "Message[str, str]") -> None:
+        media_type = part.get_content_type()
+        payload = part.get_payload(decode=True)
+        octets = payload if isinstance(payload, bytes) else b""
+        attached = part.get_content_disposition() == "attachment"
+        if media_type == "text/html" and self.html is None and not attached:
+            self.html = self._words(octets, part)
+        elif media_type == "text/plain" and self.text is None and not attached:
+            self.text = self._words(octets, part)
+        else:
+            name = decode_words((part.get_filename() or "").encode("utf-8", "replace")[:300])
+            self.others.append(OtherPart(media_type[:100], name, len(octets)))
+
+    def _words(self, octets: bytes, part: "Message[str, str]") -> str:
+        text = decode_octets(octets, part.get_content_charset("utf-8") or "utf-8")
+        if len(text) > LONGEST_PART:
+            self._notes.append(f"A part has {len(text):,} characters. Only the first {LONGEST_PART:,} are shown.")
+            text = text[:LONGEST_PART]
+        return text.replace("\r\n", "\n").replace("\x00", "\ufffd")
+
+
+def _html_links(html: str) -> list[Link]:
+    if not html:
+        return []
+    found = []
+    for node in LexborHTMLParser(html).css("a[href], area[href]")[:MOST_LINKS]:
+        target = (node.attributes.get("href") or "").strip()
+        image = node.css_first("img[alt]")
+        text = " ".join(node.text(deep=True).split()) or (image.attributes.get("alt") if image else None) or ""
+        found.append(Link("html", text[:LONGEST_LINK_TEXT], target))
+    return found
