@@ -10,6 +10,7 @@ by concatenation, no line starts with "." or "From ", and no bare CR or LF exist
 
 import base64
 import re
+from binascii import b2a_qp
 from collections.abc import Callable
 
 MAX_LINE = 76  # RFC 2045 6.7 for quoted-printable, RFC 2047 2 for lines with encoded words
@@ -24,7 +25,7 @@ _BLANKS = re.compile("[ \t\n]+")
 
 # Fits one line as it stands: no escape, no "." or "F" first (dot-stuffing, mbox quoting), no blank last.
 _PLAIN_PIECE = re.compile(r"[!-\-/-<>-EG-~](?:[ -<>-~]{0,73}[!-<>-~])?")
-_QUOTED = [chr(octet) if 32 <= octet <= 126 and octet != 61 else f"={octet:02X}" for octet in range(256)]
+_EQUALS = ord("=")
 
 _FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _NOT_IN_HEADER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -60,35 +61,38 @@ def quote(piece: str) -> bytes:
     """
     if _PLAIN_PIECE.fullmatch(piece):
         return piece.encode("ascii") + SOFT_BREAK
+    if type(piece) is not str:
+        piece = str.__str__(piece)  # autoescape hands out a subclass whose every method escapes again, and is slow
     lines = piece.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    out = [_quote_line(line) + "\r\n" for line in lines[:-1]]
+    out = [_quote_line(line) + b"\r\n" for line in lines[:-1]]
     if lines[-1]:
-        out.append(_quote_line(lines[-1]) + "=\r\n")
-    return "".join(out).encode("ascii")
+        out.append(_quote_line(lines[-1]) + SOFT_BREAK)
+    return b"".join(out)
 
 
-def _quote_line(line: str) -> str:
+def _quote_line(line: str) -> bytes:
     """One line with soft breaks inside; at most 75 characters each, so that one more "=" always fits."""
+    # The C encoder escapes right, blanks at the end included, but knows no neighbours and breaks lines its own way.
+    escaped = b2a_qp(line.encode("utf-8", "replace"), istext=False).replace(b"=\n", b"")
     room = MAX_LINE - 1
-    escaped = "".join([_QUOTED[octet] for octet in line.encode("utf-8", "replace")])
-    if escaped.endswith(" "):
-        escaped = escaped[:-1] + "=20"  # RFC 2045 6.7 (3): relays strip trailing blanks
+    if len(escaped) <= room and not escaped.startswith((b".", b"From ")):
+        return escaped
     out = []
     start = 0
     while True:
-        if escaped.startswith(".", start):
-            head, start = "=2E", start + 1
-        elif escaped.startswith("From ", start):
-            head, start = "=46", start + 1
+        if escaped.startswith(b".", start):
+            head, start = b"=2E", start + 1
+        elif escaped.startswith(b"From ", start):
+            head, start = b"=46", start + 1
         else:
-            head = ""
+            head = b""
         end = start + room - len(head)
         if end >= len(escaped):
             out.append(head + escaped[start:])
-            return "=\r\n".join(out)
-        if escaped[end - 1] == "=":
+            return b"=\r\n".join(out)
+        if escaped[end - 1] == _EQUALS:
             end -= 1
-        elif escaped[end - 2] == "=":
+        elif escaped[end - 2] == _EQUALS:
             end -= 2
         out.append(head + escaped[start:end])
         start = end
@@ -142,8 +146,10 @@ def plain_field(name: str, value: str) -> bytes:
 def text_field(name: str, value: str) -> bytes:
     """An unstructured field (Subject): ASCII words as they are, all else as encoded words, folded at 76."""
     limit = _room_after(name)
-    words = _encode_words(one_line(value), limit, _PRINTABLE)
-    return _fold(name, words)
+    line = one_line(value)
+    if len(line) <= limit and _QUOTABLE.fullmatch(line) and "=?" not in line:
+        return f"{name}: {line}\r\n".encode("ascii")
+    return _fold(name, _encode_words(line, limit, _PRINTABLE))
 
 
 def phrase_field(name: str, phrase: str, bracketed: str) -> bytes:
