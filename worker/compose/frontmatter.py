@@ -58,7 +58,9 @@ class Reader:
         """(front matter, body, 1-based line of the body's first line). Raises UsageError."""
         lines = raw.split("\n")
         if lines[0].rstrip() != "---":
-            raise self.refuse(1, "the file does not start with ---; put kind, publication and subject between two --- lines")
+            raise self.refuse(
+                1, "the file does not start with ---; put kind, publication and subject between two --- lines"
+            )
         for at, line in enumerate(lines[1:], start=1):
             if line.rstrip() in ("---", "..."):
                 return "\n".join(lines[1:at]), "\n".join(lines[at + 1 :]), at + 2
@@ -154,7 +156,9 @@ class Reader:
         found = []
         for value in self.items(group, key):
             if not isinstance(value, Group):
-                raise self.refuse(value.line, f"an entry of {key} must be a group of keys, the first one after the dash")
+                raise self.refuse(
+                    value.line, f"an entry of {key} must be a group of keys, the first one after the dash"
+                )
             found.append(value)
         return found
 

@@ -100,13 +100,12 @@ class Marks:
         solid = [(kind, value) for kind, value in tokens if kind != "whitespace"]
         out: list[str] = []
         for at, (kind, value) in enumerate(solid):
-            if out and (kind in ("name", "string", "integer") or value in ("|", "==", "!=")):
-                out.append(" ")
-            out.append(value if kind != "operator" or value != "|" else "| ")
-            before, after = solid[at - 1] if at else ("", ""), solid[at + 1] if at + 1 < len(solid) else ("", "")
-            if (kind, value) == ("name", "date") and before[1] == "|" and after[1] != "(":
+            before, after = solid[at - 1][1] if at else "(", solid[at + 1][1] if at + 1 < len(solid) else ""
+            glued = before == "(" or value in ("(", ")", ",")
+            out.append(value if glued else f" {value}")
+            if (kind, value) == ("name", "date") and before == "|" and after != "(":
                 out.append(f'("{self.language}")')
-        return [re.sub(r"  +", " ", piece) if piece.isspace() else piece for piece in out]
+        return out
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def census(html: str) -> list[Seen]:
 
 
 def check_census(marks: Marks, html: str) -> list[Seen]:
-    """The census, once every block tag opens and closes in one element and no mark stands in an attribute.
+    """The census, once every block tag opens and closes in one element and no mark of the author stands in an attribute.
 
     Raises TemplateProblem naming the tag and its line.
     """
@@ -134,7 +133,7 @@ def check_census(marks: Marks, html: str) -> list[Seen]:
     stack: list[tuple[Tag, str]] = []
     for mark in seen:
         tag = marks.tags[mark.number]
-        if "@" in mark.parent:
+        if "@" in mark.parent and tag.line:
             raise TemplateProblem(
                 f"{tag.source} stands inside a link address or another attribute, where reader values are not allowed",
                 tag.line,
@@ -145,7 +144,8 @@ def check_census(marks: Marks, html: str) -> list[Seen]:
             opened, parent = stack[-1] if stack else (tag, "")
             if parent != mark.parent:
                 raise TemplateProblem(
-                    f"{opened.source} opens in one paragraph, list item or cell and {tag.source} stands in another", tag.line
+                    f"{opened.source} opens in one paragraph, list item or cell and {tag.source} stands in another",
+                    tag.line,
                 )
             if tag.part is Part.END:
                 stack.pop()

@@ -12,10 +12,10 @@ from worker.domain.issue import Card, Enclosure, Figure, IssueKind, IssueText, P
 
 MAX_CARDS = 100  # an issue of a hundred cards is five times what stays unclipped
 
-_COMMON = ("kind", "publication", "subject", "preheader", "slug", "language", "figures", "lint")
+_COMMON = ("kind", "publication", "subject", "preheader", "slug", "language", "date", "figures", "lint")
 _KEYS = {
     IssueKind.NEWSLETTER: (*_COMMON, "intro", "lead", "cards"),
-    IssueKind.STATEMENT: (*_COMMON, "place", "date", "standfirst", "signatory", "enclosures"),
+    IssueKind.STATEMENT: (*_COMMON, "place", "standfirst", "signatory", "enclosures"),
 }
 _CARD = ("title", "blurb", "link", "text", "tag", "image")
 _PICTURE = ("src", "alt", "w", "h", "decorative")
@@ -77,7 +77,7 @@ def read_issue(path: str, raw: str) -> IssueText:
 
 def _kind(reader: Reader, top: Group) -> IssueKind:
     word = reader.required(top, "kind", "the front matter")
-    if word not in IssueKind:
+    if word not in [kind.value for kind in IssueKind]:
         known = " or ".join(kind.value for kind in IssueKind)
         raise reader.refuse(top.key_lines["kind"], f'kind "{word}" does not exist; write {known}')
     return IssueKind(word)

@@ -47,8 +47,10 @@ def recipient_environment(autoescape: bool) -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def check_template(source: str, allowed_names: frozenset[str] | None = None) -> tuple[str, ...]:
-    """The sorted names `source` reads. `allowed_names` None allows every name.
+def check_template(
+    source: str, allowed_names: frozenset[str] | None = None, *, always: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """The sorted names `source` reads. `allowed_names` None allows every name; those in `always` need no default.
 
     Raises TemplateProblem for broken syntax, a construct outside the subset, an unknown name, or an output of a
     name without the default filter.
@@ -61,7 +63,7 @@ def check_template(source: str, allowed_names: frozenset[str] | None = None) -> 
         raise TemplateProblem(_syntax_sentence(error), error.lineno) from error
     except RecursionError as error:
         raise TemplateProblem("the tags are nested too deeply", 1) from error
-    walker = _Walker(allowed_names)
+    walker = _Walker(allowed_names, always)
     walker.visit_all(tree.body, depth=0)
     return tuple(sorted(walker.names))
 
@@ -69,8 +71,9 @@ def check_template(source: str, allowed_names: frozenset[str] | None = None) -> 
 class _Walker:
     """Walks one tree once; anything it does not know is refused."""
 
-    def __init__(self, allowed: frozenset[str] | None) -> None:
+    def __init__(self, allowed: frozenset[str] | None, always: frozenset[str]) -> None:
         self.allowed = allowed
+        self.always = always
         self.names: set[str] = set()
         self.loop_names: list[str] = []
 
@@ -110,9 +113,11 @@ class _Walker:
     def output(self, node: nodes.Node, depth: int) -> None:
         """An expression whose value is printed: every name in it needs a default."""
         bare = _bare_name(node)
-        if bare is not None and bare not in self.loop_names:
+        if bare is not None and bare not in self.loop_names and bare not in self.always:
             self.known(bare, node.lineno)
-            raise TemplateProblem(f'{{{{ {bare} }}}} has no default: write {{{{ {bare} | default("…") }}}}', node.lineno)
+            raise TemplateProblem(
+                f'{{{{ {bare} }}}} has no default: write {{{{ {bare} | default("…") }}}}', node.lineno
+            )
         self.expression(node, depth)
 
     def expression(self, node: nodes.Node, depth: int) -> None:
@@ -140,7 +145,9 @@ class _Walker:
 
     def filter(self, node: nodes.Filter, depth: int) -> None:
         if node.name not in FILTERS:
-            raise TemplateProblem(f"the filter {node.name} does not exist: use one of {', '.join(FILTERS)}", node.lineno)
+            raise TemplateProblem(
+                f"the filter {node.name} does not exist: use one of {', '.join(FILTERS)}", node.lineno
+            )
         if node.node is None or node.kwargs or node.dyn_args is not None or node.dyn_kwargs is not None:
             raise TemplateProblem(f"the filter {node.name} is written with more than it takes", node.lineno)
         values = [arg.value for arg in node.args if isinstance(arg, nodes.Const)]

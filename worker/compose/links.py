@@ -1,0 +1,82 @@
+"""Where links and pictures of an issue may point. Pure.
+
+One judgement for the rules, the layouts and the sanitiser, so that nothing is refused in one place and sent by another.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from enum import Enum
+from urllib.parse import urlsplit
+
+SCHEMES = frozenset({"http", "https", "mailto", "tel"})
+
+
+class Fault(Enum):
+    """Why a link cannot be sent."""
+
+    EMPTY = "is empty"
+    RELATIVE = "is relative: in a mail it leads nowhere"
+    SCHEME = "has a scheme that mail programs block"
+    LOCAL = "leads to this computer, which no reader can reach"
+    BROKEN = "is not an address"
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link of the issue's text with its visible words and the line of the file."""
+
+    target: str
+    label: str
+    line: int
+
+
+def judge_link(target: str) -> Fault | None:
+    """The fault of a link, None for one that may be sent. Only http, https, mailto and tel may."""
+    stripped = target.strip()
+    if not stripped:
+        return Fault.EMPTY
+    if any(ord(char) <= 32 or ord(char) == 127 or char == "\\" for char in stripped):
+        return Fault.BROKEN  # browsers read \ as / and drop tabs and line ends inside addresses
+    try:
+        parts = urlsplit(stripped)
+        host = parts.hostname or ""
+        _ = parts.port
+    except ValueError:
+        return Fault.BROKEN
+    if not parts.scheme:
+        return Fault.RELATIVE
+    if parts.scheme.lower() not in SCHEMES:
+        return Fault.SCHEME
+    if parts.scheme.lower() in ("mailto", "tel"):
+        return None if parts.path else Fault.EMPTY
+    if not parts.netloc or not host:
+        return Fault.BROKEN
+    return Fault.LOCAL if is_local_host(host) else None
+
+
+def is_local_host(host: str) -> bool:
+    """True for a name or address that only this computer or its network knows."""
+    name = host.rstrip(".").lower()
+    if name == "localhost" or name.endswith((".localhost", ".local", ".internal", ".lan", ".localdomain")):
+        return True
+    try:
+        found = ipaddress.ip_address(name)
+    except ValueError:
+        return "." not in name
+    return not found.is_global
+
+
+def is_loopback_url(url: str) -> bool:
+    """True for a base URL on this computer."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_remote_picture(src: str) -> bool:
+    """True for a picture that is not a file beside the issue."""
+    return ":" in src.split("/")[0] or src.startswith(("/", "\\"))

@@ -1,0 +1,317 @@
+"""Markdown with marks → sanitised HTML with the same marks. Pure.
+
+HTML typed into an issue is shown as it was written, never obeyed; what Markdown made is sanitised again against a
+short list, because a parser's mistake must not reach a mailbox or the web page of an issue.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from html import escape
+from html.parser import HTMLParser
+
+import nh3
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from worker.compose.links import Link, judge_link
+from worker.compose.marks import MARK, Marks, Part, census
+from worker.compose.template import TemplateProblem, cut_position
+
+BLURB_CHARS = 240
+
+_TAGS = {
+    *(
+        "p",
+        "br",
+        "hr",
+        "h2",
+        "h3",
+        "h4",
+        "strong",
+        "em",
+        "s",
+        "code",
+        "pre",
+        "blockquote",
+        "ul",
+        "ol",
+        "li",
+        "a",
+        "img",
+    ),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+}
+_ATTRIBUTES = {
+    "a": {"href"},
+    "img": {"src", "alt", "width", "height"},
+    "ol": {"start"},
+    "th": {"align", "scope"},
+    "td": {"align"},
+}
+_DIRECTIVE = re.compile(r":::[ \t]*([A-Za-z]*)[ \t]*(.*?)[ \t]*")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_PARAGRAPH = re.compile(r"<p>(.*?)</p>", re.DOTALL)
+_MARKS_ALONE = re.compile(rf"(?:{MARK.pattern}\s*)+")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a body: `kind` is text, figure, quote or cards; `text` is Markdown, or the figure's number."""
+
+    kind: str
+    text: str
+    line: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a picture in Markdown becomes."""
+
+    url: str
+    width: int
+    height: int
+
+
+Resolve = Callable[[str], Shown | None]
+
+
+def split_body(body: str, line: int) -> list[Segment]:
+    """The body in its order. `line` is that of its first line. Raises TemplateProblem for an unknown ::: block."""
+    segments: list[Segment] = []
+    held: list[str] = []
+    start, fence, quote_at = line, "", 0
+    for number, text in enumerate(body.split("\n"), start=line):
+        found = _FENCE.match(text)
+        if found and (not fence or found[1].startswith(fence)):
+            fence = "" if fence else found[1]
+        directive = None if fence else _DIRECTIVE.fullmatch(text)
+        if directive is None:
+            held.append(text)
+            continue
+        word, rest = directive[1].lower(), directive[2]
+        if quote_at:
+            if word or rest:
+                raise TemplateProblem(f"::: quote of line {quote_at} is not closed; end it with a line of :::", number)
+            segments.append(Segment("quote", "\n".join(held), quote_at + 1))
+            quote_at = 0
+        else:
+            segments.append(Segment("text", "\n".join(held), start))
+            if word == "quote" and not rest:
+                quote_at = number
+            elif (word == "figure" and re.fullmatch("[0-9]{0,3}", rest)) or (word == "cards" and not rest):
+                segments.append(Segment(word, rest, number))
+            else:
+                raise TemplateProblem(
+                    f'"{text.strip()}" is not known; write ::: figure, ::: figure 2, ::: quote or ::: cards', number
+                )
+        held, start = [], number + 1
+    if quote_at:
+        raise TemplateProblem(f"::: quote of line {quote_at} is not closed; end it with a line of :::", quote_at)
+    segments.append(Segment("text", "\n".join(held), start))
+    return [segment for segment in segments if segment.kind != "text" or segment.text.strip()]
+
+
+class Press:
+    """Turns Markdown of one issue into HTML. `resolve` finds the hosted form of a picture beside the issue."""
+
+    def __init__(self, marks: Marks, resolve: Resolve) -> None:
+        self._marks = marks
+        self._resolve = resolve
+        self._markdown = _parser()
+        self._markdown.add_render_rule("image", self._image)
+
+    def html(self, text: str, line: int) -> str:
+        """Sanitised blocks (p, h2 to h4, lists, tables, quotes, code). Raises TemplateProblem."""
+        marked = self._marks.take_out(text, line)
+        rendered = self._clean(str(self._markdown.render(marked)))
+        came_out = [mark.number for mark in census(rendered)]
+        for number in (int(found) for found in MARK.findall(marked)):
+            if number not in came_out or came_out.count(number) > 1:
+                tag = self._marks.tags[number]
+                raise TemplateProblem(
+                    f"{tag.source} stands where it would be lost, such as in a link address", tag.line
+                )
+        return self._hoist(rendered)
+
+    def _clean(self, html: str) -> str:
+        return nh3.clean(
+            html,
+            tags=set(_TAGS),
+            attributes={tag: set(names) for tag, names in _ATTRIBUTES.items()},
+            attribute_filter=_keep_attribute,
+            link_rel=None,
+            url_schemes={"http", "https", "mailto", "tel"},
+        )
+
+    def _image(self, renderer: object, tokens: list[Token], at: int, options: object, env: object) -> str:
+        token = tokens[at]
+        shown = self._resolve(str(token.attrs.get("src", "")))
+        alt = escape(token.content)
+        if shown is None:
+            return f"[{alt}]" if alt else ""
+        return f'<img src="{escape(shown.url)}" alt="{alt}" width="{shown.width}" height="{shown.height}">'
+
+    def _hoist(self, html: str) -> str:
+        """Block tags on a line of their own leave their paragraph: they steer paragraphs, not words."""
+        return _PARAGRAPH.sub(lambda found: self._part(found[1]), html)
+
+    def _part(self, inner: str) -> str:
+        pieces: list[str] = []
+        held: list[str] = []
+        for line in inner.split("\n"):
+            alone = _MARKS_ALONE.fullmatch(line.strip()) and self._all_blocks(line)
+            if alone and not _is_open("\n".join(held)):
+                pieces += [_paragraph(held), line.strip()]
+                held = []
+            else:
+                held.append(line)
+        return "".join([*pieces, _paragraph(held)])
+
+    def _all_blocks(self, marked: str) -> bool:
+        return all(self._marks.tags[int(number)].part is not Part.OUTPUT for number in MARK.findall(marked))
+
+
+def _paragraph(lines: list[str]) -> str:
+    inner = re.sub(r"<br>\s*$", "", "\n".join(lines).strip("\n"))
+    return f"<p>{inner}</p>" if inner.strip() else ""
+
+
+def _is_open(html: str) -> bool:
+    """True inside an element, such as words in bold over several lines."""
+    return len(re.findall(r"<(?!/|br|img)[a-z]", html)) != html.count("</")
+
+
+def find_links(text: str, line: int) -> tuple[list[Link], list[Link]]:
+    """(links, pictures) of a Markdown text with their lines; a picture's label is its alt text."""
+    links: list[Link] = []
+    pictures: list[Link] = []
+    for block in _parser().parse(text):
+        if block.type != "inline":
+            continue
+        at = line + (block.map[0] if block.map else 0)
+        target: str | None = None
+        label: list[str] = []
+        for token in block.children or []:
+            if token.type == "link_open":
+                target, label = str(token.attrs.get("href", "")), []
+            elif token.type == "link_close" and target is not None:
+                links.append(Link(target, "".join(label).strip(), at))
+                target = None
+            elif token.type == "image":
+                pictures.append(Link(str(token.attrs.get("src", "")), token.content, at))
+                label.append(token.content)
+            elif token.type in ("softbreak", "hardbreak"):
+                at += 1
+                label.append(" ")
+            else:
+                label.append(token.content)
+    return links, pictures
+
+
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+    # Judged by links.judge_link and the sanitiser; the parser would leave a bad link as text that no rule sees.
+    parser.validateLink = lambda url: True  # type: ignore[method-assign]
+    parser.core.ruler.push("shift_headings", _shift_headings)
+    return parser
+
+
+def _shift_headings(state: object) -> None:
+    """The layout owns h1: # and ## become h2, ### h3, and everything below h4."""
+    for token in state.tokens:  # type: ignore[attr-defined]
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = {"h1": "h2", "h2": "h2", "h3": "h3"}.get(token.tag, "h4")
+
+
+def _keep_attribute(tag: str, name: str, value: str) -> str | None:
+    if tag == "a" and name == "href":
+        fault = judge_link(value)
+        return None if fault is not None and fault.name != "LOCAL" else value
+    return value
+
+
+def cut_html(html: str, limit: int, marks: Marks) -> str:
+    """`html` if its visible text fits in `limit` characters, else cut at a word with "…", every element closed.
+
+    The cut never falls between a condition's tags: it moves before the condition.
+    """
+    counter = _Cutter(None, marks)
+    counter.feed(html)
+    counter.close()
+    if counter.count <= limit:
+        return html
+    at = cut_position(counter.text, limit - 1)
+    inside = [start for start, end in counter.conditions if start < at < end]
+    cutter = _Cutter(min([at, *inside]), marks)
+    cutter.feed(html)
+    cutter.close()
+    return cutter.finished()
+
+
+class _Cutter(HTMLParser):
+    """Counts visible characters; with a `limit`, copies until it is reached. A mark counts as one word."""
+
+    def __init__(self, limit: int | None, marks: Marks) -> None:
+        super().__init__(convert_charrefs=True)
+        self.limit, self.marks = limit, marks
+        self.text, self.out, self.open = "", [""], [""]
+        self.conditions: list[tuple[int, int]] = []
+        self.begun: list[int] = []
+        self.full = False
+
+    @property
+    def count(self) -> int:
+        return len(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if self.full:
+            return
+        if tag == "p" and self.text:
+            self.text += " "
+        self.out.append(self.get_starttag_text() or "")
+        if tag not in ("br", "img", "hr"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.full and tag in self.open:
+            while self.open[-1] != tag:
+                self.out.append(f"</{self.open.pop()}>")
+            self.out.append(f"</{self.open.pop()}>")
+
+    def handle_data(self, data: str) -> None:
+        for piece in re.split(f"({MARK.pattern.replace('(', '(?:')})", data):
+            found = MARK.fullmatch(piece)
+            if self.full or not piece:
+                continue
+            if found is None:
+                self._words(piece)
+                continue
+            part = self.marks.tags[int(found[1])].part
+            if part is Part.BEGIN:
+                self.begun.append(self.count)
+                if self.limit is not None and self.count >= self.limit:
+                    self._stop()
+                    continue
+            elif part is Part.END and self.begun:
+                self.conditions.append((self.begun.pop(), self.count))
+            elif part is Part.OUTPUT:
+                self.text += "\N{OBJECT REPLACEMENT CHARACTER}" * 8
+            self.out.append(piece)
+
+    def _words(self, piece: str) -> None:
+        room = None if self.limit is None else max(0, self.limit - self.count)
+        if room is not None and len(piece) > room:
+            self.out.append(escape(piece[:room].rstrip(" \n,;:.–-"), quote=False))
+            self._stop()
+            return
+        self.text += piece
+        self.out.append(escape(piece, quote=False))
+
+    def _stop(self) -> None:
+        self.full = True
+        self.out.append("…")
+
+    def finished(self) -> str:
+        """What was copied, with what is open closed."""
+        return "".join(self.out) + "".join(f"</{tag}>" for tag in reversed(self.open) if tag)

@@ -1,0 +1,140 @@
+"""Pictures and files beside an issue → hosted items with a name made of their content.
+
+Reads files, so it is not pure. A picture is decoded and written anew: whatever else its file carried (place, camera,
+thumbnail, script) is gone, and what is no picture fails here. Names are content hashes: a URL never changes meaning
+and never says who asks. A crash here leaves nothing behind.
+"""
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from worker.errors import UsageError
+
+MAX_PICTURE_BYTES = 25_000_000
+MAX_FILE_BYTES = 20_000_000  # a hosted file is downloaded once by many readers at the same minute
+MAX_PIXELS = 40_000_000  # decoded before anything else is known: 160 MB, the bound against picture bombs
+MAX_WIDTH = 1200  # two device pixels for each of the layout's 600
+MAX_LARGE_WIDTH = 2400
+MAX_FRAMES = 200
+
+PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif"})
+FILE_TYPES = {
+    ".pdf": "application/pdf",
+    ".txt": "text/plain",
+    ".csv": "text/csv",
+    ".ics": "text/calendar",
+    ".zip": "application/zip",
+    ".odt": "application/vnd.oasis.opendocument.text",
+    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
+    ".odp": "application/vnd.oasis.opendocument.presentation",
+    ".docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".pptx": "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+}
+
+
+@dataclass(frozen=True)
+class MediaItem:
+    """A hosted picture or file. `name` is `{sha256}.{ext}`; `width` and `height` are pixels, 0 for files."""
+
+    name: str
+    content_type: str
+    width: int
+    height: int
+    data: bytes
+
+    @property
+    def kind(self) -> str:
+        """`PDF`, `PNG`: what a reader sees beside the size."""
+        return self.name.rpartition(".")[2].upper()
+
+
+def take_in(path: Path, *, max_width: int = MAX_WIDTH) -> MediaItem:
+    """The hosted form of a picture (PNG, JPEG, GIF; WebP and AVIF are rewritten) or of a file.
+
+    Pictures wider than `max_width` pixels are made smaller. Raises UsageError naming the file and the remedy.
+    """
+    suffix = path.suffix.lower()
+    limit = MAX_PICTURE_BYTES if suffix in PICTURE_SUFFIXES else MAX_FILE_BYTES
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror}); check the name and its folder") from error
+    if len(data) > limit:
+        raise UsageError(f"{path} is larger than {limit // 1_000_000} MB; make it smaller or link to it elsewhere")
+    if suffix in PICTURE_SUFFIXES:
+        return _picture(path, data, max_width)
+    if suffix in FILE_TYPES:
+        return _item(data, suffix[1:], FILE_TYPES[suffix], 0, 0)
+    known = ", ".join(sorted(PICTURE_SUFFIXES | FILE_TYPES.keys()))
+    raise UsageError(f"{path} is of a kind that is not hosted; use one of {known}")
+
+
+def _picture(path: Path, data: bytes, max_width: int) -> MediaItem:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(data)) as picture:
+                if picture.width * picture.height > MAX_PIXELS:
+                    raise UsageError(
+                        f"{path} has {picture.width} × {picture.height} pixels, more than {MAX_PIXELS}; make it smaller"
+                    )
+                return _rewrite(picture, max_width)
+    except UsageError:
+        raise
+    except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UsageError(f"{path} is not a picture that can be used; save it as PNG, JPEG or GIF") from error
+    except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, OverflowError, MemoryError) as error:
+        raise UsageError(f"{path} is damaged; save it again as PNG, JPEG or GIF") from error
+
+
+def _rewrite(picture: Image.Image, max_width: int) -> MediaItem:
+    if picture.format == "GIF" and getattr(picture, "n_frames", 1) > 1:
+        return _animation(picture)
+    upright = ImageOps.exif_transpose(picture)
+    upright.load()
+    if upright.width > max_width:
+        height = max(1, round(upright.height * max_width / upright.width))
+        upright = upright.convert("RGBA" if _has_alpha(upright) else "RGB")
+        upright = upright.resize((max_width, height), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    if picture.format in ("PNG", "GIF") or _has_alpha(upright):
+        kept = upright if upright.mode in ("1", "L", "P", "RGB", "RGBA", "LA") else upright.convert("RGBA")
+        clean = kept.copy()
+        clean.info = {key: value for key, value in clean.info.items() if key == "transparency"}
+        clean.save(out, "PNG", optimize=True)
+        return _item(out.getvalue(), "png", "image/png", clean.width, clean.height)
+    clean = upright.convert("RGB")
+    clean.info = {}
+    clean.save(out, "JPEG", quality=82, optimize=True, progressive=True)
+    return _item(out.getvalue(), "jpg", "image/jpeg", clean.width, clean.height)
+
+
+def _animation(picture: Image.Image) -> MediaItem:
+    count = int(getattr(picture, "n_frames", 1))
+    if count > MAX_FRAMES or count * picture.width * picture.height > MAX_PIXELS:
+        raise UsageError(f"an animated GIF of {count} pictures is too large; make it shorter or smaller")
+    frames, durations = [], []
+    for at in range(count):
+        picture.seek(at)
+        frames.append(picture.convert("RGBA"))
+        durations.append(int(picture.info.get("duration", 100)))
+    out = io.BytesIO()
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, disposal=2)
+    return _item(out.getvalue(), "gif", "image/gif", picture.width, picture.height)
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+
+
+def _item(data: bytes, suffix: str, content_type: str, width: int, height: int) -> MediaItem:
+    return MediaItem(f"{hashlib.sha256(data).hexdigest()}.{suffix}", content_type, width, height, data)

@@ -1,0 +1,267 @@
+"""The values of an issue → what the layouts show: marked texts, rendered Markdown, sized pictures, final URLs. Pure.
+
+Each field is taken in once; HTML, text part and web page share its marks.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from markupsafe import Markup
+
+from worker.compose.links import is_remote_picture, judge_link
+from worker.compose.marks import MARK, Marks
+from worker.compose.markup import BLURB_CHARS, Press, Segment, Shown, cut_html, split_body
+from worker.compose.media import MediaItem
+from worker.compose.plain import shape_text, wrap
+from worker.compose.template import TemplateProblem
+from worker.compose.wording import Wording
+from worker.domain.issue import Card, Enclosure, Figure, IssueText, Picture, Signatory
+
+TEXT_WIDTH = 552  # CSS pixels between the layout's margins of 24
+CARD_WIDTH = 164
+FACE_WIDTH = 96
+HAND_WIDTH = 220
+LEAD_CHARS = 480  # a lead story has the whole width, so it may say twice as much
+
+
+def large_key(figure: Figure) -> str:
+    """Under which key the media of an issue hold a figure's larger version."""
+    return f"large:{figure.large or figure.src}"
+
+
+@dataclass(frozen=True)
+class SetPicture:
+    """A picture as the layouts place it, in CSS pixels."""
+
+    url: str
+    alt: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class SetCard:
+    """A card, lead story or enclosure. `label` is empty when the title holds a reader's value."""
+
+    title: str
+    tag: str
+    blurb: Markup
+    text: Markup | None
+    plain: str
+    url: str | None
+    label: str
+    picture: SetPicture | None
+    anchor: str = ""
+    file: str = ""
+    linked: bool = True
+    """False when `url` is the card's own place on the web page."""
+
+
+@dataclass(frozen=True)
+class SetFigure:
+    """A figure with the page that shows it larger."""
+
+    id: str
+    url: str
+    picture: SetPicture
+    caption: str
+    credit: str
+
+
+@dataclass(frozen=True)
+class SetSegment:
+    """A stretch of the body, ready."""
+
+    kind: str
+    html: Markup = field(default_factory=Markup)
+    plain: str = ""
+    by: str = ""
+    figure: SetFigure | None = None
+    cards: tuple[SetCard, ...] = ()
+
+
+class Typesetter:
+    """Sets one issue. Collects the hosted names and figure pages it used."""
+
+    def __init__(
+        self,
+        issue: IssueText,
+        marks: Marks,
+        media: Mapping[str, MediaItem],
+        base_url: str,
+        view_url: str,
+        wording: Wording,
+    ) -> None:
+        self.issue, self.marks, self.media = issue, marks, media
+        self.base_url, self.view_url, self.wording = base_url, view_url, wording
+        self.used: dict[str, None] = {}
+        self.figure_pages: dict[str, dict[str, str]] = {}
+        self._press = Press(marks, self._shown)
+
+    def line_text(self, text: str, key: str, line: int = 0) -> str:
+        """A one-line field with its tags as marks."""
+        return self.marks.take_out(text, self.issue.lines.get(key, line))
+
+    def markdown(self, text: str, key: str, line: int = 0) -> Markup:
+        """A Markdown field as safe HTML."""
+        return Markup(self._press.html(text, self.issue.lines.get(key, line)))  # noqa: S704 - sanitised by the press
+
+    def plain(self, html: str) -> str:
+        """The text part's form of what `markdown` made."""
+        return shape_text(html, self.marks)
+
+    def card(self, card: Card, key: str, number: int, room: int = BLURB_CHARS) -> SetCard:
+        """A card of the issue; number 0 is the lead story."""
+        html = self.markdown(card.blurb, f"{key}.blurb", card.line)
+        blurb = Markup(cut_html(html, room, self.marks))  # noqa: S704 - cut from sanitised HTML
+        text = self.markdown(card.text, f"{key}.text", card.line) if card.text else None
+        anchor = f"card-{number}"
+        url = _safe(card.link) or (f"{self.view_url}#{anchor}" if text else None)
+        title = self.line_text(card.title, f"{key}.title", card.line)
+        width = CARD_WIDTH if number else TEXT_WIDTH
+        return SetCard(
+            title=title,
+            tag=self.line_text(card.tag or "", f"{key}.tag", card.line),
+            blurb=blurb,
+            text=text,
+            plain=self.plain(blurb),
+            url=url,
+            label="" if MARK.search(title) else title,
+            picture=self._picture(card.picture, width),
+            anchor=anchor,
+            linked=_safe(card.link) is not None,
+        )
+
+    def enclosure(self, found: Enclosure, key: str) -> SetCard:
+        """A linked card or a hosted file after the signature. Raises TemplateProblem when the file is missing."""
+        blurb = self.markdown(found.blurb, f"{key}.blurb", found.line)
+        url, file = _safe(found.link), ""
+        if found.file is not None:
+            item = self.media.get(found.file)
+            if item is None:
+                raise TemplateProblem(f"the enclosed file {found.file} is missing", found.line)
+            url, file = self._host(item), f"{item.kind}, {spell_size(len(item.data))}"
+        title = self.line_text(found.title, f"{key}.title", found.line)
+        return SetCard(
+            title=title,
+            tag=self.line_text(found.tag or "", f"{key}.tag", found.line),
+            blurb=blurb,
+            text=None,
+            plain=self.plain(blurb),
+            url=url,
+            label="" if MARK.search(title) else title,
+            picture=self._picture(found.picture, CARD_WIDTH),
+            file=file,
+        )
+
+    def figure(self, figure: Figure, key: str) -> SetFigure | None:
+        """A figure and its page; None when its picture is missing (a finding of its own)."""
+        picture = self._picture(Picture(figure.src, figure.alt), TEXT_WIDTH)
+        large = self.media.get(large_key(figure)) or self.media.get(figure.src)
+        if picture is None or large is None:
+            return None
+        caption = self.line_text(figure.caption, f"{key}.caption", figure.line)
+        credit = self.line_text(figure.credit, f"{key}.credit", figure.line)
+        if MARK.search(caption + credit):
+            raise TemplateProblem("a caption or credit cannot hold a reader's value; its page is for all", figure.line)
+        self._host(large)
+        seed = "\n".join((self.issue.publication, self.issue.slug, key, large.name))
+        page = {"media": large.name, "alt": figure.alt, "caption": figure.caption, "credit": figure.credit}
+        number = hashlib.sha256("\n".join((seed, *page.values())).encode()).hexdigest()[:16]
+        self.figure_pages[number] = {"id": number, **page}
+        return SetFigure(number, f"{self.base_url}/figure/{number}", picture, caption, credit)
+
+    def body(self, cards: tuple[SetCard, ...]) -> list[SetSegment]:
+        """The body in its order; cards and figures it does not place follow at its end."""
+        found = split_body(self.issue.body, self.issue.body_line)
+        segments: list[SetSegment] = []
+        waiting = [at for at in range(len(self.issue.figures))]
+        for segment in found:
+            if segment.kind == "cards":
+                segments.append(SetSegment("cards", cards=cards))
+                cards = ()
+            elif segment.kind == "figure":
+                at = int(segment.text) - 1 if segment.text else (waiting[0] if waiting else -1)
+                if at not in waiting:
+                    raise TemplateProblem(f"::: figure {segment.text} has no entry of its own in figures", segment.line)
+                waiting.remove(at)
+                segments += self._figure_segment(at)
+            else:
+                segments.append(self._words(segment))
+        if cards:
+            segments.append(SetSegment("cards", cards=cards))
+        for at in waiting:
+            segments += self._figure_segment(at)
+        return segments
+
+    def signatory(self, found: Signatory) -> dict[str, Any]:
+        """The signature block."""
+        return {
+            "name": self.line_text(found.name, "signatory.name"),
+            "role": self.line_text(found.role, "signatory.role"),
+            "organisation": self.line_text(found.organisation, "signatory.organisation"),
+            "signature": self._person(found.signature, self.wording.signature_of.format(name=found.name), HAND_WIDTH),
+            "portrait": self._person(found.portrait, self.wording.portrait_of.format(name=found.name), FACE_WIDTH),
+        }
+
+    def _words(self, segment: Segment) -> SetSegment:
+        if segment.kind == "text":
+            html = Markup(self._press.html(segment.text, segment.line))  # noqa: S704 - sanitised by the press
+            return SetSegment("text", html, self.plain(html))
+        lines = segment.text.strip("\n").split("\n")
+        by = ""
+        if len(lines) > 1 and lines[-1].startswith(("— ", "-- ", "– ")):
+            by = self.marks.take_out(lines.pop().lstrip("—–- "), segment.line + len(lines))
+        html = Markup(self._press.html("\n".join(lines), segment.line))  # noqa: S704 - sanitised by the press
+        plain = self.plain(Markup("<blockquote>{}</blockquote>").format(html))
+        return SetSegment("quote", html, plain + (f"\n> {wrap(by, rest='> ')}" if by else ""), by)
+
+    def _figure_segment(self, at: int) -> list[SetSegment]:
+        figure = self.figure(self.issue.figures[at], f"figures.{at}")
+        if figure is None:
+            return []
+        words = " ".join(part for part in (figure.caption or figure.picture.alt, figure.credit) if part)
+        return [SetSegment("figure", plain=wrap(f"[{self.wording.picture}] {words}"), figure=figure)]
+
+    def _person(self, src: str | None, alt: str, width: int) -> SetPicture | None:
+        return None if src is None else self._picture(Picture(src, MARK.sub("", alt)), width)
+
+    def _picture(self, picture: Picture | None, width: int) -> SetPicture | None:
+        item = self.media.get(picture.src) if picture else None
+        if picture is None or item is None or not item.width:
+            return None
+        if picture.width and picture.height:
+            height = round(min(width, picture.width) * picture.height / picture.width)
+            width = min(width, picture.width)
+        else:
+            width = min(width, picture.width or item.width)
+            height = round(width * item.height / item.width)
+        alt = "" if picture.decorative else picture.alt
+        return SetPicture(self._host(item), alt, width, max(1, height))
+
+    def _shown(self, src: str) -> Shown | None:
+        found = None if is_remote_picture(src) else self._picture(Picture(src, ""), TEXT_WIDTH)
+        return None if found is None else Shown(found.url, found.width, found.height)
+
+    def _host(self, item: MediaItem) -> str:
+        self.used[item.name] = None
+        return f"{self.base_url}/media/{item.name}"
+
+
+def spell_size(octets: int) -> str:
+    """`34 KB`, `1.2 MB`: of a thousand and a million octets, as file managers count."""
+    return f"{max(1, round(octets / 1000))} KB" if octets < 950_000 else f"{octets / 1_000_000:.1f} MB"
+
+
+def postal_lines(address: str) -> list[str]:
+    """A postal address in the lines it was written."""
+    return [line.strip() for line in address.splitlines() if line.strip()]
+
+
+def _safe(link: str | None) -> str | None:
+    if link is None:
+        return None
+    fault = judge_link(link)
+    return link.strip() if fault is None or fault.name == "LOCAL" else None
