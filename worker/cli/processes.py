@@ -1,0 +1,113 @@
+"""`corranto web | worker | scheduler | sink | up`: the processes, one at a time or all in one tree.
+
+Each command imports its own rooms when it runs: a worker's memory is counted, and it needs no web server in it.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from worker.cli.opening import open_settings
+from worker.cli.talk import end, say
+from worker.operations.terminal import clean, out_console
+from worker.operations.tree import Member, Tree
+from worker.settings import Settings
+from worker.storage.engine import open_database
+
+_SINK_GRACE_S = 2.0
+"""With the embedded sink nothing that was sent is precious: the tree is gone within three seconds."""
+
+_COLOURS = {"web": "cyan", "worker": "green", "scheduler": "magenta", "sink": "yellow"}
+
+
+def web() -> None:
+    """Serve the readers' pages and the health checks until SIGTERM or Ctrl-C."""
+    from worker.web import ops
+
+    end(ops.serve(_ready()) or 0)
+
+
+def worker() -> None:
+    """Hand mail to the relay until SIGTERM or Ctrl-C; finishes what is on the wire, then leaves.
+
+    One operating system process: start more of them, on this machine or others, to send faster.
+    """
+    from worker import actors
+
+    end(actors.run_worker(_ready()))
+
+
+def scheduler() -> None:
+    """Start what is due and find what got stuck, until SIGTERM or Ctrl-C. Several may run; each step is safe."""
+    from worker import scheduler as room
+
+    end(room.run(_ready()))
+
+
+def sink(
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. Default: sink_port.")] = None,
+    without: Annotated[str, typer.Option(help="Extensions not to announce, such as CHUNKING,PIPELINING.")] = "",
+    log: Annotated[Path | None, typer.Option(help="Write one JSON line for each accepted mail to this file.")] = None,
+    count_only: Annotated[bool, typer.Option("--count-only", help="Keep no mail, only count.")] = False,
+) -> None:
+    """Accept mail on this machine, deliver none, and show it at /sink."""
+    from worker.sink.server import SinkConfig, parse_extensions, refuse_beside_real_relay, serve
+
+    settings = open_settings(is_process=True)
+    refuse_beside_real_relay(_relay_host(settings))
+    config = SinkConfig(
+        folder=settings.state_dir / "sink",
+        host=settings.sink_host,
+        port=settings.sink_port if port is None else port,
+        limit=settings.sink_keep,
+        without=parse_extensions(without),
+        log=log,
+        count_only=count_only,
+    )
+    asyncio.run(serve(config, lambda bound: say(f"sink: accepting mail on {config.host}:{bound}")))
+
+
+def up() -> None:
+    """Run web, worker and scheduler as one tree, and the sink when mail goes to it. Ctrl-C ends all of them."""
+    settings = _ready()
+    members = [Member(name, (name,)) for name in ("web", "worker", "scheduler")]
+    with_sink = uses_sink(settings)
+    if with_sink:
+        members.insert(0, Member("sink", ("sink",), is_last=True))
+    # With a real relay a worker killed too early leaves copies in doubt: it gets its own time to drain.
+    grace_s = _SINK_GRACE_S if with_sink else settings.drain_s + 1.0
+    tree = Tree(members, os.environ, grace_s=grace_s, write=_write)
+    tree.start()
+    code = tree.run()
+    if tree.lost is not None:
+        say(f"up: {tree.lost} ended by itself, so all did", style="red")
+    end(code)
+
+
+def uses_sink(settings: Settings) -> bool:
+    """Whether mail goes to the embedded sink: the relay is loopback at the sink's port."""
+    return settings.is_loopback_relay and urlsplit(settings.smtp_url.get_secret_value()).port == settings.sink_port
+
+
+def _ready() -> Settings:
+    """Settings of a process whose ledger answers and whose keys are there, or the sentence why not."""
+    settings = open_settings(is_process=True)
+    _ = settings.keys
+    database = open_database(settings.database_url.get_secret_value())
+    database.check()
+    database.close()
+    return settings
+
+
+def _relay_host(settings: Settings) -> str:
+    return urlsplit(settings.smtp_url.get_secret_value()).hostname or ""
+
+
+def _write(name: str, line: str) -> None:
+    console = out_console()
+    console.print(f"{name:<9} | ", style=_COLOURS.get(name), end="")
+    console.print(clean(line))
