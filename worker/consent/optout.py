@@ -1,0 +1,320 @@
+"""Leaving: the one way out that every channel takes, and the reader's way back.
+
+In: a subscription's number, proven by a signed token or named by an operator. Out: what ended, and which copies came
+too late to be stopped. The wish is written to the opt-out log, then committed durably; only then is anything answered.
+A crash before the commit leaves a log line and no end: the reader was answered nothing and presses again, and a replay
+of the log after a restore ends what the reader wanted ended. RFC 8058; Gmail and Yahoo bulk sender rules, 2024.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from worker.clock import monotonic, utcnow
+from worker.domain.address import Address, parse_address
+from worker.domain.subscription import Channel
+from worker.domain.suppression import SuppressionReason
+from worker.errors import NotFoundError
+from worker.log import logger
+from worker.storage import acts, subscriptions, suppressions
+from worker.storage.engine import Database
+from worker.storage.subscriptions import Changed, Copy, Standing
+from worker.tokens import instance_hash
+
+POLL_S = 0.03
+"""Between two looks at a copy in flight: a mail takes some 10 to 200 ms, and one waiting reader costs one query."""
+
+ARRIVED_AFTER = timedelta(hours=1)
+"""Then a copy handed over just after the end is in the mailbox or never will be: no page needs to mention it."""
+
+LOG_NAME = "optouts.log"
+
+_log = logger("consent.optout")
+
+Scope = Literal["one", "all"]
+
+
+@dataclass(frozen=True)
+class OptOut:
+    """What one wish to leave did. `settled` is False while a copy is still being handed over."""
+
+    changed: tuple[str, ...]
+    """Titles of the publications this very wish ended."""
+    already: bool
+    """Nothing was left to end: a repeat, or the reader is erased."""
+    on_its_way: tuple[str, ...]
+    """Subjects of the issues whose copy could not be stopped any more."""
+    since: datetime
+    """When the subscription ended, aware UTC."""
+    settled: bool = True
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What an undo brought back: titles of the publications. Empty when nothing may come back."""
+
+    restored: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Suppressed:
+    """A batch of addresses that get nothing any more: how many are new, and how many copies could not be stopped."""
+
+    added: int
+    on_their_way: int
+
+
+def opt_out(
+    database: Database,
+    *,
+    subscription_id: int,
+    channel: Channel,
+    issue_id: int | None,
+    actor: str,
+    state_dir: Path,
+    scope: Scope = "one",
+    wait_s: float,
+) -> OptOut:
+    """End one subscription, or all of its reader's, and wait up to `wait_s` for a copy that is leaving just now.
+
+    Idempotent; any generation's link ends the subscription as it is today. Blocks the thread while it waits: async
+    callers walk `leave` instead.
+    """
+    steps = leave(
+        database,
+        subscription_id=subscription_id,
+        channel=channel,
+        issue_id=issue_id,
+        actor=actor,
+        state_dir=state_dir,
+        scope=scope,
+        wait_s=wait_s,
+    )
+    for outcome in steps:
+        answer = outcome
+        if not outcome.settled:
+            time.sleep(POLL_S)
+    return answer
+
+
+def leave(
+    database: Database,
+    *,
+    subscription_id: int,
+    channel: Channel,
+    issue_id: int | None,
+    actor: str,
+    state_dir: Path,
+    scope: Scope = "one",
+    wait_s: float,
+) -> Iterator[OptOut]:
+    """`opt_out` in steps: commits before the first value, then looks once a step until settled or `wait_s` is over.
+
+    The last value is the answer. Whoever walks it pauses POLL_S between two steps, in its own colour.
+    """
+    with database.read() as conn:
+        here = subscriptions.find(conn, subscription_id)
+        reach = [] if here is None else [here]
+        if here is not None and scope == "all":
+            reach = subscriptions.of_reader(conn, here.subscriber_id)
+    if here is None:
+        yield OptOut((), already=True, on_its_way=(), since=utcnow())
+        return
+    changed = _end(database, reach, channel, issue_id, actor, state_dir)
+    titles = {one.id: one.title for one in reach}
+    with database.read() as conn:
+        ended = subscriptions.find(conn, subscription_id)
+    since = utcnow() if ended is None or ended.ended_at is None else ended.ended_at
+    deadline = monotonic() + wait_s
+    while True:
+        # A repeat looks too: the first wish may still be waiting for the very same copy.
+        copies = copies_on_their_way(database, [one.id for one in reach], since)
+        settled = not any(copy.open for copy in copies)
+        yield OptOut(
+            changed=tuple(titles[one.id] for one in changed),
+            already=not changed,
+            on_its_way=tuple(copy.subject for copy in copies),
+            since=since,
+            settled=settled,
+        )
+        if settled or monotonic() >= deadline:
+            return
+
+
+def copies_on_their_way(database: Database, subscription_ids: Sequence[int], since: datetime) -> list[Copy]:
+    """Copies that an end at `since` came too late for; none once they are so old that they have long arrived.
+
+    Opens a transaction of its own: a look must not see the ledger as it was before the end was committed.
+    """
+    with database.read() as conn:
+        if database.now(conn) - since > ARRIVED_AFTER:
+            return []
+        return subscriptions.copies_leaving(conn, subscription_ids, since)
+
+
+def undo(
+    database: Database,
+    *,
+    subscription_id: int,
+    issue_id: int | None,
+    actor: str,
+    state_dir: Path,
+    scope: Scope = "one",
+) -> Undone:
+    """The reader takes an opt-out back: the subscription goes on, one generation later, so its old links still end it.
+
+    `all` brings back what the same act ended. Not undone: an end older than UNDO_DAYS, by a complaint, of an erased
+    reader, or of a suppressed address.
+    """
+    with database.read() as conn:
+        here = subscriptions.find(conn, subscription_id)
+        reach = [] if here is None else [here]
+        if here is not None and scope == "all" and here.ended_at is not None:
+            everything = subscriptions.of_reader(conn, here.subscriber_id)
+            reach = [one for one in everything if one.ended_at == here.ended_at]
+    if not any(one.undoable for one in reach):
+        return Undone(())
+    with database.write_durably() as conn:
+        restored = subscriptions.restore(
+            conn,
+            [one.id for one in reach],
+            channel=Channel.PAGE,
+            issue_id=issue_id,
+            evidence="undo on the leaving page",
+        )
+        for one in restored:
+            acts.record(conn, actor, "subscription.undo", f"subscription:{one.id}", {"restored": 1})
+    # After the commit: a line without its undo would let a restore bring back somebody who left.
+    _append(state_dir, "undo", restored)
+    return Undone(tuple(one.title for one in reach if one.id in {back.id for back in restored}))
+
+
+def opt_out_address(
+    database: Database,
+    *,
+    address: str,
+    publication: str | None,
+    actor: str,
+    state_dir: Path,
+    wait_s: float,
+    channel: Channel = Channel.CLI,
+) -> OptOut:
+    """End the subscription of an address to one publication (its slug), or to all when None.
+
+    Raises AddressError for something that is no address, NotFoundError when it has no such subscription.
+    """
+    parsed = parse_address(address)
+    with database.read() as conn:
+        hashed = instance_hash(database.instance().pepper, parsed.key)
+        ids = subscriptions.ids_by_address(conn, hashed, publication)
+    if not ids:
+        where = "to any publication" if publication is None else f"to {publication}"
+        raise NotFoundError(
+            f"{parsed.addr_spec} has no subscription {where}, so there is nothing to end; to keep the address from"
+            f" ever getting mail: corranto suppression add {parsed.addr_spec}"
+        )
+    return opt_out(
+        database,
+        subscription_id=ids[0],
+        channel=channel,
+        issue_id=None,
+        actor=actor,
+        state_dir=state_dir,
+        scope="all" if publication is None else "one",
+        wait_s=wait_s,
+    )
+
+
+def suppress(
+    database: Database,
+    addresses: Iterable[Address],
+    *,
+    reason: SuppressionReason,
+    evidence: str,
+    actor: str,
+    wait_s: float,
+) -> Suppressed:
+    """Put addresses on the do-not-mail list, in pages, then wait once for all copies to them that are leaving now."""
+    with database.read() as conn:
+        since = database.now(conn)
+    added = 0
+    for page in _pages(addresses):
+        with database.write_durably() as conn:
+            added += suppressions.add_many(conn, database.instance(), page, reason, evidence, actor=actor)
+    deadline = monotonic() + wait_s
+    while True:
+        with database.read() as conn:
+            leaving = subscriptions.suppressed_leaving(conn, since) if added else 0
+        if not leaving or monotonic() >= deadline:
+            return Suppressed(added, leaving)
+        time.sleep(POLL_S)
+
+
+def _pages(addresses: Iterable[Address]) -> Iterator[list[Address]]:
+    page: list[Address] = []
+    for address in addresses:
+        page.append(address)
+        if len(page) == suppressions.PAGE:
+            yield page
+            page = []
+    if page:
+        yield page
+
+
+def _end(
+    database: Database,
+    reach: Sequence[Standing],
+    channel: Channel,
+    issue_id: int | None,
+    actor: str,
+    state_dir: Path,
+) -> list[Changed]:
+    """Log, then commit, the end of what is still active; nothing for a repeat."""
+    active = [one for one in reach if one.is_active]
+    if not active:
+        return []
+    _append(state_dir, "out", active)
+    with database.write_durably() as conn:
+        changed = subscriptions.end(
+            conn, [one.id for one in active], channel=channel, issue_id=issue_id, evidence=f"by {actor}"
+        )
+        for one in changed:
+            acts.record(conn, actor, "subscription.end", f"subscription:{one.id}", {"ended": 1})
+    return changed
+
+
+def _append(state_dir: Path, word: str, moved: Sequence[Standing | Changed]) -> None:
+    """One line `TIME out|undo ID:GENERATION ...`, on disk before this returns; ids only, no address.
+
+    A disk that refuses the line must not keep a reader on the list: the database still takes the wish, and somebody
+    is told to look.
+    """
+    if not moved:
+        return
+    ids = " ".join(f"{one.id}:{one.generation}" for one in moved)
+    line = f"{utcnow().isoformat()} {word} {ids}\n".encode()
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        # One write to an append-only descriptor: lines of several web processes never mix.
+        descriptor = os.open(state_dir / LOG_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        _sync_folder(state_dir)
+    except OSError as error:
+        _log.error("optout_log_unwritable", file=LOG_NAME, why=error.strerror, ids=ids)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the file's name itself survive a power cut: a new file is lost with its folder's unsynced entry."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,278 @@
+"""Subscriptions: who stands where with which publication, how one ends and comes back, and what is leaving just now.
+
+A subscription ends or returns only by an UPDATE that names the state it expects; the consent log gets a line in the
+same transaction. Nothing here ever turns an ended subscription back except `restore`, the reader's own undo.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, insert, or_, select, update
+
+from worker.domain.delivery import CLAIMABLE, DeliveryState
+from worker.domain.subscription import Channel, ConsentEvent, SubscriptionState
+from worker.storage.engine import database_now
+from worker.storage.schema import (
+    claim,
+    consent_log,
+    delivery,
+    issue,
+    publication,
+    subscriber,
+    subscription,
+    suppression,
+)
+
+UNDO_DAYS = 30
+"""How long an opt-out can be taken back by its link: an old mail that was passed on must not sign a reader up again."""
+
+_ACTIVE = (SubscriptionState.PENDING, SubscriptionState.CONFIRMED)
+
+_MAY_HAVE_LEFT = (DeliveryState.ACCEPTED, DeliveryState.IN_DOUBT)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One subscription as its reader's page needs it. `address` is None after erasure."""
+
+    id: int
+    subscriber_id: int
+    publication_id: int
+    generation: int
+    state: SubscriptionState
+    ended_at: datetime | None
+    title: str
+    language: str
+    contact: str
+    promise: str
+    address: str | None
+    undoable: bool
+    """Whether the reader may take the end back: ended, lately, not by a complaint, and the address not suppressed."""
+
+    @property
+    def is_active(self) -> bool:
+        return self.state is not SubscriptionState.ENDED
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A subscription that an UPDATE really moved, with the generation it has now."""
+
+    id: int
+    generation: int
+    publication_id: int
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy that an opt-out came too late for, or may have: `open` while a worker still holds it."""
+
+    issue_id: int
+    subject: str
+    open: bool
+
+
+def find(conn: Connection, subscription_id: int) -> Standing | None:
+    """One subscription. None when there is no such row (any more)."""
+    row = conn.execute(_standings().where(subscription.c.id == subscription_id)).first()
+    return None if row is None else _standing(row)
+
+
+def of_reader(conn: Connection, subscriber_id: int) -> list[Standing]:
+    """Everything one reader subscribes to or left, in the publications' order."""
+    rows = conn.execute(_standings().where(subscription.c.subscriber_id == subscriber_id).order_by(publication.c.id))
+    return [_standing(row) for row in rows]
+
+
+def ids_by_address(conn: Connection, address_hash: bytes, publication_slug: str | None) -> list[int]:
+    """Subscription ids of one mailbox, of one publication or of all. Empty when the mailbox is unknown."""
+    query = (
+        select(subscription.c.id)
+        .join(subscriber, subscriber.c.id == subscription.c.subscriber_id)
+        .join(publication, publication.c.id == subscription.c.publication_id)
+        .where(subscriber.c.address_hash == address_hash)
+        .order_by(subscription.c.id)
+    )
+    if publication_slug is not None:
+        query = query.where(publication.c.slug == publication_slug)
+    return list(conn.execute(query).scalars())
+
+
+def end(
+    conn: Connection, ids: Sequence[int], *, channel: Channel, issue_id: int | None, evidence: str
+) -> list[Changed]:
+    """End those of `ids` that are not ended yet, with a consent line each. Returns only what this call ended."""
+    rows = conn.execute(
+        update(subscription)
+        .where(subscription.c.id.in_(ids), subscription.c.state.in_([str(state) for state in _ACTIVE]))
+        .values(
+            state=SubscriptionState.ENDED,
+            ended_at=database_now(),
+            ended_by=channel,
+            ended_issue_id=issue_id,
+        )
+        .returning(subscription.c.id, subscription.c.generation, subscription.c.publication_id)
+    )
+    changed = [Changed(*row) for row in rows]
+    _log(conn, changed, event=ConsentEvent.ENDED, channel=channel, issue_id=issue_id, evidence=evidence)
+    return changed
+
+
+def restore(
+    conn: Connection, ids: Sequence[int], *, channel: Channel, issue_id: int | None, evidence: str
+) -> list[Changed]:
+    """Take back the end of those of `ids` that may come back, one generation on, with a consent line each.
+
+    One that was never confirmed returns as pending. What may not come back (see Standing.undoable) stays ended.
+    """
+    before = case((subscription.c.confirmed_at.is_(None), SubscriptionState.PENDING), else_=SubscriptionState.CONFIRMED)
+    rows = conn.execute(
+        update(subscription)
+        .where(subscription.c.id.in_(ids), _undoable())
+        .values(
+            state=before,
+            generation=subscription.c.generation + 1,
+            ended_at=None,
+            ended_by=None,
+            ended_issue_id=None,
+        )
+        .returning(subscription.c.id, subscription.c.generation, subscription.c.publication_id)
+    )
+    changed = [Changed(*row) for row in rows]
+    _log(conn, changed, event=ConsentEvent.UNDONE, channel=channel, issue_id=issue_id, evidence=evidence)
+    return changed
+
+
+def copies_leaving(conn: Connection, ids: Sequence[int], since: datetime) -> list[Copy]:
+    """Copies to these subscriptions that are `sending` now, or were handed over at `since` or later.
+
+    The look starts from issues that hold owned claims or moved lately, so it stays a few index probes while a million
+    rows wait.
+    """
+    sending = exists().where(claim.c.issue_id == delivery.c.issue_id, claim.c.owner.is_not(None), _covers())
+    left = and_(delivery.c.state.in_([str(state) for state in _MAY_HAVE_LEFT]), delivery.c.at >= since)
+    lately = or_(
+        exists().where(claim.c.issue_id == issue.c.id, claim.c.owner.is_not(None)),
+        issue.c.last_progress_at >= since - timedelta(seconds=2),  # noted at most once a second
+        issue.c.finished_at >= since,
+    )
+    rows = conn.execute(
+        select(issue.c.id, issue.c.subject, sending.label("open"))
+        .select_from(subscription)
+        .join(issue, issue.c.publication_id == subscription.c.publication_id)
+        .join(
+            delivery,
+            and_(delivery.c.issue_id == issue.c.id, delivery.c.subscriber_id == subscription.c.subscriber_id),
+        )
+        .where(subscription.c.id.in_(ids), lately, or_(sending, left))
+        .order_by(issue.c.id)
+    )
+    return [Copy(issue_id, subject, bool(is_open)) for issue_id, subject, is_open in rows]
+
+
+def suppressed_leaving(conn: Connection, since: datetime) -> int:
+    """How many copies are `sending` to an address that was suppressed at `since` or later, whatever the issue."""
+    return int(
+        conn.execute(
+            select(func.count())
+            .select_from(suppression)
+            .join(subscriber, subscriber.c.address_hash == suppression.c.address_hash)
+            .join(claim, claim.c.owner.is_not(None))
+            .join(
+                delivery,
+                and_(delivery.c.issue_id == claim.c.issue_id, delivery.c.subscriber_id == subscriber.c.id, _covers()),
+            )
+            .where(suppression.c.created_at >= since)
+        ).scalar_one()
+    )
+
+
+def _covers() -> ColumnElement[bool]:
+    """Whether a row of `claim` holds a row of `delivery`: a range for first claims, row by row for retries.
+
+    The same condition as `claims.rows_of`, written between the two tables.
+    """
+    return or_(
+        and_(
+            claim.c.kind == "first",
+            delivery.c.n.between(claim.c.from_n, claim.c.to_n),
+            delivery.c.state == DeliveryState.WAITING,
+            delivery.c.next_try.is_(None),
+            delivery.c.claim.is_(None),
+        ),
+        and_(
+            claim.c.kind == "retry",
+            delivery.c.claim == claim.c.id,
+            delivery.c.state.in_([str(state) for state in CLAIMABLE]),
+        ),
+    )
+
+
+def _standings() -> Select[Any]:
+    return (
+        select(
+            subscription.c.id,
+            subscription.c.subscriber_id,
+            subscription.c.publication_id,
+            subscription.c.generation,
+            subscription.c.state,
+            subscription.c.ended_at,
+            publication.c.title,
+            publication.c.language,
+            publication.c.contact,
+            publication.c.promise,
+            subscriber.c.address,
+            _undoable().label("undoable"),
+        )
+        .join(subscriber, subscriber.c.id == subscription.c.subscriber_id)
+        .join(publication, publication.c.id == subscription.c.publication_id)
+    )
+
+
+def _standing(row: Row[Any]) -> Standing:
+    values = row._asdict()
+    values["state"] = SubscriptionState(values["state"])
+    values["undoable"] = bool(values["undoable"])
+    return Standing(**values)
+
+
+def _undoable() -> ColumnElement[bool]:
+    """The WHERE of Standing.undoable; stands alone, so that an UPDATE of `subscription` can use it."""
+    reader = subscriber.alias("reader")
+    reachable = exists().where(
+        reader.c.id == subscription.c.subscriber_id,
+        reader.c.erased_at.is_(None),
+        ~exists().where(suppression.c.address_hash == reader.c.address_hash),
+    )
+    return and_(
+        subscription.c.state == SubscriptionState.ENDED,
+        subscription.c.ended_by != Channel.COMPLAINT,
+        subscription.c.ended_at > database_now(-UNDO_DAYS * 86_400),
+        reachable,
+    )
+
+
+def _log(
+    conn: Connection,
+    changed: Iterable[Changed],
+    *,
+    event: ConsentEvent,
+    channel: Channel,
+    issue_id: int | None,
+    evidence: str,
+) -> None:
+    lines = [
+        {
+            "subscription_id": one.id,
+            "generation": one.generation,
+            "event": event,
+            "channel": channel,
+            "issue_id": issue_id,
+            "evidence": evidence,
+        }
+        for one in changed
+    ]
+    if lines:
+        conn.execute(insert(consent_log).values(at=database_now()), lines)
