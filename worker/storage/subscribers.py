@@ -1,0 +1,240 @@
+"""Subscribers: found, listed, added, erased. What happened to one of them is told by `storage.timelines`.
+
+The identity is the keyed hash of the folded address; the address itself goes when its owner asks, the hash stays on
+the suppression list.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, func, insert, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from worker.domain.address import Address, AddressError, parse_address
+from worker.domain.subscriber import Subscriber
+from worker.domain.subscription import Channel, ConsentEvent, SubscriptionState
+from worker.domain.suppression import SuppressionReason
+from worker.errors import NotFoundError, UsageError
+from worker.storage import acts
+from worker.storage.engine import Instance, database_now
+from worker.storage.schema import consent_log, delivery, issue, publication, reply, subscription, suppression
+from worker.storage.schema import subscriber as table
+from worker.tokens import instance_hash
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of a list: a subscriber with where they stand with each publication, slug → state."""
+
+    subscriber: Subscriber
+    standings: Mapping[str, SubscriptionState]
+
+
+def read_address(typed: str) -> Address:
+    """An address a person typed on the command line. Raises UsageError in a sentence."""
+    try:
+        return parse_address(typed)
+    except AddressError as error:
+        shown = ascii(typed[:80])[1:-1] if not typed[:80].isprintable() else typed[:80]
+        raise UsageError(f'"{shown}" is not a mailbox address: {error}') from error
+
+
+def find_by_address(conn: Connection, instance: Instance, typed: str) -> Subscriber:
+    """The subscriber behind an address as typed. Raises UsageError for no address, NotFoundError for an unknown one."""
+    found = find(conn, instance, read_address(typed))
+    if found is None:
+        raise NotFoundError("no subscriber has this address (blanks, case and the domain's spelling were folded)")
+    return found
+
+
+def find(conn: Connection, instance: Instance, address: Address) -> Subscriber | None:
+    """The subscriber with this address, or None."""
+    hashed = instance_hash(instance.pepper, address.key)
+    row = conn.execute(_columns().where(table.c.address_hash == hashed)).one_or_none()
+    return None if row is None else _subscriber(row)
+
+
+def get_subscriber(conn: Connection, subscriber_id: int) -> Subscriber:
+    """The subscriber a row points to, erased or not. Raises NotFoundError."""
+    row = conn.execute(_columns().where(table.c.id == subscriber_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no subscriber with the number {subscriber_id}")
+    return _subscriber(row)
+
+
+def list_subscribers(
+    conn: Connection,
+    *,
+    publication_id: int | None = None,
+    state: SubscriptionState | None = None,
+    domain: str | None = None,
+    after_id: int = 0,
+    limit: int = 100,
+) -> list[Listed]:
+    """A page in the order they were added; the next begins after the last id. Erased ones are left out.
+
+    `state` means: with that publication, or with any when none is named. `domain` is compared as an A-label.
+    """
+    query = _columns().where(table.c.id > after_id, table.c.address.is_not(None)).order_by(table.c.id).limit(limit)
+    if publication_id is not None or state is not None:
+        standing = select(subscription.c.id).where(subscription.c.subscriber_id == table.c.id)
+        if publication_id is not None:
+            standing = standing.where(subscription.c.publication_id == publication_id)
+        if state is not None:
+            standing = standing.where(subscription.c.state == str(state))
+        query = query.where(standing.exists())
+    if domain is not None:
+        query = query.where(table.c.address.endswith("@" + _domain(domain), autoescape=True))
+    found = [_subscriber(row) for row in conn.execute(query)]
+    standings = _standings(conn, [one.id for one in found])
+    return [Listed(one, standings.get(one.id, {})) for one in found]
+
+
+def count_subscribers(conn: Connection) -> int:
+    """How many have an address, whatever their subscriptions."""
+    return conn.execute(select(func.count()).select_from(table).where(table.c.address.is_not(None))).scalar_one()
+
+
+def put_subscriber(
+    conn: Connection,
+    instance: Instance,
+    address: Address,
+    *,
+    name: str = "",
+    language: str | None = None,
+    attributes: Mapping[str, str] | None = None,
+) -> Subscriber:
+    """Add a subscriber, or update the one with this address: what is given replaces, what is empty stays."""
+    hashed = instance_hash(instance.pepper, address.key)
+    insert_ = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    values = {"address": address.addr_spec, "name": name, "language": language, "attributes": dict(attributes or {})}
+    conn.execute(
+        insert_(table)
+        .values(**values, address_hash=hashed, created_at=database_now())
+        .on_conflict_do_nothing(index_elements=["address_hash"])
+    )
+    locked = _columns().where(table.c.address_hash == hashed).with_for_update()
+    before = _subscriber(conn.execute(locked).one())
+    after = {
+        "name": name or before.name,
+        "language": language or before.language,
+        "attributes": {**before.attributes, **(attributes or {})},
+    }
+    conn.execute(update(table).where(table.c.id == before.id).values(**after))
+    return get_subscriber(conn, before.id)
+
+
+@dataclass(frozen=True)
+class Erased:
+    """What an erasure touched: subscriptions it ended, relay answers it blanked, whether the hash stays suppressed."""
+
+    subscriber_id: int
+    subscriptions: int
+    replies: int
+    suppressed: bool
+
+
+def erase_subscriber(conn: Connection, subscriber_id: int, *, actor: str, keep_no: bool = True) -> Erased:
+    """Remove address, name, language and attributes, and whatever repeats them (GDPR 17). Call in `write_durably`.
+
+    Ledger rows stay, naming nobody. With `keep_no` the keyed hash goes on the suppression list, so that a later import
+    brings nobody back; an earlier suppression stays in any case, without its address. Copies on their way are
+    `consent.optout`'s business. Raises NotFoundError when there is nobody, or nobody any more.
+    """
+    row = conn.execute(
+        select(table.c.id, table.c.address_hash).where(table.c.id == subscriber_id).with_for_update()
+    ).one_or_none()
+    if row is None or row.address_hash is None:
+        raise NotFoundError(f"subscriber {subscriber_id} does not exist, or was erased already")
+    hashed = bytes(row.address_hash)
+    conn.execute(
+        update(table)
+        .where(table.c.id == subscriber_id)
+        .values(address=None, address_hash=None, name="", language=None, attributes={}, erased_at=database_now())
+    )
+    ended = _end_all(conn, subscriber_id)
+    blanked = _blank_replies(conn, subscriber_id)
+    kept = _keep_no(conn, hashed, keep_no=keep_no)
+    counts = {"subscriptions": ended, "replies": blanked, "suppressed": int(kept)}
+    acts.record(conn, actor, "subscriber.erase", f"subscriber:{subscriber_id}", counts)
+    return Erased(subscriber_id, ended, blanked, kept)
+
+
+def _blank_replies(conn: Connection, subscriber_id: int) -> int:
+    """Relays like to repeat the address in their answers; the codes stay."""
+    copies = (
+        select(delivery.c.issue_id, delivery.c.n)
+        .select_from(issue)
+        .join(delivery, delivery.c.issue_id == issue.c.id)
+        .where(delivery.c.subscriber_id == subscriber_id)
+    )
+    count = 0
+    for issue_id, n in conn.execute(copies).all():
+        mine = (reply.c.issue_id == issue_id, reply.c.n == n, reply.c.text != "")
+        count += conn.execute(update(reply).where(*mine).values(text="")).rowcount
+    return count
+
+
+def _end_all(conn: Connection, subscriber_id: int) -> int:
+    """End what is not ended yet, and write that down for each subscription. Returns how many this call ended."""
+    mine = subscription.c.subscriber_id == subscriber_id
+    ended = {
+        "state": SubscriptionState.ENDED,
+        "ended_at": database_now(),
+        "ended_by": Channel.CLI,
+        "paused_until": None,
+    }
+    count = conn.execute(
+        update(subscription).where(mine, subscription.c.state != SubscriptionState.ENDED).values(**ended)
+    ).rowcount
+    lines = select(
+        subscription.c.id,
+        subscription.c.generation,
+        literal(str(ConsentEvent.ERASED)),
+        literal(str(Channel.CLI)),
+        database_now(),
+        literal("address, name and attributes removed"),
+    ).where(mine)
+    columns = ["subscription_id", "generation", "event", "channel", "at", "evidence"]
+    conn.execute(insert(consent_log).from_select(columns, lines))
+    return count
+
+
+def _keep_no(conn: Connection, hashed: bytes, *, keep_no: bool) -> bool:
+    insert_ = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    erased = {"address": None, "reason": SuppressionReason.ERASED, "evidence": "erased at the reader's wish"}
+    if keep_no:
+        conn.execute(
+            insert_(suppression)
+            .values(address_hash=hashed, created_at=database_now(), **erased)
+            .on_conflict_do_update(index_elements=["address_hash"], set_=erased)
+        )
+        return True
+    done = conn.execute(update(suppression).where(suppression.c.address_hash == hashed).values(**erased))
+    return done.rowcount > 0
+
+
+def _standings(conn: Connection, ids: list[int]) -> dict[int, dict[str, SubscriptionState]]:
+    query = (
+        select(subscription.c.subscriber_id, publication.c.slug, subscription.c.state)
+        .join(publication, publication.c.id == subscription.c.publication_id)
+        .where(subscription.c.subscriber_id.in_(ids))
+        .order_by(publication.c.id)
+    )
+    found: dict[int, dict[str, SubscriptionState]] = {}
+    for subscriber_id, slug, state in conn.execute(query):
+        found.setdefault(subscriber_id, {})[slug] = SubscriptionState(state)
+    return found
+
+
+def _domain(typed: str) -> str:
+    return read_address("a@" + typed.strip().lstrip("@")).domain
+
+
+def _columns() -> Select[Any]:
+    return select(table.c.id, table.c.address, table.c.name, table.c.language, table.c.attributes)
+
+
+def _subscriber(row: Row[Any]) -> Subscriber:
+    return Subscriber(**row._mapping)
