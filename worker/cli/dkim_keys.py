@@ -1,5 +1,6 @@
 """`corranto dkim`: keys that sign the mail of a domain."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,7 +8,8 @@ import typer
 from worker.cli.opening import open_settings
 from worker.cli.talk import Json, hint, say, tell, tell_json
 from worker.errors import NotFoundError
-from worker.message.key_files import KeyFile, create_key_file, find_key, list_keys
+from worker.message.dkim import dns_record, zone_line
+from worker.message.key_store import key_files, make_key, show_public
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="DKIM keys: a publication signs when its From domain has one."
@@ -24,33 +26,40 @@ def create(
 ) -> None:
     """Make an RSA-2048 key for DOMAIN and show the DNS record to publish.
 
-    Workers sign with it from their next issue on, so publish the record before sending.
+    The newest key of a domain signs, from a worker's next issue on: publish the record before sending.
     """
-    key = create_key_file(open_settings().dkim_dir, domain.strip().lower(), selector)
-    say(f"made {key.path}, readable by you alone; every machine that runs workers needs it")
-    _show(key, json)
+    name = _domain(domain)
+    path = make_key(open_settings().dkim_dir, name, selector)
+    say(f"made {path}, readable by you alone; every machine that runs workers needs it")
+    _show(name, path, json)
 
 
 @app.command("show-dns")
 def show_dns(domain: Domain, json: Json = False) -> None:
-    """Show the TXT record that lets others verify DOMAIN's signatures."""
+    """Show the TXT record that lets others verify the signatures of DOMAIN's newest key."""
     folder = open_settings().dkim_dir
-    key = find_key(folder, domain.strip())
-    if key is None:
-        known = ", ".join(sorted({key.domain for key in list_keys(folder)}))
+    name = _domain(domain)
+    paths = key_files(folder, name)
+    if not paths:
+        known = ", ".join(sorted(path.parent.name for path in folder.glob("*/*.pem")))
         has = f"; there are keys for {known}" if known else ""
-        raise NotFoundError(f"there is no DKIM key for {domain}{has}: make one with corranto dkim create {domain}")
-    _show(key, json)
+        raise NotFoundError(f"there is no DKIM key for {name}{has}: make one with corranto dkim create {name}")
+    _show(name, paths[0], json)
 
 
-def _show(key: KeyFile, json: bool) -> None:
+def _domain(typed: str) -> str:
+    """Small letters; a path typed for a domain stays a name that no folder has."""
+    return typed.strip().lower().rstrip(".").replace("/", "")
+
+
+def _show(domain: str, path: Path, json: bool) -> None:
+    public, selector = show_public(path), path.stem
+    name, value = f"{selector}._domainkey.{domain}", dns_record(public)
     if json:
-        tell_json(
-            {"domain": key.domain, "selector": key.selector, "name": key.record_name, "value": key.record_value()}
-        )
+        tell_json({"domain": domain, "selector": selector, "name": name, "value": value, "file": str(path)})
         return
-    say(f"TXT record of {key.record_name}, for a form:")
-    tell(key.record_value())
-    say("\nand for a zone file:")
-    tell(key.record_line())
-    hint("publish it, then corranto doctor")
+    say(f"TXT record of {name}, as one value for a form:")
+    tell(value)
+    say("\nand as a line of a zone file:")
+    tell(zone_line(domain, selector, public))
+    hint("publish it, then run corranto doctor")
