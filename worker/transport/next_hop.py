@@ -1,0 +1,133 @@
+"""The relay as a value: where it is, how it is reached, what it may be asked. Pure.
+
+Settings become a `Relay` at the edge; nothing in this room reads settings. The password never shows in a repr, a key
+or an error.
+"""
+
+import ipaddress
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from worker.errors import UsageError
+
+_FORMS = "smtp://host:port or smtps://user:password@host, with ?starttls=required or ?starttls=off"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long each phase may take, in seconds, however the bytes trickle in (RFC 5321 4.5.3.2)."""
+
+    connect_s: float = 30.0
+    greeting_s: float = 60.0
+    hello_s: float = 60.0
+    tls_s: float = 30.0
+    auth_s: float = 60.0
+    command_s: float = 300.0
+    """RSET, MAIL, RCPT and DATA, each."""
+    body_s: float = 180.0
+    """To move the body, on top of its size at the slowest rate."""
+    body_bytes_per_s: float = 4096.0
+    final_s: float = 600.0
+    """For the final reply: giving up sooner makes doubt where there was an answer (RFC 1047)."""
+    quit_s: float = 2.0
+    idle_s: float = 30.0
+    """How long an unused connection is kept."""
+
+    def scaled(self, factor: float) -> "Timeouts":
+        """The same shape, every time `factor` times as long."""
+        longer = {name: getattr(self, name) * factor for name in self.__slots__ if name != "body_bytes_per_s"}
+        return replace(self, body_bytes_per_s=self.body_bytes_per_s / factor, **longer)
+
+
+@dataclass(frozen=True)
+class Relay:
+    """Our next SMTP hop.
+
+    `starttls` None means: required, unless the host is loopback. `ca_file` replaces the system's trusted authorities.
+    `hello_name` empty means: this machine's name if it is fully qualified, else its address literal (RFC 5321 4.1.3).
+    """
+
+    host: str
+    port: int
+    implicit_tls: bool = False
+    starttls: Literal["required", "off"] | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    hello_name: str = ""
+    connections: int = 10
+    per_connection: int = 100
+    """Mails over one connection before it is closed in good order."""
+    timeouts: Timeouts = Timeouts()
+
+    def __post_init__(self) -> None:
+        if not self.host or any(char.isspace() for char in self.host):
+            raise UsageError(f"the relay needs a host name; allowed: {_FORMS}")
+        if not 1 <= self.port <= 65535:
+            raise UsageError(f"the relay's port must be between 1 and 65535, not {self.port}")
+        if self.connections < 1 or self.per_connection < 1:
+            raise UsageError("a relay needs at least 1 connection and 1 mail per connection")
+        if self.username is not None and not self.uses_tls and not self.is_loopback:
+            raise UsageError(
+                f"the password for {self.key} would cross the network in clear: use smtps:// or ?starttls=required"
+            )
+
+    @property
+    def key(self) -> str:
+        """`host:port`: what rows, logs and metrics call this relay."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether mail handed over here cannot leave the machine by this hop."""
+        host = self.host.lower().rstrip(".")
+        if host == "localhost" or host.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def needs_starttls(self) -> bool:
+        if self.implicit_tls:
+            return False
+        return not self.is_loopback if self.starttls is None else self.starttls == "required"
+
+    @property
+    def uses_tls(self) -> bool:
+        return self.implicit_tls or self.needs_starttls
+
+    @classmethod
+    def from_url(cls, url: str, **more: Any) -> "Relay":  # noqa: ANN401  the fields' own types hold
+        """Read `smtp://host:port`, `smtps://user:password@host`, `?starttls=required|off`; user and password are
+        percent-encoded. `more` are further fields. Raises UsageError naming the allowed forms, never the password.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise UsageError(f"the relay's URL cannot be read; allowed: {_FORMS}") from error
+        if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.path not in ("", "/") or parts.fragment:
+            raise UsageError(f"the relay's URL cannot be read; allowed: {_FORMS}")
+        options = parse_qsl(parts.query, keep_blank_values=True)
+        starttls: Literal["required", "off"] | None = None
+        for name, value in options:
+            if name != "starttls" or value not in ("required", "off") or len(options) > 1:
+                raise UsageError(f"the relay's URL has an option that is not known; allowed: {_FORMS}")
+            starttls = "required" if value == "required" else "off"
+        implicit = parts.scheme == "smtps"
+        if implicit and starttls:
+            raise UsageError("smtps:// is encrypted from the start: leave ?starttls out")
+        if port is None:
+            port = 465 if implicit else 587 if parts.username else 25
+        return cls(
+            host=parts.hostname,
+            port=port,
+            implicit_tls=implicit,
+            starttls=starttls,
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password or "") if parts.username else None,
+            **more,
+        )

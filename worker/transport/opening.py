@@ -1,0 +1,280 @@
+"""From a relay's name to a line ready for mails: connect, greeting, STARTTLS, AUTH, EHLO, fence.
+
+aiosmtplib speaks until the last secret is exchanged; then its read buffer must be empty and our own strict `Wire` takes
+the transport over, asks EHLO again (what was announced before TLS or AUTH is void, RFC 3207 4.2, 4954 6) and fences
+with RSET. Nothing falls back: no plain text where TLS is required, no HELO where TLS or AUTH is.
+"""
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+
+import aiosmtplib
+
+from worker.transport.next_hop import Relay
+from worker.transport.replies import Phase, Reply, clean
+from worker.transport.wire import Broken, Cause, Wire
+
+
+class OpeningError(Exception):
+    """Raised when no session could be opened; carries the first true cause as one sentence without secrets."""
+
+    def __init__(self, phase: Phase, cause: str, code: int | None = None) -> None:
+        super().__init__(cause)
+        self.phase = phase
+        self.cause = cause
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What the relay announced in its last EHLO."""
+
+    extensions: dict[str, str]
+    tls_version: str | None = None
+    signed_in: bool = False
+
+    @property
+    def pipelining(self) -> bool:
+        return "PIPELINING" in self.extensions
+
+    @property
+    def chunking(self) -> bool:
+        return "CHUNKING" in self.extensions
+
+    @property
+    def smtputf8(self) -> bool:
+        return "SMTPUTF8" in self.extensions and self.eight_bit  # RFC 6531 3.1: one requires the other
+
+    @property
+    def eight_bit(self) -> bool:
+        return "8BITMIME" in self.extensions
+
+    @property
+    def takes_size(self) -> bool:
+        return "SIZE" in self.extensions
+
+    @property
+    def size_limit(self) -> int | None:
+        """Octets of the largest message, None when there is no fixed limit (RFC 1870 4)."""
+        digits = self.extensions.get("SIZE", "").strip()
+        return int(digits) or None if digits.isascii() and digits.isdigit() and len(digits) <= 20 else None
+
+
+def tls_context(relay: Relay) -> ssl.SSLContext:
+    """Certificates and host names are verified, TLS 1.2 or newer. Raises OpeningError when ca_file cannot be read."""
+    try:
+        context = ssl.create_default_context(cafile=relay.ca_file)
+    except OSError as error:
+        raise OpeningError(Phase.STARTTLS, f"the certificates in {relay.ca_file} cannot be read: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+async def open_wire(relay: Relay, context: ssl.SSLContext | None = None) -> tuple[Wire, Offer]:
+    """A fenced line and what the relay offers on it. Raises OpeningError. Cancellation closes what was opened."""
+    if context is None and relay.uses_tls:
+        context = await asyncio.to_thread(tls_context, relay)
+    sock = await _connect(relay)
+    hello = _hello_name(relay, sock)
+    smtp = aiosmtplib.SMTP(
+        hostname=relay.host,
+        port=None,
+        sock=sock,
+        local_hostname=hello,
+        use_tls=relay.implicit_tls,
+        start_tls=False,
+        tls_context=context,
+        timeout=relay.timeouts.greeting_s,
+    )
+    wire = Wire(asyncio.get_running_loop())
+    try:
+        await _greet(relay, smtp)
+        if relay.needs_starttls:
+            await _start_tls(relay, smtp, context)
+        if relay.username is not None:
+            await _sign_in(relay, smtp)
+        tls = _tls_version(smtp)
+        _take_over(relay, smtp, wire)
+        extensions = await _fence(relay, wire, hello)
+    except BaseException:
+        wire.break_off(Cause.LET_GO, "opening the connection failed")
+        if smtp.transport is not None:
+            smtp.transport.abort()  # type: ignore[attr-defined]  # close() would wait for a hung TLS shutdown
+        smtp.close()
+        sock.close()
+        raise
+    return wire, Offer(extensions, tls, relay.username is not None)
+
+
+async def _connect(relay: Relay) -> socket.socket:
+    loop = asyncio.get_running_loop()
+    first: OSError | None = None
+    try:
+        async with asyncio.timeout(relay.timeouts.connect_s):
+            places = await loop.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM)
+            for family, kind, proto, _, address in places:
+                sock = socket.socket(family, kind, proto)
+                try:
+                    sock.setblocking(False)
+                    # A relay whose machine is gone sends nothing; keepalive notices before the final deadline does.
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    await loop.sock_connect(sock, address)
+                    return sock
+                except OSError as error:
+                    sock.close()
+                    first = first or error
+                except BaseException:
+                    sock.close()
+                    raise
+    except TimeoutError as error:
+        raise OpeningError(Phase.CONNECT, f"{relay.key} does not answer") from error
+    except (OSError, UnicodeError) as error:
+        raise OpeningError(Phase.CONNECT, f"the name of {relay.key} cannot be resolved: {clean(str(error))}") from error
+    words = first.strerror or str(first) if first else "no address"
+    raise OpeningError(Phase.CONNECT, f"{relay.key} cannot be connected to: {words}") from first
+
+
+def _hello_name(relay: Relay, sock: socket.socket) -> str:
+    if relay.hello_name:
+        return relay.hello_name
+    name = socket.gethostname()
+    if "." in name.strip(".") and name.isascii():
+        return name
+    host = str(sock.getsockname()[0])
+    return f"[IPv6:{host.partition('%')[0]}]" if ":" in host else f"[{host}]"
+
+
+async def _greet(relay: Relay, smtp: aiosmtplib.SMTP) -> None:
+    phase = Phase.STARTTLS if relay.implicit_tls else Phase.GREETING
+    try:
+        async with asyncio.timeout(relay.timeouts.greeting_s + (relay.timeouts.tls_s if relay.implicit_tls else 0)):
+            await smtp.connect()
+    except (TimeoutError, aiosmtplib.SMTPTimeoutError) as error:
+        raise OpeningError(Phase.GREETING, f"{relay.key} accepts connections but does not greet") from error
+    except aiosmtplib.SMTPConnectResponseError as error:
+        raise _refused(relay, Phase.GREETING, "refused the connection", error.code, error.message) from error
+    except (aiosmtplib.SMTPException, ssl.SSLError, OSError, ValueError) as error:
+        raise _tls_or_line(relay, phase, error, "closed the connection before its greeting") from error
+
+
+async def _start_tls(relay: Relay, smtp: aiosmtplib.SMTP, context: ssl.SSLContext | None) -> None:
+    await _library_ehlo(relay, smtp)
+    if not smtp.supports_extension("starttls"):
+        raise OpeningError(
+            Phase.STARTTLS,
+            f"{relay.key} does not offer STARTTLS, and TLS is required; ?starttls=off would send in clear",
+        )
+    try:
+        async with asyncio.timeout(relay.timeouts.tls_s):
+            await smtp.starttls(tls_context=context)
+    except (TimeoutError, aiosmtplib.SMTPTimeoutError) as error:
+        raise OpeningError(Phase.STARTTLS, f"{relay.key} did not finish the TLS handshake") from error
+    except aiosmtplib.SMTPResponseException as error:
+        raise _refused(relay, Phase.STARTTLS, "refused STARTTLS", error.code, error.message) from error
+    except (aiosmtplib.SMTPException, ssl.SSLError, OSError, ValueError) as error:
+        raise _tls_or_line(relay, Phase.STARTTLS, error, "closed the connection during STARTTLS") from error
+
+
+async def _sign_in(relay: Relay, smtp: aiosmtplib.SMTP) -> None:
+    await _library_ehlo(relay, smtp)
+    offered = smtp.server_auth_methods
+    ways = {"plain": smtp.auth_plain, "login": smtp.auth_login, "cram-md5": smtp.auth_crammd5}
+    way = next((ways[name] for name in ways if name in offered), None)
+    if way is None:
+        raise OpeningError(Phase.AUTH, f"{relay.key} does not offer a sign-in we know (PLAIN, LOGIN, CRAM-MD5)")
+    try:
+        async with asyncio.timeout(relay.timeouts.auth_s):
+            reply = await way(relay.username or "", relay.password or "")
+    except (TimeoutError, aiosmtplib.SMTPTimeoutError) as error:
+        raise OpeningError(Phase.AUTH, f"{relay.key} did not answer the sign-in") from error
+    except aiosmtplib.SMTPResponseException as error:
+        # The relay's words stay out: a reply to AUTH may repeat what was sent.
+        raise OpeningError(
+            Phase.AUTH, f"{relay.key} refused the user name or password (code {error.code})", error.code
+        ) from error
+    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+        raise OpeningError(Phase.AUTH, f"{relay.key} closed the connection during the sign-in") from error
+    if reply.code != 235:  # RFC 4954 4: nothing else means signed in
+        raise OpeningError(Phase.AUTH, f"{relay.key} answered the sign-in with {reply.code} instead of 235", reply.code)
+
+
+async def _library_ehlo(relay: Relay, smtp: aiosmtplib.SMTP) -> None:
+    try:
+        async with asyncio.timeout(relay.timeouts.hello_s):
+            await smtp.ehlo()
+    except (TimeoutError, aiosmtplib.SMTPTimeoutError) as error:
+        raise OpeningError(Phase.EHLO, f"{relay.key} did not answer EHLO") from error
+    except aiosmtplib.SMTPResponseException as error:
+        raise _refused(relay, Phase.EHLO, "refused EHLO", error.code, error.message) from error
+    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+        raise OpeningError(Phase.EHLO, f"{relay.key} closed the connection at EHLO") from error
+
+
+def _take_over(relay: Relay, smtp: aiosmtplib.SMTP, wire: Wire) -> None:
+    protocol, transport = smtp.protocol, smtp.transport
+    if protocol is None or not isinstance(transport, asyncio.Transport):
+        raise OpeningError(Phase.EHLO, f"{relay.key} closed the connection")
+    # Unread bytes would shift every later reply by one. The library has no public name for its buffer.
+    if protocol._buffer:
+        raise OpeningError(Phase.EHLO, f"{relay.key} spoke out of turn")
+    wire.take_over(transport)
+    smtp.protocol = smtp.transport = None
+
+
+async def _fence(relay: Relay, wire: Wire, hello: str) -> dict[str, str]:
+    times = relay.timeouts
+    try:
+        reply = await _ask(wire, f"EHLO {hello}\r\n", times.hello_s)
+        if reply.code >= 500 and not relay.uses_tls and relay.username is None:
+            reply = await _ask(wire, f"HELO {hello}\r\n", times.hello_s)
+            reply = Reply(reply.code, b"")  # no extensions, whatever a HELO reply says
+        if reply.code != 250:
+            raise _refused(relay, Phase.EHLO, "refused EHLO", reply.code, reply.text.decode("utf-8", "replace"))
+        fence = await _ask(wire, "RSET\r\n", times.command_s)
+        if not fence.is_positive:
+            raise _refused(relay, Phase.RSET, "refused RSET", fence.code, fence.text.decode("utf-8", "replace"))
+        wire.require_quiet()
+    except Broken as broken:
+        raise OpeningError(Phase.EHLO, f"{relay.key}: {broken.text} (at EHLO)") from broken
+    return _extensions(reply.text)
+
+
+async def _ask(wire: Wire, command: str, within_s: float) -> Reply:
+    wire.send(command.encode("ascii"), 1, within_s, within_s)
+    return (await wire.replies())[0]
+
+
+def _extensions(text: bytes) -> dict[str, str]:
+    """Keyword → parameters, both upper-cased keywords and `AUTH=` of old servers understood (RFC 5321 4.1.1.1)."""
+    found: dict[str, str] = {}
+    for line in text.decode("ascii", "replace").split("\n")[1:]:
+        keyword, _, parameters = line.strip().replace("=", " ", 1).partition(" ")
+        if keyword:
+            found.setdefault(keyword.upper(), parameters.strip())
+    return found
+
+
+def _tls_version(smtp: aiosmtplib.SMTP) -> str | None:
+    secured = smtp.transport.get_extra_info("ssl_object") if smtp.transport else None
+    return secured.version() if isinstance(secured, ssl.SSLObject) else None
+
+
+def _refused(relay: Relay, phase: Phase, what: str, code: int, words: str) -> OpeningError:
+    known = f"{code} " if code > 0 else ""
+    return OpeningError(phase, f"{relay.key} {what}: {known}{clean(words)}".rstrip(": "), code if code > 0 else None)
+
+
+def _tls_or_line(relay: Relay, phase: Phase, error: BaseException, otherwise: str) -> OpeningError:
+    """Name a certificate's fault, which the library may have wrapped, and say the rest in plain words."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return OpeningError(
+                Phase.STARTTLS, f"the certificate of {relay.key} is not accepted: {clean(seen.verify_message)}"
+            )
+        if isinstance(seen, ssl.SSLError):
+            return OpeningError(Phase.STARTTLS, f"TLS with {relay.key} failed: {clean(seen.reason or str(seen))}")
+        seen = seen.__cause__ or seen.__context__
+    return OpeningError(Phase.GREETING if phase is Phase.GREETING else phase, f"{relay.key} {otherwise}")

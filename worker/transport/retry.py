@@ -1,0 +1,33 @@
+"""When a deferred mail is tried again. Pure.
+
+First after 5 minutes, then twice as long each time up to 4 hours, each ± 20 % so that a list deferred in one second
+does not come back in one second. It gives up when the next try would fall after the mail's life.
+"""
+
+import random
+from datetime import datetime, timedelta
+
+FIRST_DELAY = timedelta(minutes=5)
+LONGEST_DELAY = timedelta(minutes=240)
+JITTER = 0.2
+DEFAULT_LIFE = timedelta(hours=48)
+"""News older than two days is no news; general mail waits 4 to 5 days (RFC 5321 4.5.4.1)."""
+
+
+def next_try(
+    tries: int,
+    first_tried_at: datetime,
+    now: datetime,
+    rng: random.Random,
+    life: timedelta = DEFAULT_LIFE,
+) -> datetime | None:
+    """The aware time of the next try after `tries` (1 = the first just failed), or None to give up.
+
+    Without jitter: 5, 10, 20, 40, 80, 160, 240, 240 … minutes. Raises ValueError when `tries` is below 1.
+    """
+    if tries < 1:
+        raise ValueError(f"tries must be 1 or more, not {tries}")
+    doubled = FIRST_DELAY * 2 ** min(tries - 1, 10)  # 2**10 is far above the cap and keeps timedelta in range
+    delay = min(doubled, LONGEST_DELAY) * rng.uniform(1 - JITTER, 1 + JITTER)
+    due = now + delay
+    return due if due <= first_tried_at + life else None
