@@ -164,8 +164,10 @@ def _render_html(templates: jinja2.Environment, name: str, values: dict[str, Any
 
 # Classes that the client style sheet (clients.css) speaks of; all others have done their work once styles are inline.
 _CLIENT_CLASSES = frozenset(
-    "page panel ink sheet plain soft date quiet stand place fig by accent tag rule head pull pad main pic txt shot "
-    "gap pag".split()
+    {
+        *("page", "panel", "ink", "sheet", "plain", "soft", "date", "quiet", "stand", "place", "fig", "by"),
+        *("accent", "tag", "rule", "head", "pull", "pad", "main", "pic", "txt", "shot", "gap", "pag"),
+    }
 )
 
 

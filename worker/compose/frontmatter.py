@@ -167,7 +167,7 @@ class _PlainLoader(yaml.SafeLoader):
     """Composes nodes only; nothing is constructed from them."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise yaml.MarkedYAMLError(
                 problem="anchors and aliases (& and *) are not used here; put quotes around the value",

@@ -16,7 +16,9 @@ OPEN, CLOSE = "\ue000", "\ue001"
 MARK = re.compile(f"{OPEN}([0-9]+){CLOSE}")
 RESERVED = re.compile("[\ue000\ue001]")
 
-_VOID = frozenset("area base br col embed hr img input link meta source track wbr".split())
+_VOID = frozenset(
+    {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+)
 
 
 class Part(Enum):
@@ -125,7 +127,7 @@ def census(html: str) -> list[Seen]:
 
 
 def check_census(marks: Marks, html: str) -> list[Seen]:
-    """The census, once every block tag opens and closes in one element and no mark of the author stands in an attribute.
+    """The census, once every block tag opens and closes in one element and no author's mark stands in an attribute.
 
     Raises TemplateProblem naming the tag and its line.
     """

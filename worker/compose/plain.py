@@ -146,7 +146,7 @@ class _Shaper(HTMLParser):
     def _end_link(self, target: str, start: int) -> None:
         label = self.words[start:].strip()
         shown = target.removeprefix("mailto:")
-        if not label or label == shown or label == target:
+        if label in ("", shown, target):
             self.words = self.words[:start] + shown
             return
         self.count += 1
@@ -165,7 +165,7 @@ class _Shaper(HTMLParser):
         first, rest = quote + indent + self.bullet, quote + indent + " " * len(self.bullet)
         if self.lists and not self.bullet:
             first = rest = quote + indent + "  "
-        lines = [line for line in words.strip().split("\n")]
+        lines = words.strip().split("\n")
         shaped = [wrap(line, first=first if at == 0 else rest, rest=rest) for at, line in enumerate(lines)]
         self._block("\n".join(shaped), tight=bool(self.lists) and self.tight)
         self.tight = bool(self.lists)

@@ -89,7 +89,7 @@ def _slug(reader: Reader, top: Group) -> str:
         if not _SLUG.fullmatch(slug) or len(slug) > _MAX_SLUG:
             raise reader.refuse(
                 top.key_lines["slug"],
-                f'slug "{slug}" cannot be used; write small letters a-z, digits and single hyphens, at most {_MAX_SLUG}',
+                f'slug "{slug}" cannot be used; write a-z, digits and single hyphens, at most {_MAX_SLUG}',
             )
         return slug
     stem = PurePath(reader.path).name.split(".")[0].lower()

@@ -177,7 +177,7 @@ class Typesetter:
         """The body in its order; cards and figures it does not place follow at its end."""
         found = split_body(self.issue.body, self.issue.body_line)
         segments: list[SetSegment] = []
-        waiting = [at for at in range(len(self.issue.figures))]
+        waiting = list(range(len(self.issue.figures)))
         for segment in found:
             if segment.kind == "cards":
                 segments.append(SetSegment("cards", cards=cards))

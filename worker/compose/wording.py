@@ -81,7 +81,7 @@ _OTHERS = (
         "Signature de {name}",
         "Portrait de {name}",
         "Image",
-        "Cette page est la même pour tous. Pour ne plus recevoir {title}, utilisez le lien de votre message ou allez sur {url}",
+        "Cette page est la même pour tous. Pour ne plus recevoir {title}, suivez le lien de votre message ou {url}",
     ),
     (
         "zh-Hans",

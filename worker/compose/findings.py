@@ -1,0 +1,90 @@
+"""What a rule says about an issue, and what it must be told to say it. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import jinja2
+
+from worker.compose.media import MediaItem
+from worker.domain.issue import IssueText
+from worker.domain.publication import Publication
+
+Level = Literal["E", "W", "I"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding. E blocks queueing, W asks for a look, I informs. `line` is 1-based in the issue file."""
+
+    level: Level
+    code: int
+    line: int | None
+    why: str
+    fix: str
+    waivable: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.level}{self.code}"
+
+
+@dataclass(frozen=True)
+class LintFacts:
+    """Everything outside the text that rules need."""
+
+    publication: Publication
+    base_url: str
+    loopback_relay: bool
+    signs: bool
+    """A DKIM key exists for the From domain."""
+    sent_slugs: frozenset[str]
+    """Slugs of this publication's issues that were queued and not undone."""
+    attributes: frozenset[str]
+    """Columns readers of this publication have beside name and language."""
+    media: Mapping[str, MediaItem]
+    media_problems: Mapping[str, str]
+    """`src` → why it could not be taken in."""
+    layouts: jinja2.Environment
+    last_subject: str = ""
+    """Subject of the publication's latest issue, "" when there is none."""
+
+
+@dataclass(frozen=True)
+class Authored:
+    """One text an editor wrote."""
+
+    key: str
+    text: str
+    line: int
+    markdown: bool = False
+
+
+def authored_texts(issue: IssueText) -> Iterator[Authored]:
+    """Every text of an issue that reaches a reader, in reading order."""
+
+    def field(key: str, text: str | None, markdown: bool = False, line: int = 0) -> Iterator[Authored]:
+        if text:
+            yield Authored(key, text, issue.lines.get(key, line), markdown)
+
+    for key in ("subject", "preheader", "place", "date"):
+        yield from field(key, getattr(issue, key))
+    yield from field("intro", issue.intro, True)
+    yield from field("standfirst", issue.standfirst, True)
+    cards = [("lead", issue.lead)] if issue.lead else []
+    for name, card in [*cards, *((f"cards.{at}", card) for at, card in enumerate(issue.cards))]:
+        yield from field(f"{name}.tag", card.tag, line=card.line)
+        yield from field(f"{name}.title", card.title, line=card.line)
+        yield from field(f"{name}.blurb", card.blurb, True, card.line)
+        yield from field(f"{name}.text", card.text, True, card.line)
+    if issue.body.strip():
+        yield Authored("body", issue.body, issue.body_line, True)
+    for at, figure in enumerate(issue.figures):
+        yield from field(f"figures.{at}.caption", figure.caption, line=figure.line)
+        yield from field(f"figures.{at}.credit", figure.credit, line=figure.line)
+    if issue.signatory:
+        for key in ("name", "role", "organisation"):
+            yield from field(f"signatory.{key}", getattr(issue.signatory, key))
+    for at, enclosure in enumerate(issue.enclosures):
+        yield from field(f"enclosures.{at}.tag", enclosure.tag, line=enclosure.line)
+        yield from field(f"enclosures.{at}.title", enclosure.title, line=enclosure.line)
+        yield from field(f"enclosures.{at}.blurb", enclosure.blurb, True, enclosure.line)

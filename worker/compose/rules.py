@@ -1,0 +1,84 @@
+"""An issue and its surroundings → findings, worst first. Pure.
+
+The catalogue by number: 1xx the mail as a whole, 2xx pictures, 3xx links, 4xx sender and subject, 5xx variables,
+8xx leftovers. A waiver (`lint: {allow, why}`) turns a finding into a note; findings that protect readers cannot be
+waived.
+"""
+
+from dataclasses import replace
+
+from worker.compose import rules_mail, rules_targets, rules_words
+from worker.compose.compile import compile_issue
+from worker.compose.findings import Finding, LintFacts
+from worker.domain.compiled import CompiledIssue
+from worker.domain.issue import IssueText
+from worker.errors import UsageError
+
+__all__ = ["Finding", "LintFacts", "lint"]
+
+_ON_SOURCE = (
+    rules_words.check_subject,
+    rules_words.check_preheader,
+    rules_words.check_shouting,
+    rules_words.check_variables,
+    rules_words.check_leftovers,
+    rules_targets.check_pictures,
+    rules_targets.check_files,
+    rules_targets.check_links,
+    rules_mail.check_sender,
+    rules_mail.check_slug,
+)
+_ON_RESULT = (
+    rules_mail.check_size,
+    rules_mail.check_text_part,
+    rules_mail.check_language,
+    rules_mail.check_footer,
+    rules_mail.check_odd_readers,
+)
+_ORDER = {"E": 0, "W": 1, "I": 2}
+
+
+def lint(issue: IssueText, facts: LintFacts) -> list[Finding]:
+    """Every finding, errors first, then by line."""
+    found = [finding for rule in _ON_SOURCE for finding in rule(issue, facts)]
+    compiled = _try_compile(issue, facts, found)
+    if compiled is not None:
+        found += [finding for rule in _ON_RESULT for finding in rule(issue, compiled)]
+    found = [_waived(finding, issue) for finding in dict.fromkeys(found)]
+    return sorted(found, key=lambda finding: (_ORDER[finding.level], finding.line or 0, finding.code))
+
+
+def _try_compile(issue: IssueText, facts: LintFacts, found: list[Finding]) -> CompiledIssue | None:
+    try:
+        return compile_issue(
+            issue,
+            facts.publication,
+            base_url=facts.base_url,
+            templates=facts.layouts,
+            media=facts.media,
+            view_url=f"{facts.base_url}/v/{'0' * 44}",
+            boundary="lint",
+        )
+    except UsageError as error:
+        if not any(finding.code == 501 for finding in found) and not any(
+            finding.code == 208 and not finding.waivable for finding in found
+        ):
+            place, _, why = str(error).removeprefix(issue.path).partition(": ")
+            line = place.removeprefix(" line ")
+            found.append(
+                Finding(
+                    "E",
+                    501,
+                    int(line) if line.isdigit() else None,
+                    why,
+                    "keep a condition inside one paragraph, or put its tags on lines of their own between paragraphs",
+                    waivable=False,
+                )
+            )
+        return None
+
+
+def _waived(finding: Finding, issue: IssueText) -> Finding:
+    if not finding.waivable or finding.level == "I" or str(finding.code) not in issue.waived:
+        return finding
+    return replace(finding, level="I", why=f"{finding.why} (accepted: {issue.waived_why})")

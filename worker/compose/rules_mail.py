@@ -1,0 +1,171 @@
+"""Rules about the mail as it will leave: size, text part, footer, headers, odd readers, the slug. Pure."""
+
+import re
+from collections.abc import Iterator
+from quopri import encodestring
+
+from babel import Locale, UnknownLocaleError
+from markupsafe import escape
+
+from worker.compose.findings import Finding, LintFacts
+from worker.compose.links import is_loopback_url
+from worker.compose.template import recipient_environment
+from worker.domain.compiled import CompiledIssue
+from worker.domain.issue import IssueText
+
+CLIP_WARN_BYTES = 80_000
+CLIP_BYTES = 100_000  # Gmail cuts a mail between 99 and 102 kB, and with it the way out
+
+_ODD_READERS = (
+    ("an empty name", ""),
+    ("a name of 200 characters", "Wolfeschlegelsteinhausenbergerdorff " * 5 + "x" * 20),
+    ("a right-to-left name", "שרה אבו־ليلى"),
+    ("an emoji name", "👩‍🔬 Zoë 🇫🇷"),
+    ("a name in quotes and brackets", '"O\'Neill" <b>&amp;{{7*7}}</b> {% raw %}'),
+)
+
+
+def check_size(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
+    """101, on the HTML part with holes filled for nobody, as sent and as encoded."""
+    decoded = len(compiled.html.encode())
+    encoded = len(encodestring(compiled.html.encode()))
+    if decoded >= CLIP_WARN_BYTES:
+        level = "E" if decoded >= CLIP_BYTES else "W"
+        yield Finding(
+            "E" if level == "E" else "W",
+            101,
+            None,
+            f"the HTML has {decoded // 1000} KB ({encoded // 1000} KB encoded); Gmail cuts mails at about 100 KB",
+            "shorten the issue, or give cards a text of their own that opens on the web page",
+        )
+
+
+def check_text_part(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
+    """103: the text part says what the HTML says."""
+    html_words, text_words = len(_words(_visible(compiled.html))), len(_words(compiled.text))
+    if not compiled.text.strip():
+        yield Finding(
+            "E", 103, None, "the text part is empty", "write something in the body or the cards", waivable=False
+        )
+    elif text_words < 0.6 * html_words:
+        yield Finding(
+            "W",
+            103,
+            None,
+            f"the text part has {text_words} words, the HTML {html_words}",
+            "say in words what only pictures or tables say",
+        )
+
+
+def check_language(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
+    """104: the language is one programs know, and the root says it with its direction."""
+    line = issue.lines.get("language")
+    root = re.search(r"<html lang=\"([^\"]+)\" dir=\"(ltr|rtl)\"", compiled.html)
+    if root is None:
+        yield Finding(
+            "E", 104, line, "the layout's root has no lang or dir", "restore them in templates/mail/base.html"
+        )
+    try:
+        Locale.parse(compiled.language, sep="-")
+    except (UnknownLocaleError, ValueError):
+        yield Finding(
+            "E",
+            104,
+            line,
+            f'the language "{compiled.language}" is not known',
+            "write a tag such as en, fr, zh-Hans or ar",
+        )
+
+
+def check_footer(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
+    """406: both parts say who sends, why, and how to leave."""
+    visible = _visible(compiled.html)
+    for part, text in (("HTML", compiled.html), ("text", compiled.text)):
+        if "{{ unsubscribe_url }}" not in text:
+            yield _footer(f"the {part} part has no unsubscribe link")
+    for part, text in (("HTML", visible), ("text", compiled.text)):
+        folded = " ".join(text.split())
+        if " ".join(compiled.from_name.split()) not in folded:
+            yield _footer(f"the {part} part does not say who sends")
+        if "{% if consent_date %}" not in folded:
+            yield _footer(f"the {part} part does not say why the reader gets it")
+
+
+def check_sender(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
+    """405: one-click leaving needs https, and a signature over its headers."""
+    if not facts.base_url.startswith("https://") and not is_loopback_url(facts.base_url):
+        yield Finding(
+            "E",
+            405,
+            None,
+            f"the opt-out address {facts.base_url} is not https, so one-click leaving fails",
+            "set CORRANTO_BASE_URL to an https address",
+            waivable=False,
+        )
+    if not facts.signs and not facts.loopback_relay:
+        domain = facts.publication.from_address.rpartition("@")[2]
+        yield Finding(
+            "W",
+            405,
+            None,
+            f"no DKIM key for {domain}: Gmail and Yahoo ignore one-click leaving, and may refuse the mail",
+            f"run corranto dkim create {domain}",
+        )
+    if not facts.publication.postal_address.strip():
+        yield _footer("the publication has no postal address")
+
+
+def check_slug(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
+    """804: the same issue twice."""
+    if issue.slug in facts.sent_slugs:
+        yield Finding(
+            "E",
+            804,
+            issue.lines.get("slug"),
+            f"{issue.slug} was already queued for this publication",
+            "give the new issue another file name or slug:",
+            waivable=False,
+        )
+
+
+def check_odd_readers(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
+    """502: the three templates hold for every kind of name."""
+    for who, name in _ODD_READERS:
+        values = dict.fromkeys(compiled.variables, name) | {
+            "unsubscribe_url": "https://example.org/u",
+            "consent_date": "",
+        }
+        for part, source in (("subject", compiled.subject), ("HTML", compiled.html), ("text", compiled.text)):
+            environment = recipient_environment(autoescape=part == "HTML")
+            try:
+                filled = environment.from_string(source).render(values)
+            except Exception as error:  # any fault here would be a fault in somebody's mail
+                yield Finding(
+                    "E",
+                    502,
+                    None,
+                    f"the {part} cannot be filled for {who}: {type(error).__name__}",
+                    "simplify the tags; a variable with a default is enough",
+                )
+                continue
+            if re.search(r"\{%|\ue000|\ue001", filled.replace(name, "").replace(_escaped(name), "")):
+                yield Finding("E", 502, None, f"braces stay in the {part} for {who}", "correct the tags around them")
+
+
+def _escaped(name: str) -> str:
+    return str(escape(name))
+
+
+def _footer(why: str) -> Finding:
+    return Finding("E", 406, None, why, "restore the footer of the layout, or the publication's sender", waivable=False)
+
+
+def _visible(html: str) -> str:
+    body = re.sub(r"<!--.*?-->|<head>.*?</head>", " ", html, flags=re.DOTALL)
+    return re.sub(r"<[^>]+>", " ", body).replace("&amp;", "&")
+
+
+def _words(text: str) -> list[str]:
+    """Words, with each East Asian character counted as one; web addresses are not words."""
+    bare = re.sub(r"https?://\S+|\{[{%].*?[%}]\}|&[a-z]+;", " ", text)
+    return re.findall(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+", bare)

@@ -1,0 +1,186 @@
+"""Rules about pictures (2xx) and links (3xx). Pure."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from worker.compose.findings import Finding, LintFacts, authored_texts
+from worker.compose.links import Fault, Link, is_loopback_url, is_remote_picture, judge_link
+from worker.compose.markup import find_links
+from worker.domain.issue import IssueText, Picture
+
+# Words that say nothing when a screen reader lists the links of a mail alone.
+GENERIC = frozenset(
+    {
+        *("here", "click here", "click", "link", "this link", "this", "more", "read more", "learn more", "see more"),
+        *("details", "more info", "more information", "download", "go", "ici", "cliquez ici", "cliquer ici", "lien"),
+        *("en savoir plus", "lire la suite", "plus", "hier", "mehr", "weiterlesen", "klicken sie hier"),
+        *("这里", "点击这里", "点击此处", "阅读全文", "更多", "здесь", "тут", "ссылка", "подробнее", "читать далее"),
+        *("여기", "여기를 클릭", "더 보기", "더 읽기", "यहाँ", "यहां", "यहाँ क्लिक करें", "और पढ़ें", "लिंक"),
+        *(
+            "こちら",
+            "ここ",
+            "ここをクリック",
+            "詳細",
+            "続きを読む",
+            "هنا",
+            "اضغط هنا",
+            "انقر هنا",
+            "المزيد",
+            "اقرأ المزيد",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A picture of the issue with where it stands."""
+
+    src: str
+    alt: str
+    line: int
+    decorative: bool = False
+    sized: tuple[int | None, int | None] = (None, None)
+    needs_alt: bool = True
+
+
+def pictures_of(issue: IssueText) -> list[Placed]:
+    """Every picture, from the front matter and from Markdown."""
+    found: list[Placed] = []
+
+    def add(picture: Picture | None, key: str, line: int) -> None:
+        if picture is not None:
+            at = issue.lines.get(f"{key}.image.src", line)
+            found.append(Placed(picture.src, picture.alt, at, picture.decorative, (picture.width, picture.height)))
+
+    if issue.lead:
+        add(issue.lead.picture, "lead", issue.lead.line)
+    for at, card in enumerate(issue.cards):
+        add(card.picture, f"cards.{at}", card.line)
+    for at, enclosure in enumerate(issue.enclosures):
+        add(enclosure.picture, f"enclosures.{at}", enclosure.line)
+    for at, figure in enumerate(issue.figures):
+        line = issue.lines.get(f"figures.{at}.src", figure.line)
+        found.append(Placed(figure.src, figure.alt, line))
+        if figure.large:
+            large = issue.lines.get(f"figures.{at}.large", figure.line)
+            found.append(Placed(f"large:{figure.large}", "", large, needs_alt=False))
+    if issue.signatory:
+        for key in ("signature", "portrait"):
+            src = getattr(issue.signatory, key)
+            if src:
+                found.append(Placed(src, "", issue.lines.get(f"signatory.{key}", 0), needs_alt=False))
+    for text in authored_texts(issue):
+        if text.markdown:
+            found += [Placed(link.target, link.label, link.line) for link in find_links(text.text, text.line)[1]]
+    return found
+
+
+def links_of(issue: IssueText) -> list[Link]:
+    """Every link an editor wrote; labels of card links are their titles."""
+    found: list[Link] = []
+    cards = [("lead", issue.lead)] if issue.lead else []
+    for name, card in [*cards, *((f"cards.{at}", card) for at, card in enumerate(issue.cards))]:
+        if card.link is not None:
+            found.append(Link(card.link, card.title, issue.lines.get(f"{name}.link", card.line)))
+    for at, enclosure in enumerate(issue.enclosures):
+        if enclosure.link is not None:
+            line = issue.lines.get(f"enclosures.{at}.link", enclosure.line)
+            found.append(Link(enclosure.link, enclosure.title, line))
+    for text in authored_texts(issue):
+        if text.markdown:
+            found += find_links(text.text, text.line)[0]
+    return found
+
+
+def check_pictures(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
+    """201, 203, 205, 206, 208."""
+    for picture in pictures_of(issue):
+        src, line = picture.src.removeprefix("large:"), picture.line
+        if picture.needs_alt and not picture.alt and not picture.decorative:
+            yield Finding(
+                "E",
+                201,
+                line,
+                f"{_short(src)} has no alt text",
+                "describe it, or write decorative: true if it only decorates",
+            )
+        if (picture.sized[0] is None) != (picture.sized[1] is None):
+            yield Finding(
+                "W", 203, line, f"{_short(src)} has a width or a height but not both", "write w and h, or neither"
+            )
+        yield from _check_file(picture, src, facts)
+
+
+def _check_file(picture: Placed, src: str, facts: LintFacts) -> Iterator[Finding]:
+    line, suffix = picture.line, PurePath(src.split("?")[0]).suffix.lower()
+    if src.startswith("data:"):
+        yield Finding(
+            "E", 206, line, "a data: picture is blocked by most mail programs", "save it as a file and name it"
+        )
+    elif is_remote_picture(src):
+        yield Finding(
+            "E",
+            208,
+            line,
+            f"{_short(src)} lies elsewhere; opening the mail would tell that server who reads",
+            "put the picture beside the issue; it is hosted with it",
+        )
+    elif suffix == ".svg":
+        yield Finding("E", 205, line, f"{_short(src)} is an SVG, which Gmail does not show", "save it as PNG")
+    elif picture.src not in facts.media:
+        why = facts.media_problems.get(picture.src, "the file is missing")
+        yield Finding("E", 208, line, f"{_short(src)} cannot be used: {why}", "correct the name or the file")
+    elif suffix in (".webp", ".avif"):
+        yield Finding(
+            "W",
+            205,
+            line,
+            f"{_short(src)} is rewritten as JPEG or PNG, since many mail programs cannot show it",
+            "save it as JPEG or PNG yourself to choose the quality",
+        )
+    elif not facts.media[picture.src].width:
+        yield Finding("E", 208, line, f"{_short(src)} is not a picture", "use a PNG, JPEG or GIF file")
+
+
+def check_files(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
+    """208 for enclosed files."""
+    for at, enclosure in enumerate(issue.enclosures):
+        if enclosure.file is not None and enclosure.file not in facts.media:
+            line = issue.lines.get(f"enclosures.{at}.file", enclosure.line)
+            why = facts.media_problems.get(enclosure.file, "the file is missing")
+            yield Finding(
+                "E", 208, line, f"{_short(enclosure.file)} cannot be used: {why}", "correct the name or the file", False
+            )
+
+
+def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
+    """301, 303, 304."""
+    for link in links_of(issue):
+        fault = judge_link(link.target)
+        if fault is Fault.LOCAL and is_loopback_url(facts.base_url) and link.target.startswith(facts.base_url):
+            fault = None
+        if fault is not None:
+            yield Finding(
+                "E",
+                301,
+                link.line,
+                f"the link {_short(link.target) or 'of ' + link.label} {fault.value}",
+                "write a whole address that starts with https://",
+                waivable=False,
+            )
+        elif link.target.lower().startswith("http:") and not link.target.startswith(facts.base_url):
+            yield Finding(
+                "W", 303, link.line, f"{_short(link.target)} is not encrypted", "use https:// if it answers there"
+            )
+        if " ".join(link.label.lower().strip(" .…:!→»›").split()) in GENERIC:
+            yield Finding(
+                "W", 304, link.line, f'link text "{link.label}" says nothing alone', "name what the link leads to"
+            )
+        elif not link.label:
+            yield Finding("W", 304, link.line, f"the link {_short(link.target)} has no text", "name what it leads to")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:59] + "…"

@@ -1,0 +1,129 @@
+"""Rules about what the text says: subject, preheader, leftovers, variables. Pure."""
+
+import re
+from collections.abc import Iterator
+
+from worker.compose.findings import Authored, Finding, LintFacts, authored_texts
+from worker.compose.template import TemplateProblem, check_template, recipient_environment
+from worker.domain.compiled import READER_VARIABLES, SYSTEM_VARIABLES
+from worker.domain.issue import IssueText
+
+SUBJECT_CHARS = (10, 78)
+PREHEADER_CHARS = 140
+
+_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_FAKE_REPLY = re.compile(r"\s*(re|fwd?|aw|wg|sv|tr|rif|回复|转发|ответ)\s*[:：]", re.IGNORECASE)
+_LEFTOVERS = (
+    (re.compile(r"\bTODO\b|\bFIXME\b|\bTBD\b"), "a note to the author"),
+    (re.compile(r"\bXXX+\b"), "a placeholder"),
+    (re.compile(r"lorem\s+ipsum", re.IGNORECASE), "filler text"),
+    (re.compile(r"\[(?:insert|your|add|name|link|date|todo)\b[^\]\n]*\](?!\()", re.IGNORECASE), "a placeholder"),
+)
+_BRACES = re.compile(r"\{\{|\}\}|\{%|%\}")
+
+
+def check_subject(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
+    """401: empty, too short or long to be read in a list of mails, or that of the last issue."""
+    line = issue.lines.get("subject")
+    length = len(_plain(issue.subject))
+    low, high = SUBJECT_CHARS
+    if not issue.subject.strip():
+        yield Finding("E", 401, line, "the subject is empty", "write what this issue says in one line", waivable=False)
+        return
+    if not low <= length <= high:
+        yield Finding(
+            "W", 401, line, f"the subject has {length} characters, outside {low} to {high}", "shorten or complete it"
+        )
+    if issue.subject == facts.last_subject:
+        yield Finding(
+            "W",
+            401,
+            line,
+            "the subject is the same as the last issue's",
+            "say what is new; readers take it for a repeat",
+        )
+
+
+def check_preheader(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
+    """402: the line mail programs show beside the subject."""
+    line = issue.lines.get("preheader")
+    text = _plain(issue.preheader)
+    if not text:
+        yield Finding(
+            "W", 402, line, "the preheader is empty, so mail programs show the masthead", "add a line preheader: …"
+        )
+    elif text == _plain(issue.subject):
+        yield Finding("W", 402, line, "the preheader repeats the subject", "say the next thing a reader wants to know")
+    elif len(text) > PREHEADER_CHARS:
+        yield Finding(
+            "W",
+            402,
+            line,
+            f"the preheader has {len(text)} characters; {PREHEADER_CHARS} are shown at most",
+            "shorten it",
+        )
+
+
+def check_shouting(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
+    """403: capitals, exclamation marks and invented replies."""
+    line = issue.lines.get("subject")
+    text = _plain(issue.subject)
+    letters = [char for char in text if char.isalpha() and char.upper() != char.lower()]
+    if len(letters) >= 8 and sum(char.isupper() for char in letters) * 2 > len(letters):
+        yield Finding("W", 403, line, "more than half of the subject is in capitals", "write it as a sentence")
+    if text.count("!") + text.count("！") > 1:
+        yield Finding("W", 403, line, "the subject has more than one exclamation mark", "keep one at most")
+    if _FAKE_REPLY.match(text):
+        yield Finding("E", 403, line, "the subject pretends to be a reply or a forwarded mail", "remove Re: or Fwd:")
+
+
+def check_variables(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
+    """501: tags outside the subset, unknown names, outputs without a default."""
+    known = frozenset((*READER_VARIABLES, *facts.attributes))
+    for field in authored_texts(issue):
+        if "{" not in field.text:
+            continue
+        try:
+            for name in check_template(field.text, None):
+                if name in SYSTEM_VARIABLES:
+                    yield _variable(field, 1, f"{name} belongs to the layout", "remove it; the footer already has it")
+                elif name not in known:
+                    fix = f"use one of {', '.join(sorted(known))}, or import it as a column"
+                    yield _variable(field, 1, f"{name} is not known for this publication", fix)
+        except TemplateProblem as problem:
+            yield _variable(
+                field,
+                problem.line,
+                str(problem),
+                "correct the tag; what may be used: variables with a "
+                "default, if, for, and the filters default, upper, lower, title, truncate, date",
+            )
+
+
+def check_leftovers(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
+    """801: notes, filler, and braces that are no tag."""
+    for field in authored_texts(issue):
+        bare = _TAG.sub(lambda found: "\n" * found[0].count("\n"), field.text)
+        for pattern, what in _LEFTOVERS:
+            for found in pattern.finditer(bare):
+                line = field.line + bare.count("\n", 0, found.start())
+                yield Finding("E", 801, line, f'"{found[0][:40]}" looks like {what}', "replace or remove it")
+        braces = _BRACES.search(bare)
+        if braces:
+            line = field.line + bare.count("\n", 0, braces.start())
+            yield Finding("E", 801, line, f"{braces[0]} would be printed as it stands", "close the tag or remove it")
+
+
+def _variable(field: Authored, line: int, why: str, fix: str) -> Finding:
+    return Finding("E", 501, field.line + line - 1, why, fix, waivable=False)
+
+
+def _plain(text: str) -> str:
+    """`text` as a reader without any known value sees it."""
+    if "{" not in text:
+        return text.strip()
+    try:
+        check_template(text)
+    except TemplateProblem:
+        return _TAG.sub("", text).strip()
+    return recipient_environment(autoescape=False).from_string(text).render().strip()
