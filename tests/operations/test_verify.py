@@ -1,0 +1,164 @@
+"""The proof finds what is wrong, by name, and nothing when nothing is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, delete, text, update
+
+from tests.support.ledgers import planned_issue, send
+from worker import journal
+from worker.domain.delivery import DeliveryState
+from worker.operations import verify
+from worker.storage import claims, schema, workers
+from worker.storage.engine import Database
+from worker.storage.schema import claim, compiled_issue, delivery, issue, shard
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "SECOND_LOOK_S", 0)
+
+
+def accepted(_: int) -> dict[str, object]:
+    return {"state": DeliveryState.ACCEPTED, "code": 250, "provider": "other", "fingerprint": b"8 octets"}
+
+
+def test_verify_proves_an_issue_in_the_middle_of_being_sent(database: Database, tmp_path: Path) -> None:
+    # Given
+    issue_id = planned_issue(database, 30, shard_size=12)
+    send(database, issue_id, accepted, size=5)
+    with database.write() as conn:
+        claims.claim_first(conn, issue_id, "w1", 4)
+        released = claims.claim_first(conn, issue_id, "w1", 4)
+        assert released is not None
+        claims.release(conn, released, "w1")
+
+    # When
+    proof = verify.prove(database, tmp_path)
+
+    # Then
+    assert proof.discrepancies == ()
+    assert (proof.issues, proof.rows, proof.exit_code) == (1, 30, 0)
+    assert verify.render(proof)[0].text.startswith("The books add up: 1 issue, 30 ledger rows")
+
+
+def _shift_counter(conn: Connection, issue_id: int) -> None:
+    conn.execute(update(shard).values(accepted=shard.c.accepted - 1, waiting=shard.c.waiting + 1))
+
+
+def _forget_rows(conn: Connection, issue_id: int) -> None:
+    conn.execute(delete(claim))
+    conn.execute(update(shard).values(next_n=shard.c.next_n + 2))
+
+
+def _drop_a_row(conn: Connection, issue_id: int) -> None:
+    conn.execute(delete(delivery).where(delivery.c.n == 20))
+
+
+def _miscount_a_claim(conn: Connection, issue_id: int) -> None:
+    conn.execute(update(claim).values(left=claim.c.left - 1))
+
+
+def _claim_twice(conn: Connection, issue_id: int) -> None:
+    conn.execute(update(shard).values(next_n=shard.c.next_n - 2))
+    claims.claim_first(conn, issue_id, "w1", 4)
+
+
+def _lose_the_owner(conn: Connection, issue_id: int) -> None:
+    workers.remove(conn, "w1")
+
+
+def _orphan_a_retry(conn: Connection, issue_id: int) -> None:
+    conn.execute(update(delivery).where(delivery.c.n == 25).values(claim=999, next_try=text("CURRENT_TIMESTAMP")))
+
+
+def _finish_early(conn: Connection, issue_id: int) -> None:
+    conn.execute(update(issue).values(state="finished", finished_at=issue.c.queued_at))
+
+
+def _lose_the_text(conn: Connection, issue_id: int) -> None:
+    conn.execute(delete(compiled_issue))
+
+
+def _result_without_claim(conn: Connection, issue_id: int) -> None:
+    conn.execute(update(shard).values(next_n=1))
+
+
+@pytest.mark.parametrize(
+    ("harm", "where", "what"),
+    [
+        (_shift_counter, "issue 1, shard 0", "counts 4 accepted, has 5 such rows"),
+        (_forget_rows, "from row", "belong to no claim"),
+        (_drop_a_row, "issue 1", "has an audience of 30 and 29 rows"),
+        (_miscount_a_claim, "claim 2", "says 3 rows left, has 4"),
+        (_claim_twice, "issue 1", "claims 2 and 3 hold the same rows"),
+        (_lose_the_owner, "claim 2", "belongs to worker w1, which is not known"),
+        (_orphan_a_retry, "from row 25", "belong to claim 999, which is gone"),
+        (_finish_early, "issue 1", "is finished and has 25 open rows"),
+        (_lose_the_text, "table issue", "need their compiled text"),
+        (_result_without_claim, "from row 1", "5 rows have a result but were never claimed"),
+    ],
+)
+def test_verify_names_the_discrepancy(
+    database: Database, tmp_path: Path, harm: Callable[[Connection, int], None], where: str, what: str
+) -> None:
+    # Given
+    issue_id = planned_issue(database, 30)
+    send(database, issue_id, accepted, size=5)
+    with database.write() as conn:
+        claims.claim_first(conn, issue_id, "w1", 4)
+
+    # When
+    with database.write() as conn:
+        harm(conn, issue_id)
+    proof = verify.prove(database, tmp_path)
+
+    # Then
+    assert any(where in each.where and what in each.what for each in proof.discrepancies), proof.discrepancies
+    assert proof.exit_code == 1
+    assert any(what[:20] in line.text for line in verify.render(proof))
+
+
+def test_verify_tries_every_rule_of_the_schema_again(sqlite_database: Database, tmp_path: Path) -> None:
+    # Given
+    planned_issue(sqlite_database, 3)
+    with sqlite_database.write() as conn:
+        conn.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+        conn.execute(update(delivery).where(delivery.c.n == 2).values(state="bounced", reason="opted_out"))
+        conn.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
+
+    # When
+    proof = verify.prove(sqlite_database, tmp_path)
+
+    # Then
+    broken = {each.what for each in proof.discrepancies if each.where == "table delivery"}
+    assert {"1 rows break the rule reason", "1 rows break the rule known_since"} <= {
+        what.replace("ck_delivery_", "") for what in broken
+    }
+
+
+def test_verify_of_one_issue_leaves_the_others_alone(database: Database, tmp_path: Path) -> None:
+    # Given
+    planned_issue(database, 3)
+    with database.write() as conn:
+        conn.execute(update(schema.issue).values(audience=9))
+
+    # When / Then
+    assert not verify.prove(database, tmp_path, "spring").adds_up
+    assert verify.prove(database, tmp_path, "latest").discrepancies == verify.prove(database, tmp_path).discrepancies
+
+
+def test_verify_misses_the_journal_of_a_process_that_holds_rows(sqlite_database: Database, tmp_path: Path) -> None:
+    # Given
+    issue_id = planned_issue(sqlite_database, 3)
+    host = journal.host_id(tmp_path)
+    with sqlite_database.write() as conn:
+        workers.register(conn, "w2", host, "here 1")
+        claims.claim_first(conn, issue_id, "w2", 3)
+
+    # When
+    proof = verify.prove(sqlite_database, tmp_path)
+
+    # Then
+    assert [each.what for each in proof.discrepancies] == ["belongs to worker w2, whose journal is missing"]

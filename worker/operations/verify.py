@@ -1,0 +1,98 @@
+"""Proves the books: counters equal rows, rows reach every reader, nothing names what is not there. Changes nothing.
+
+It may run while workers send. A step between two statements that looks wrong is counted a second time before it is
+called a discrepancy, so what is reported has stood for a while.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from worker import journal
+from worker.operations.lines import Line, paragraph
+from worker.operations.terminal import count
+from worker.storage import books, issues
+from worker.storage.books import Discrepancy
+from worker.storage.engine import Database
+
+SECOND_LOOK_S = 0.5
+"""Longer than a settlement's transaction: what differs twice, this far apart, differs."""
+
+_LEDGER = (
+    books.shard_counters,
+    books.audiences,
+    books.claims_left,
+    books.overlapping_claims,
+    books.stranded_rows,
+    books.rows_ahead,
+    books.ended_with_open_rows,
+    books.unknown_owners,
+)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was counted, and what did not agree. An empty tuple means that the books add up."""
+
+    issues: int
+    rows: int
+    discrepancies: tuple[Discrepancy, ...]
+
+    @property
+    def adds_up(self) -> bool:
+        return not self.discrepancies
+
+    @property
+    def exit_code(self) -> int:
+        return 0 if self.adds_up else 1
+
+    def as_dict(self) -> dict[str, object]:
+        """The shape of `verify --json`."""
+        found = [{"where": found.where, "what": found.what} for found in self.discrepancies]
+        return {"adds_up": self.adds_up, "issues": self.issues, "rows": self.rows, "discrepancies": found}
+
+
+def prove(database: Database, state_dir: Path, issue: str | int | None = None) -> Proof:
+    """Count everything, or one issue's ledger (slug, id or `latest`). Raises NotFoundError, UnreachableError."""
+    found = set(_look(database, state_dir, issue))
+    if found:
+        time.sleep(SECOND_LOOK_S)
+        found &= set(_look(database, state_dir, issue))
+    with database.read() as conn:
+        numbers = books.count_rows(conn, None if issue is None else issues.get(conn, issue).id)
+    return Proof(*numbers, tuple(sorted(found, key=lambda each: (each.where, each.what))))
+
+
+def render(proof: Proof) -> list[Line]:
+    """The proof as lines for a person."""
+    counted = f"{count(proof.issues, 'issue')}, {count(proof.rows, 'ledger row')}"
+    if proof.adds_up:
+        return [Line(f"The books add up: {counted}; counters, claims and journals agree.", "green")]
+    lines = [Line(f"The books do not add up: {count(len(proof.discrepancies), 'discrepancy', 'discrepancies')}", "red")]
+    for each in proof.discrepancies:
+        lines += paragraph(f"{each.where}: {each.what}", first="  ", rest="    ")
+    return [*lines, Line(f"Counted: {counted}.")]
+
+
+def _look(database: Database, state_dir: Path, issue: str | int | None) -> Iterator[Discrepancy]:
+    with database.read() as conn:
+        issue_id = None if issue is None else issues.get(conn, issue).id
+        for examine in _LEDGER:
+            yield from examine(conn, issue_id)
+        if issue_id is None:
+            yield from books.orphans(conn)
+            yield from books.broken_checks(conn)
+        yield from _journals(conn, state_dir)
+
+
+def _journals(conn: Connection, state_dir: Path) -> Iterator[Discrepancy]:
+    """Claims held by processes of this machine whose journal is gone: what they sent could not be known."""
+    if not (state_dir / "host-uuid").exists():
+        return  # no worker ever ran with this state directory
+    host = journal.host_id(state_dir)
+    for claim, owner in books.claim_owners(conn, host):
+        if not (state_dir / host / f"{owner}.journal").exists():
+            yield Discrepancy(f"claim {claim}", f"belongs to worker {owner}, whose journal is missing")

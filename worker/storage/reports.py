@@ -1,0 +1,141 @@
+"""What a report counts: outcomes by provider, the relay's reasons, times, leaving, and the copies in doubt.
+
+Read only, and after the fact: these read an issue's rows, where progress reads kept counters only.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, func, select
+
+from worker.domain.delivery import DeliveryState
+from worker.domain.subscription import ConsentEvent
+from worker.storage.schema import consent_log, delivery, reply, subscriber
+
+TRIED = (
+    DeliveryState.ACCEPTED,
+    DeliveryState.BOUNCED,
+    DeliveryState.DEFERRED,
+    DeliveryState.IN_DOUBT,
+    DeliveryState.FAILED,
+    DeliveryState.EXPIRED,
+)
+"""States that came of meeting the relay; the others say nothing about a provider."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Rows of one state whose last reply had one code. `example` is the relay's words about one of them."""
+
+    state: DeliveryState
+    code: int | None
+    enhanced: str | None
+    rows: int
+    example: str
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """One copy whose final reply was cut off. `address` is None after erasure."""
+
+    n: int
+    address: str | None
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class Span:
+    """When the first and the last copy of a state became known; None without any."""
+
+    first: datetime | None
+    last: datetime | None
+
+
+def by_provider(conn: Connection, issue_id: int) -> dict[str, dict[DeliveryState, int]]:
+    """Provider → state → rows, of the rows that met the relay."""
+    name = func.coalesce(delivery.c.provider, "other")
+    query = (
+        select(name.label("provider"), delivery.c.state, func.count().label("rows"))
+        .where(delivery.c.issue_id == issue_id, delivery.c.state.in_([str(state) for state in TRIED]))
+        .group_by(name, delivery.c.state)
+    )
+    found: dict[str, dict[DeliveryState, int]] = {}
+    for row in conn.execute(query):
+        found.setdefault(row.provider, {})[DeliveryState(row.state)] = int(row.rows)
+    return found
+
+
+def by_reason(conn: Connection, issue_id: int) -> list[tuple[DeliveryState, str, int]]:
+    """(state, our reason, rows) of the rows that carry one, most first."""
+    number = func.count().label("rows")
+    query = (
+        select(delivery.c.state, delivery.c.reason, number)
+        .where(delivery.c.issue_id == issue_id, delivery.c.reason.is_not(None))
+        .group_by(delivery.c.state, delivery.c.reason)
+        .order_by(number.desc(), delivery.c.reason)
+    )
+    return [(DeliveryState(row.state), str(row.reason), int(row.rows)) for row in conn.execute(query)]
+
+
+def refusals(conn: Connection, issue_id: int, limit: int = 20) -> list[Refusal]:
+    """The commonest last replies of rows that were not accepted, by code."""
+    last = select(func.max(reply.c.id)).where(reply.c.issue_id == issue_id).group_by(reply.c.n)
+    number = func.count().label("rows")
+    query = (
+        select(delivery.c.state, reply.c.code, reply.c.enhanced, number, func.min(reply.c.text).label("example"))
+        .join(reply, and_(reply.c.issue_id == delivery.c.issue_id, reply.c.n == delivery.c.n))
+        .where(delivery.c.issue_id == issue_id, delivery.c.state != DeliveryState.ACCEPTED, reply.c.id.in_(last))
+        .group_by(delivery.c.state, reply.c.code, reply.c.enhanced)
+        .order_by(number.desc(), reply.c.code)
+        .limit(limit)
+    )
+    return [
+        Refusal(DeliveryState(row.state), row.code, row.enhanced, int(row.rows), str(row.example))
+        for row in conn.execute(query)
+    ]
+
+
+def span(conn: Connection, issue_id: int, state: DeliveryState) -> Span:
+    """When the first and the last row of a state became known."""
+    query = select(func.min(delivery.c.at), func.max(delivery.c.at)).where(
+        delivery.c.issue_id == issue_id, delivery.c.state == state
+    )
+    found = conn.execute(query).one()
+    return Span(found[0], found[1])
+
+
+def leavers(conn: Connection, issue_id: int) -> tuple[dict[str, int], int]:
+    """({channel: people who left through this issue}, how many of them came back)."""
+    query = (
+        select(
+            consent_log.c.event,
+            consent_log.c.channel,
+            func.count(func.distinct(consent_log.c.subscription_id)).label("people"),
+        )
+        .where(
+            consent_log.c.issue_id == issue_id,
+            consent_log.c.event.in_([ConsentEvent.ENDED, ConsentEvent.UNDONE]),
+        )
+        .group_by(consent_log.c.event, consent_log.c.channel)
+    )
+    left: dict[str, int] = {}
+    back = 0
+    for row in conn.execute(query):
+        if row.event == ConsentEvent.ENDED:
+            left[row.channel] = int(row.people)
+        else:
+            back += int(row.people)
+    return left, back
+
+
+def doubts(conn: Connection, issue_id: int, limit: int) -> list[Doubt]:
+    """The copies in doubt, by number; at most `limit`."""
+    query = (
+        select(delivery.c.n, subscriber.c.address, delivery.c.reason, delivery.c.at)
+        .join(subscriber, subscriber.c.id == delivery.c.subscriber_id)
+        .where(delivery.c.issue_id == issue_id, delivery.c.state == DeliveryState.IN_DOUBT)
+        .order_by(delivery.c.n)
+        .limit(limit)
+    )
+    return [Doubt(int(row.n), row.address, str(row.reason), row.at) for row in conn.execute(query)]
