@@ -15,8 +15,9 @@ from worker import clock
 from worker.errors import RefusedError, UnreachableError, UsageError
 from worker.sink.accepted import AcceptanceLog, AcceptedMail
 from worker.sink.commands import Extension
+from worker.sink.desk import Counts, Desk, OpenSession
 from worker.sink.mailbox_writer import MailboxWriter
-from worker.sink.session import Counts, Desk, Session
+from worker.sink.session import Session
 
 DEFAULT_LIMIT = 25_000
 IDLE_S = 300.0  # RFC 5321 4.5.3.2.7
@@ -157,7 +158,7 @@ class Sink:
             await asyncio.sleep(_SWEEP_S)
             self._dismiss_idle(self._desk.sessions, clock.monotonic() - IDLE_S)
 
-    def _dismiss_idle(self, sessions: Iterable[Session], deadline: float) -> None:
+    def _dismiss_idle(self, sessions: Iterable[OpenSession], deadline: float) -> None:
         for session in list(sessions):
             if session.heard_at < deadline and not session.is_held:
                 session.dismiss(b"421 4.4.2 Nothing heard for too long")

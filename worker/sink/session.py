@@ -6,14 +6,13 @@ RFC 5321, 2920 (pipelining), 3030 (BDAT), 1870 (SIZE), 6152 (8BITMIME), 6531 (SM
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from worker import clock
 from worker.sink import commands, faults
 from worker.sink.accepted import AcceptedMail
 from worker.sink.commands import Extension, Rejected
+from worker.sink.desk import Desk, Transaction
 from worker.sink.faults import Act
 
 HOST_NAME = "sink.invalid"
@@ -22,67 +21,6 @@ LARGEST_MAIL = 26_214_400
 MOST_RECIPIENTS = 1_000  # RFC 5321 4.5.3.1.8 asks for at least 100
 MOST_ERRORS = 20
 """Refused commands in one session before it is closed; a confused client must not spin."""
-MOST_REMEMBERED_TRIES = 100_000
-"""Addresses whose deferred tries are counted; the oldest is forgotten, so a flood cannot fill the memory."""
-
-
-@dataclass
-class Counts:
-    """What the sink has seen since it started; HELP shows it."""
-
-    accepted: int = 0
-    refused: int = 0
-    dropped: int = 0
-    octets: int = 0
-
-
-@dataclass
-class Desk:
-    """Shared by all sessions of one sink. `keep` stores one mail and raises OSError when it cannot."""
-
-    extensions: frozenset[Extension]
-    keep: Callable[[AcceptedMail], None]
-    counts: Counts = field(default_factory=Counts)
-    sessions: set["Session"] = field(default_factory=set)
-    judge_every: int = 1
-    """One body in so many is searched for bare CR or LF, long lines and the like: more than 1 only to measure speed."""
-    judged: int = 0
-    most_sessions: int = 1_000
-    tries: OrderedDict[str, int] = field(default_factory=OrderedDict)
-
-    def body_refusal(self, raw: bytes) -> bytes | None:
-        """The reply to a body that breaks the rules, or None."""
-        self.judged += 1
-        if self.judged % self.judge_every:
-            return None
-        return commands.body_refusal(raw, self.extensions)
-
-    def next_try(self, address: str) -> int:
-        """1 for the first try of this address, then 2, ..."""
-        key = address.lower()
-        number = self.tries.pop(key, 0) + 1
-        self.tries[key] = number
-        if len(self.tries) > MOST_REMEMBERED_TRIES:
-            self.tries.popitem(last=False)
-        return number
-
-
-@dataclass(slots=True)
-class _Transaction:
-    """One mail on its way in; MAIL has not been said while `mail_from` is None."""
-
-    mail_from: str | None = None
-    smtputf8: bool = False
-    rcpts: list[str] = field(default_factory=list)
-    drops: bool = False
-    delay_s: float = 0.0
-    data: bytearray | None = None
-    data_too_large: bool = False
-    chunks: list[bytes] = field(default_factory=list)
-    chunk_left: int = 0
-    chunk_total: int = 0
-    chunk_is_last: bool = False
-    chunk_refusal: bytes | None = None
 
 
 class Session(asyncio.Protocol):
@@ -99,7 +37,7 @@ class Session(asyncio.Protocol):
         self._held: asyncio.TimerHandle | None = None
         self._errors = 0
         self.heard_at = clock.monotonic()
-        self._open = _Transaction()
+        self._open = Transaction()
 
     # Transport events
 
@@ -164,7 +102,7 @@ class Session(asyncio.Protocol):
                 else:
                     self._take_line(data[position:line_end], line_end + 1 < end)
                     position = line_end + 1
-            if position < end and Extension.PIPELINING not in self._offers and not self._in_body:
+            if position < end and not self._may_pipeline():
                 self._quit_with(b"503 5.5.1 Improper use of command pipelining")
         self._flush()
         if self._closing:
@@ -173,9 +111,10 @@ class Session(asyncio.Protocol):
         elif position < end:
             self._rest = data[position:] if position else data
 
-    @property
-    def _in_body(self) -> bool:
-        return self._open.chunk_left > 0 or self._open.data is not None
+    def _may_pipeline(self) -> bool:
+        """Whether octets may already follow what was just taken: RFC 2920 3.1, or a body."""
+        in_body = self._open.chunk_left > 0 or self._open.data is not None
+        return in_body or self._closing or Extension.PIPELINING in self._offers
 
     def _flush(self) -> None:
         if self._replies and self._transport is not None:
@@ -210,7 +149,7 @@ class Session(asyncio.Protocol):
         consumed = position + found + width - known
         content = bytes(body[: found + (2 if width == 5 else 0)])
         self._open.data = None
-        if self._open.data_too_large:
+        if self._open.data_too_large or len(content) > LARGEST_MAIL:
             self._end_transaction(b"552 5.3.4 Message too large")
             return consumed
         if content.startswith(b"."):
@@ -254,7 +193,7 @@ class Session(asyncio.Protocol):
         if not argument.strip():
             raise Rejected(b"501 5.5.4 A name is missing")
         self._greeted = True
-        self._open = _Transaction()
+        self._open = Transaction()
         self._replies.append(answer + b"\r\n")
 
     def _mail(self, argument: bytes) -> None:
@@ -338,7 +277,7 @@ class Session(asyncio.Protocol):
             self._say(b"250 2.0.0 Chunk ok")
 
     def _rset(self, argument: bytes) -> None:
-        self._open = _Transaction()
+        self._open = Transaction()
         self._say(b"250 2.0.0 Ok")
 
     def _noop(self, argument: bytes) -> None:
@@ -382,7 +321,7 @@ class Session(asyncio.Protocol):
         if self._open.delay_s:
             self._hold(self._open.delay_s)
             return
-        self._open = _Transaction()
+        self._open = Transaction()
         self._say(b"250 2.0.0 Accepted")
 
     def _hold(self, delay_s: float) -> None:
@@ -393,7 +332,7 @@ class Session(asyncio.Protocol):
     def _release(self) -> None:
         assert self._transport is not None
         self._held = None
-        self._open = _Transaction()
+        self._open = Transaction()
         self._say(b"250 2.0.0 Accepted, slowly")
         self.heard_at = clock.monotonic()
         self._walk(self._rest)
@@ -423,7 +362,7 @@ class Session(asyncio.Protocol):
 
     def _end_transaction(self, refusal: bytes) -> None:
         self._desk.counts.refused += 1
-        self._open = _Transaction()
+        self._open = Transaction()
         self._refuse(refusal)
 
 
