@@ -1,0 +1,122 @@
+"""A report adds up, names what the relay said, and holds nobody's address but in the list of doubts."""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import select
+
+from tests.support.ledgers import FINGERPRINT, LONG_AGO, planned_issue, send
+from worker.domain.delivery import DeliveryState, Totals
+from worker.operations import report
+from worker.storage import schema
+from worker.storage.engine import Database
+
+LATER = datetime.now(UTC) + timedelta(hours=1)
+
+
+def outcome(n: int) -> dict[str, object]:
+    """Row 1 bounces, 2 is deferred, 3 is in doubt, 4 fails; the rest is accepted."""
+    common = {"provider": "gmail" if n % 2 else "other", "fingerprint": FINGERPRINT}
+    refused = {"code": 550, "enhanced": "5.1.1", "phase": "rcpt", "text": f"reader{n}@example.org is unknown\x1b[31m"}
+    return common | {
+        1: {"state": DeliveryState.BOUNCED, "reason": "at_handover", **refused},
+        2: {
+            "state": DeliveryState.DEFERRED,
+            "next_try": LATER,
+            "first_try": LATER,
+            "code": 451,
+            "phase": "rcpt",
+            "text": "come back later",
+        },
+        3: {"state": DeliveryState.IN_DOUBT, "reason": "line_broke"},
+        4: {"state": DeliveryState.FAILED, "reason": "unbuildable", "tried": 0},
+    }.get(n, {"state": DeliveryState.ACCEPTED, "code": 250})
+
+
+def test_report_of_an_issue_adds_up_and_names_the_reasons(database: Database) -> None:
+    # Given
+    issue_id = planned_issue(database, 10)
+    send(database, issue_id, outcome)
+
+    # When
+    found = report.build(database, "latest")
+    data = found.as_dict()
+    lines = [line.text for line in report.render(found)]
+
+    # Then
+    assert data["state"] == "sending"
+    assert data["totals"]["adds_up"] is True
+    assert {key: value for key, value in data["totals"].items() if value} == {
+        "audience": 10,
+        "accepted": 6,
+        "bounced": 1,
+        "deferred": 1,
+        "in_doubt": 1,
+        "failed": 1,
+        "adds_up": True,
+    }
+    assert data["providers"]["gmail"] == {"accepted": 3, "bounced": 1, "in_doubt": 1}
+    assert [(each["code"], each["rows"]) for each in data["replies"]] == [(451, 1), (550, 1)]
+    assert data["in_doubt"][0]["address"] == "reader3@example.org"
+    assert found.has_problems
+    assert "accepted 6 + bounced 1 + deferred 1 + in doubt 1 + failed (our side) 1 = 10" in " ".join(lines)
+    assert any("reader3@example.org" in line for line in lines)
+
+
+def test_report_shows_no_address_of_a_refused_reader_and_no_control_character(database: Database) -> None:
+    # Given
+    issue_id = planned_issue(database, 10)
+    send(database, issue_id, outcome)
+
+    # When
+    text = "\n".join(line.text for line in report.render(report.build(database, issue_id)))
+
+    # Then
+    assert "reader1@example.org" not in text
+    assert "[address] is unknown" in text
+    assert "\x1b" not in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
+def test_report_counts_who_left_through_the_issue_and_came_back(database: Database) -> None:
+    # Given
+    issue_id = planned_issue(database, 3)
+    send(database, issue_id, lambda n: {"state": DeliveryState.ACCEPTED, "code": 250})
+    with database.write() as conn:
+        ids = list(conn.execute(select(schema.subscription.c.id)).scalars())
+        for subscription_id, event, channel in (
+            (ids[0], "ended", "one_click"),
+            (ids[1], "ended", "page"),
+            (ids[1], "undone", "page"),
+        ):
+            conn.execute(
+                schema.consent_log.insert().values(
+                    subscription_id=subscription_id,
+                    generation=1,
+                    event=event,
+                    channel=channel,
+                    at=LONG_AGO,
+                    issue_id=issue_id,
+                    evidence="",
+                )
+            )
+
+    # When
+    found = report.build(database, issue_id)
+
+    # Then
+    assert (found.left, found.came_back) == ({"one_click": 1, "page": 1}, 1)
+    assert not found.has_problems
+    text = " ".join(" ".join(line.text for line in report.render(found)).split())
+    assert "2 readers left through this issue (mail program's button 1, page 1); 1 came back." in text
+
+
+def test_report_of_an_issue_that_has_not_begun_has_no_times_to_show(database: Database) -> None:
+    planned_issue(database, 2)
+    lines = [line.text for line in report.render(report.build(database, "spring"))]
+    assert "accepted 0 + bounced 0 + waiting 2 = 2 adds up" in lines
+    assert not [line for line in lines if line.startswith(("first accepted", "pace"))]
+
+
+def test_equation_that_does_not_add_up_says_so_and_what_to_run() -> None:
+    lines = report.equation(Totals(audience=10, accepted=9))
+    assert lines[-1].text.endswith("= 10 DOES NOT ADD UP, run: corranto verify")
