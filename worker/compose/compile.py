@@ -16,7 +16,7 @@ from worker.compose.marks import MARK, Marks, Part, check_census
 from worker.compose.media import MediaItem
 from worker.compose.plain import shape_text, wrap
 from worker.compose.template import TemplateProblem, check_template, recipient_environment
-from worker.compose.typeset import LEAD_CHARS, Typesetter, postal_lines
+from worker.compose.typeset import LEAD_CHARS, Typesetter, sender_lines
 from worker.compose.wording import Wording, direction, wording_for
 from worker.domain.compiled import SYSTEM_VARIABLES, CompiledIssue
 from worker.domain.issue import IssueKind, IssueText
@@ -126,8 +126,7 @@ def _values(
         "view_url": setter.view_url,
         "privacy_url": publication.privacy_url or f"{base_url}/privacy",
         "promise": publication.promise,
-        "sender": publication.from_name,
-        "postal": postal_lines(publication.postal_address),
+        "sender": sender_lines(publication),
         "leave": wording.leave.format(title=publication.title, url=f"{base_url}/"),
     }
 

@@ -18,6 +18,7 @@ from worker.compose.plain import shape_text, wrap
 from worker.compose.template import TemplateProblem
 from worker.compose.wording import Wording
 from worker.domain.issue import Card, Enclosure, Figure, IssueText, Picture, Signatory
+from worker.domain.publication import Publication
 
 TEXT_WIDTH = 552  # CSS pixels between the layout's margins of 24
 CARD_WIDTH = 164
@@ -255,9 +256,10 @@ def spell_size(octets: int) -> str:
     return f"{max(1, round(octets / 1000))} KB" if octets < 950_000 else f"{octets / 1_000_000:.1f} MB"
 
 
-def postal_lines(address: str) -> list[str]:
-    """A postal address in the lines it was written."""
-    return [line.strip() for line in address.splitlines() if line.strip()]
+def sender_lines(publication: Publication) -> list[str]:
+    """Who sends and where to write to them; the name once, also when the postal address repeats it."""
+    lines = [line.strip() for line in publication.postal_address.splitlines() if line.strip()]
+    return lines if publication.from_name in lines else [publication.from_name, *lines]
 
 
 def _safe(link: str | None) -> str | None:
