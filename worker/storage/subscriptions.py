@@ -86,6 +86,20 @@ def of_reader(conn: Connection, subscriber_id: int) -> list[Standing]:
     return [_standing(row) for row in rows]
 
 
+def of_delivery(conn: Connection, issue_id: int, n: int) -> Standing | None:
+    """The subscription behind one copy. None when it is gone."""
+    row = conn.execute(
+        _standings()
+        .join(issue, issue.c.publication_id == subscription.c.publication_id)
+        .join(
+            delivery,
+            and_(delivery.c.issue_id == issue.c.id, delivery.c.subscriber_id == subscription.c.subscriber_id),
+        )
+        .where(delivery.c.issue_id == issue_id, delivery.c.n == n)
+    ).first()
+    return None if row is None else _standing(row)
+
+
 def ids_by_address(conn: Connection, address_hash: bytes, publication_slug: str | None) -> list[int]:
     """Subscription ids of one mailbox, of one publication or of all. Empty when the mailbox is unknown."""
     query = (

@@ -1,0 +1,46 @@
+"""The real application on a free port, in a thread of its own."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from worker.settings import Settings
+from worker.storage.engine import Database
+from worker.web.app import create_app
+
+
+@contextmanager
+def running_web(settings: Settings, database: Database) -> Iterator[tuple[str, int]]:
+    """(host, port) of a web process's application; it answers when this yields."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        create_app(settings, database=database),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        http="h11",
+        ws="none",
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        # The listening socket exists already: whoever connects now waits in its queue until the server accepts.
+        yield "127.0.0.1", listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+
+
+def exchange(place: tuple[str, int], raw: bytes) -> bytes:
+    """Send bytes as they are, read until the other side closes."""
+    with socket.create_connection(place, timeout=15) as connection:
+        connection.sendall(raw)
+        received = b""
+        while chunk := connection.recv(65_536):
+            received += chunk
+    return received

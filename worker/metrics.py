@@ -1,0 +1,172 @@
+"""The series a process shows to Prometheus, on a port of its own. No address, token or issue is ever a label.
+
+One registry per process. Counters are moved where the thing happens; gauges about the ledger are read at the scrape by
+a callable that `observe_ledger` is given, because this room knows no storage.
+"""
+
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from worker.log import logger
+
+PORTS_TRIED = 100
+"""One process takes one port; a hundred in a row taken means something else is wrong."""
+
+PROVIDERS = ("gmail", "outlook", "yahoo", "icloud", "gmx", "t-online", "orange", "comcast", "proton", "qq", "other")
+"""The only values of a provider label, those of `transport.shaping`: one per domain would grow without bound."""
+
+SHOWN_ENHANCED = frozenset(
+    (
+        "2.0.0",
+        "2.1.5",
+        "4.2.1",
+        "4.2.2",
+        "4.3.2",
+        "4.4.1",
+        "4.4.2",
+        "4.5.3",
+        "4.7.0",
+        "4.7.1",
+        "4.7.28",
+        "4.7.32",
+        "4.7.650",
+        "5.0.0",
+        "5.1.1",
+        "5.1.2",
+        "5.1.3",
+        "5.1.6",
+        "5.1.10",
+        "5.2.1",
+        "5.2.2",
+        "5.3.4",
+        "5.4.1",
+        "5.5.0",
+        "5.7.1",
+        "5.7.26",
+        "5.7.27",
+        "5.7.606",
+        "5.7.708",
+    )
+)
+"""Enhanced codes with a label of their own (RFC 3463); a relay may invent others, which count as `other`."""
+
+registry = CollectorRegistry()
+_log = logger("metrics")
+
+delivery_results = Counter(
+    "corranto_delivery_results", "Results of hand-overs.", ["result", "provider"], registry=registry
+)
+smtp_replies = Counter(
+    "corranto_smtp_replies", "Final replies of the relay.", ["provider", "enhanced_code"], registry=registry
+)
+unsubscribes = Counter("corranto_unsubscribes", "Subscriptions ended.", ["method"], registry=registry)
+http_requests = Counter(
+    "corranto_http_requests", "Answered requests.", ["route", "method", "status"], registry=registry
+)
+http_duration = Histogram(
+    "corranto_http_request_duration_seconds", "Time to the end of the answer.", ["route"], registry=registry
+)
+_build = Gauge("corranto_build_info", "Always 1.", ["version", "python"], registry=registry)
+
+
+@dataclass(frozen=True)
+class LedgerReading:
+    """What the ledger says at one moment: counts by state, an age in seconds, and a difference that must be 0."""
+
+    issues: Mapping[str, int] = field(default_factory=dict)
+    deliveries: Mapping[str, int] = field(default_factory=dict)
+    """Of issues that are not finished or cancelled."""
+    workers: Mapping[str, int] = field(default_factory=dict)
+    oldest_waiting_s: float = 0.0
+    """Seconds since the oldest sending issue with claimable copies last moved; 0 when nothing waits."""
+    discrepancy: int = 0
+    """Recipients by which states and audiences differ, over all issues."""
+
+
+def count_result(result: str, provider: str | None) -> None:
+    """One settled hand-over; an unknown provider counts as `other`."""
+    delivery_results.labels(result, provider_label(provider)).inc()
+
+
+def count_reply(provider: str | None, enhanced: str | None) -> None:
+    """One final reply of the relay; `enhanced` such as 5.1.1, None when it gave none."""
+    shown = enhanced if enhanced in SHOWN_ENHANCED else "other"
+    smtp_replies.labels(provider_label(provider), shown).inc()
+
+
+def provider_label(provider: str | None) -> str:
+    """One of PROVIDERS."""
+    return provider if provider in PROVIDERS else "other"
+
+
+def observe_ledger(read: Callable[[], LedgerReading]) -> None:
+    """Show the ledger's gauges, read anew at each scrape. Once per process."""
+    registry.register(_Ledger(read))
+
+
+def start_metrics(host: str, first_port: int) -> int | None:
+    """Serve the registry on the first free port from `first_port` upward, in a thread; None when it is 0.
+
+    None as well, with a warning, when no port is free: a process works without being watched.
+    """
+    if first_port == 0:
+        return None
+    for port in range(first_port, min(first_port + PORTS_TRIED, 65_536)):
+        try:
+            start_http_server(port, addr=host, registry=registry)
+        except OSError:
+            continue
+        return port
+    _log.warning("metrics_port_taken", host=host, first_port=first_port, tried=PORTS_TRIED)
+    return None
+
+
+class _Ledger(Collector):
+    """Reads the ledger when scraped. An unreachable database costs these series only, never the scrape."""
+
+    def __init__(self, read: Callable[[], LedgerReading]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, so that registering does not read the database."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        try:
+            reading = self._read()
+        except Exception as error:
+            # Whatever fails here is told by the readiness page in words; a scrape must go on.
+            _log.warning("ledger_unread", why=type(error).__name__)
+            return
+        yield _by_state("corranto_issues", "Issues by state.", reading.issues)
+        yield _by_state("corranto_deliveries", "Copies of open issues by state.", reading.deliveries)
+        yield _by_state("corranto_workers", "Worker processes by state.", reading.workers)
+        yield GaugeMetricFamily(
+            "corranto_oldest_waiting_seconds", "Age of the oldest copy nobody moves.", value=reading.oldest_waiting_s
+        )
+        yield GaugeMetricFamily(
+            "corranto_ledger_discrepancy", "Must be 0: states against audiences.", value=reading.discrepancy
+        )
+
+
+def _by_state(name: str, words: str, counts: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, words, labels=["state"])
+    for state, number in counts.items():
+        family.add_metric([state], number)
+    return family
+
+
+def _version() -> str:
+    try:
+        return version("corranto")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+_build.labels(_version(), platform.python_version()).set(1)

@@ -1,0 +1,130 @@
+"""The web application: every route, and the shell every request passes.
+
+The shell counts and times by route (never by path: paths hold tokens), gives every answer the strict headers it does
+not set itself, and turns whatever breaks into a page without a word about our insides.
+"""
+
+import uuid
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from worker import metrics
+from worker.clock import monotonic
+from worker.errors import UnreachableError
+from worker.log import logger
+from worker.settings import Settings
+from worker.sink import inbox
+from worker.sink.mailbox import Mailbox
+from worker.storage.engine import Database, open_database
+from worker.tokens import Keyring
+from worker.web import health, public, reading
+from worker.web.ledger import read_ledger_row
+from worker.web.pages import COMMON_HEADERS, Pages
+
+RETRY_AFTER_S = 120
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
+
+_log = logger("web.app")
+
+
+def create_app(settings: Settings, *, database: Database | None = None) -> Starlette:
+    """The application; `database` is opened from the settings when not given. Raises SettingsError without keys."""
+    database = database or open_database(settings.database_url.get_secret_value())
+    keyring = Keyring(settings.keys)
+    pages = Pages(settings.base_url)
+    routes: list[BaseRoute] = [
+        *health.routes(settings, database),
+        *public.routes(settings, database, keyring, pages),
+        *reading.routes(settings.base_url, database, keyring, pages),
+        *_sink_routes(settings, database, keyring),
+    ]
+
+    async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        answer = pages.error(error.status_code)
+        answer.headers.update(error.headers or {})
+        return answer
+
+    app = Starlette(
+        routes=routes, middleware=[Middleware(_Shell, pages=pages)], exception_handlers={HTTPException: refused}
+    )
+    # A one-click POST must meet its answer at the very address in the mail (RFC 8058 3.1: no redirect).
+    app.router.redirect_slashes = False
+    return app
+
+
+def _sink_routes(settings: Settings, database: Database, keyring: Keyring) -> list[BaseRoute]:
+    """The inbox, only beside the embedded sink: with a real relay there is nothing it could show."""
+    port = urlsplit(settings.smtp_url.get_secret_value()).port
+    if not (settings.is_loopback_relay and port == settings.sink_port):
+        return []
+
+    def ledger(mail_from: str) -> Mapping[str, str] | None:
+        return read_ledger_row(database, keyring, mail_from)
+
+    return inbox.routes(Mailbox(settings.state_dir / "sink"), ledger=ledger, base_url=settings.base_url)
+
+
+class _Shell:
+    """ASGI middleware around every request."""
+
+    def __init__(self, app: ASGIApp, pages: Pages) -> None:
+        self._app = app
+        self._pages = pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # Behind a proxy that keeps the base URL's path, and behind one that strips it, routes match alike.
+        scope["root_path"] = self._pages.root
+        seen: MutableMapping[str, Any] = {"status": 0}
+
+        async def send_safely(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen["status"] = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in COMMON_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        began = monotonic()
+        try:
+            await self._app(scope, receive, send_safely)
+        except Exception as error:
+            if seen["status"]:
+                raise  # half an answer is out: the server cuts the connection
+            await self._explain(error, scope)(scope, receive, send_safely)
+        finally:
+            _count(scope, seen["status"], monotonic() - began)
+
+    def _explain(self, error: Exception, scope: Scope) -> Response:
+        if isinstance(error, UnreachableError):
+            _log.warning("dependency_away", route=_route(scope), why=str(error))
+            answer = self._pages.error(503)
+            answer.headers["Retry-After"] = str(RETRY_AFTER_S)
+            return answer
+        request_id = uuid.uuid4().hex[:12]
+        _log.error("request_failed", route=_route(scope), request=request_id, exc_info=error)
+        return self._pages.error(500, request_id)
+
+
+def _route(scope: Scope) -> str:
+    return str(getattr(scope.get("route"), "path", "none"))
+
+
+def _count(scope: Scope, status: int, seconds: float) -> None:
+    method = scope["method"] if scope["method"] in _METHODS else "other"
+    metrics.http_requests.labels(_route(scope), method, str(status)).inc()
+    metrics.http_duration.labels(_route(scope)).observe(seconds)

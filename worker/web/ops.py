@@ -1,0 +1,105 @@
+"""The web process: one uvicorn server with its limits, its end within two seconds, and its metrics port.
+
+In: settings. Out: the exit code. A crash costs the requests of that moment: an opt-out is committed before it is
+answered, so whoever got no answer presses again.
+"""
+
+import signal
+import socket
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import uvicorn
+
+from worker import metrics
+from worker.errors import UnreachableError
+from worker.log import logger
+from worker.settings import Settings
+from worker.storage.engine import open_database
+from worker.storage.gauges import read_gauges
+from worker.web.app import create_app
+
+GRACE_S = 2
+"""What running requests get after SIGTERM: the longest one waits for a copy on its way, its wish being committed."""
+
+KEEP_ALIVE_S = 5
+LARGEST_HEAD = 32_768
+"""Octets of request line and headers; our longest path has some 60."""
+
+MOST_AT_ONCE = 1_000
+"""Connections beyond this many are told 503 at once instead of waiting without end."""
+
+_log = logger("web.ops")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which ends with exit code 0 when it was told to end."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """As uvicorn's, but the signal is not raised again after the end: being told to stop is not a failure."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; returns 0 then. Raises UnreachableError when the port cannot be had."""
+    database = open_database(settings.database_url.get_secret_value())
+    app = create_app(settings, database=database)
+    listener = _listen(settings.web_host, settings.web_port)
+    port = listener.getsockname()[1]
+
+    def read() -> metrics.LedgerReading:
+        with database.read() as conn:
+            return read_gauges(conn)
+
+    metrics.observe_ledger(read)
+    metrics_port = metrics.start_metrics(settings.metrics_host, settings.metrics_port)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        # Paths hold tokens. Requests are counted by route in the metrics instead.
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        limit_concurrency=MOST_AT_ONCE,
+        h11_max_incomplete_event_size=LARGEST_HEAD,
+        http="h11",
+        ws="none",
+        lifespan="off",
+    )
+    _log.info("web_ready", host=settings.web_host, port=port, base_url=settings.base_url, metrics_port=metrics_port)
+    try:
+        _Server(config).run(sockets=[listener])
+    finally:
+        listener.close()
+        database.close()
+    return 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise UnreachableError(
+            f"web cannot listen on {host}:{port}: {error.strerror}; free the port, or name another one in"
+            " CORRANTO_WEB_PORT (0 = any free one)"
+        ) from error
+    listener.setblocking(False)
+    return listener

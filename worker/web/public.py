@@ -1,0 +1,251 @@
+"""The readers' pages about leaving: one look, one button, the way back, and the mail program's own button.
+
+A signed token in the path is the whole authority: no cookie, no sign-in, no question back (RFC 8058 3.1). Only POST
+changes anything; GET and HEAD show. A token that is not ours leads to one page, whatever is wrong with it.
+Invalid tokens are not counted against an address: a check costs microseconds, and providers post for thousands of
+readers from a few addresses.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from worker import metrics
+from worker.clock import utcnow
+from worker.consent import optout
+from worker.consent.optout import OptOut
+from worker.consent.preferences import Preferences, read_preferences
+from worker.domain.publication import Publication
+from worker.domain.subscription import Channel
+from worker.errors import NotFoundError
+from worker.log import logger
+from worker.settings import Settings
+from worker.storage import issues, publications
+from worker.storage.engine import Database
+from worker.storage.subscriptions import Standing
+from worker.tokens import Keyring, Purpose, Token, TokenError
+from worker.web.forms import Wish, read_wish
+from worker.web.pages import Pages
+
+ACTOR = "reader"
+"""In the list of acts: a reader is named by the subscription, never by address."""
+
+_OPENS_PAGES = (Purpose.UNSUBSCRIBE, Purpose.PROOF)
+_TAKES_POSTS = (Purpose.UNSUBSCRIBE, Purpose.PROOF, Purpose.PROBE)
+
+_log = logger("web.public")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One subscription as the templates see it: `action` is where its buttons post to."""
+
+    title: str
+    language: str
+    contact: str
+    promise: str
+    masked: str
+    action: str
+    since: datetime | None = None
+    undoable: bool = False
+
+
+def routes(settings: Settings, database: Database, keyring: Keyring, pages: Pages) -> list[BaseRoute]:
+    """/u/{token} and below."""
+    leaving = _Leaving(settings, database, keyring, pages)
+    return [
+        Route("/u/{token}", leaving.show),
+        Route("/u/{token}", leaving.post, methods=["POST"]),
+        Route("/u/{token}/done", leaving.show),
+        Route("/u/{token}/back", leaving.show_back),
+        Route("/u/{token}/undo", leaving.post_undo, methods=["POST"]),
+    ]
+
+
+class _Leaving:
+    def __init__(self, settings: Settings, database: Database, keyring: Keyring, pages: Pages) -> None:
+        self._settings = settings
+        self._database = database
+        self._keyring = keyring
+        self._pages = pages
+
+    # Looking
+
+    def show(self, request: Request) -> Response:
+        """Where the reader stands: the button, or since when they are out and the way back."""
+        try:
+            token = self._keyring.read(request.path_params["token"], *_OPENS_PAGES)
+        except TokenError:
+            return self._damaged()
+        if token.purpose is Purpose.PROOF:
+            return self._show_proof(token, request, is_done=request.url.path.endswith("/done"))
+        return self._show(token, welcome_back=False)
+
+    def show_back(self, request: Request) -> Response:
+        """After an undo."""
+        try:
+            token = self._keyring.read(request.path_params["token"], *_OPENS_PAGES)
+        except TokenError:
+            return self._damaged()
+        if token.purpose is Purpose.PROOF:
+            return self._show_proof(token, request, is_done=False)
+        return self._show(token, welcome_back=True)
+
+    def _show(self, token: Token, *, welcome_back: bool) -> Response:
+        found = read_preferences(self._database, token.subscription)
+        if found is None:
+            return self._pages.html("gone.html")
+        here = self._shown(found.here, found.masked, token.issue)
+        still = [self._shown(one, found.masked, token.issue) for one in found.still]
+        if found.here.is_active:
+            return self._page("leave.html", here, others=still, welcome_back=welcome_back)
+        together = [self._shown(one, found.masked, token.issue) for one in found.ended_together]
+        return self._page(
+            "done.html", here, still=still, ended_together=together, on_its_way=self._copies(found), proof=False
+        )
+
+    def _copies(self, found: Preferences) -> list[str]:
+        ids = [one.id for one in (found.here, *found.ended_together)]
+        since = found.here.ended_at
+        if since is None:
+            return []
+        return [copy.subject for copy in optout.copies_on_their_way(self._database, ids, since)]
+
+    def _show_proof(self, token: Token, request: Request, *, is_done: bool) -> Response:
+        """The same page with an invented reader; its buttons lead through the same pages and change nothing."""
+        publication = self._publication_of(token.issue)
+        here = Shown(
+            title="this newsletter" if publication is None else publication.title,
+            language="en" if publication is None else publication.language,
+            contact="" if publication is None else publication.contact,
+            promise="" if publication is None else publication.promise,
+            masked="r•••@example.org",
+            action=f"{self._pages.root}/u/{request.path_params['token']}",
+            since=utcnow(),
+            undoable=True,
+        )
+        if is_done:
+            return self._page("done.html", here, still=[], ended_together=[], on_its_way=[], proof=True)
+        return self._page("leave.html", here, others=[], welcome_back=False, proof=True)
+
+    def _publication_of(self, issue_id: int) -> Publication | None:
+        with self._database.read() as conn:
+            try:
+                return publications.get_publication_by_id(conn, issues.get(conn, issue_id).publication_id)
+            except NotFoundError:
+                return None  # a proof of a file that is not queued
+
+    def _damaged(self) -> Response:
+        """One page for a mutated, foreign, cut or misused token, so that nothing can be learnt by trying."""
+        with self._database.read() as conn:
+            everything = publications.list_publications(conn)
+        return self._pages.html("damaged.html", 404, publications=everything)
+
+    # Leaving and coming back
+
+    async def post(self, request: Request) -> Response:
+        """A button on our page (`scope`), or the mail program's own (RFC 8058), at the very same address."""
+        try:
+            token = self._keyring.read(request.path_params["token"], *_TAKES_POSTS)
+        except TokenError:
+            return await run_in_threadpool(self._damaged)
+        wish = await read_wish(request)
+        if token.purpose is not Purpose.UNSUBSCRIBE:
+            return self._answer_unchanged(token, wish, request)
+        channel = Channel.ONE_CLICK if wish is Wish.ONE_CLICK else Channel.PAGE
+        outcome = await _walk(
+            optout.leave(
+                self._database,
+                subscription_id=token.subscription,
+                channel=channel,
+                issue_id=token.issue or None,
+                actor=ACTOR,
+                state_dir=self._settings.state_dir,
+                scope="all" if wish is Wish.ALL else "one",
+                wait_s=self._settings.optout_fresh_s,
+            )
+        )
+        metrics.unsubscribes.labels(str(channel)).inc(len(outcome.changed))
+        _log.info("opted_out", subscription=token.subscription, ended=len(outcome.changed), channel=str(channel))
+        if wish is Wish.ONE_CLICK:
+            return PlainTextResponse(_one_click_words(outcome))
+        return self._see(request, "/done")
+
+    async def post_undo(self, request: Request) -> Response:
+        """Undo, from the page after leaving."""
+        try:
+            token = self._keyring.read(request.path_params["token"], *_OPENS_PAGES)
+        except TokenError:
+            return await run_in_threadpool(self._damaged)
+        wish = await read_wish(request)
+        if wish is Wish.ONE_CLICK:
+            return self._pages.error(400)
+        if token.purpose is Purpose.PROOF:
+            return self._see(request, "/back")
+        undone = await run_in_threadpool(
+            optout.undo,
+            self._database,
+            subscription_id=token.subscription,
+            issue_id=token.issue or None,
+            actor=ACTOR,
+            state_dir=self._settings.state_dir,
+            scope="all" if wish is Wish.ALL else "one",
+        )
+        _log.info("opt_out_undone", subscription=token.subscription, restored=len(undone.restored))
+        return self._see(request, "/back")
+
+    def _answer_unchanged(self, token: Token, wish: Wish, request: Request) -> Response:
+        """A proof's or a probe's token: the same answers as the real thing, without its effect."""
+        if wish is Wish.ONE_CLICK:
+            words = "a proof" if token.purpose is Purpose.PROOF else "a probe"
+            return PlainTextResponse(f"This is {words}: nothing was changed.\n")
+        if token.purpose is Purpose.PROBE:
+            return self._pages.error(400)
+        return self._see(request, "/done")
+
+    # Words and addresses
+
+    def _see(self, request: Request, where: str) -> Response:
+        # 303: reloading the next page posts nothing again. A path only: no Host header decides where it leads.
+        return RedirectResponse(f"{self._pages.root}/u/{request.path_params['token']}{where}", 303)
+
+    def _shown(self, standing: Standing, masked: str, issue_id: int) -> Shown:
+        own = self._keyring.sign(Token(Purpose.UNSUBSCRIBE, standing.id, standing.generation, issue_id))
+        return Shown(
+            title=standing.title,
+            language=standing.language,
+            contact=standing.contact,
+            promise=standing.promise,
+            masked=masked,
+            action=f"{self._pages.root}/u/{own}",
+            since=None if standing.ended_at is None else standing.ended_at.astimezone(UTC),
+            undoable=standing.undoable,
+        )
+
+    def _page(self, template: str, here: Shown, **values: object) -> Response:
+        return self._pages.html(template, 200, here=here, promise=here.promise, contact=here.contact, **values)
+
+
+async def _walk(steps: Iterator[OptOut]) -> OptOut:
+    """Take the steps of an opt-out in the thread pool and wait between them without holding a thread."""
+    outcome = await run_in_threadpool(next, steps)
+    while not outcome.settled:
+        await asyncio.sleep(optout.POLL_S)
+        later = await run_in_threadpool(next, steps, None)
+        if later is None:
+            break
+        outcome = later
+    return outcome
+
+
+def _one_click_words(outcome: OptOut) -> str:
+    if outcome.already and not outcome.on_its_way:
+        return "You are already off the list.\n"
+    words = "You are unsubscribed.\n"
+    return words + "".join("One copy may be on its way.\n" for _ in outcome.on_its_way[:1])

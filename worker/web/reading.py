@@ -1,0 +1,164 @@
+"""What readers read: an issue in the browser, its figures and files, the list of newsletters, the privacy page.
+
+Nothing here names a reader, and nothing changes anything. Files are immutable: their address is their content's hash.
+"""
+
+import re
+from dataclasses import asdict
+from urllib.parse import quote, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from worker.domain.compiled import CompiledIssue
+from worker.storage import media, publications, views
+from worker.storage.engine import Database
+from worker.storage.media import MediaRow
+from worker.tokens import Keyring, Purpose, Token, TokenError
+from worker.web.pages import Pages
+
+FOREVER = "public, max-age=31536000, immutable"
+
+_FILE_NAME = re.compile(r"([0-9a-f]{64})\.([a-z0-9]{1,8})", re.ASCII)
+_SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+"""Pictures a browser may show in place; all else, SVG included, is a download: it could bring script."""
+
+_LANGUAGES = {
+    "ar": "العربية",
+    "de": "Deutsch",
+    "en": "English",
+    "es": "Español",
+    "fr": "Français",
+    "hi": "हिन्दी",
+    "it": "Italiano",
+    "ja": "日本語",
+    "ko": "한국어",
+    "nl": "Nederlands",
+    "pt": "Português",
+    "ru": "Русский",
+    "zh": "中文",
+}
+
+
+def routes(base_url: str, database: Database, keyring: Keyring, pages: Pages) -> list[BaseRoute]:
+    """Everything a reader may only look at."""
+    reading = _Reading(base_url, database, keyring, pages)
+    return [
+        Route("/", reading.home),
+        Route("/privacy", reading.privacy),
+        Route("/v/{token}", reading.issue),
+        Route("/figure/{id}", reading.figure),
+        Route("/media/{name}", reading.file),
+        Route("/style.css", reading.style),
+        Route("/favicon.svg", reading.icon),
+        Route("/favicon.ico", reading.icon),
+        Route("/robots.txt", reading.robots),
+    ]
+
+
+class _Reading:
+    def __init__(self, base_url: str, database: Database, keyring: Keyring, pages: Pages) -> None:
+        base = urlsplit(base_url)
+        self._database = database
+        self._keyring = keyring
+        self._pages = pages
+        # An issue's page brings its layout's inline styles; pictures come from us and, by its links, from our base.
+        self._issue_policy = (
+            f"default-src 'none'; style-src 'unsafe-inline'; img-src 'self' {base.scheme}://{base.netloc};"
+            " form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+        )
+
+    def home(self, request: Request) -> Response:
+        """Which newsletters there are, and how to leave them."""
+        with self._database.read() as conn:
+            found = publications.list_publications(conn)
+        shown = [{**asdict(one), "language_name": _language_name(one.language)} for one in found]
+        return self._pages.html("home.html", publications=shown)
+
+    def privacy(self, request: Request) -> Response:
+        """What each publication promises, what is kept, what is not done."""
+        with self._database.read() as conn:
+            found = publications.list_publications(conn)
+        return self._pages.html("privacy.html", publications=found)
+
+    def issue(self, request: Request) -> Response:
+        """View in browser: the neutral variant, without a personal value."""
+        try:
+            token = self._keyring.read(request.path_params["token"], Purpose.VIEW, Purpose.PROOF)
+        except TokenError:
+            return self._pages.error(404)
+        with self._database.read() as conn:
+            body = views.find_compiled(conn, token.issue)
+        if body is None:
+            if token.purpose is Purpose.PROOF:
+                return self._pages.html("unqueued.html", proof=True)
+            return self._pages.error(404)
+        return HTMLResponse(
+            CompiledIssue.from_json(body).view_html, headers={"Content-Security-Policy": self._issue_policy}
+        )
+
+    def figure(self, request: Request) -> Response:
+        """A figure at its full size, with caption, credit and the way back to its issue."""
+        with self._database.read() as conn:
+            found = views.find_figure(conn, request.path_params["id"])
+            if found is None:
+                return self._pages.error(404)
+            publication = publications.get_publication_by_id(conn, found.publication_id)
+        back = self._keyring.sign(Token(Purpose.VIEW, issue=found.issue_id))
+        return self._pages.html(
+            "figure.html",
+            figure=found,
+            publication=publication,
+            source=f"{self._pages.root}/media/{found.media}",
+            back=f"{self._pages.root}/v/{back}",
+            contact=publication.contact,
+        )
+
+    def file(self, request: Request) -> Response:
+        """A picture or a hosted file. Its bytes were an editor's: they are shown as what we stored, or downloaded."""
+        name = _FILE_NAME.fullmatch(request.path_params["name"])
+        if name is None:
+            return self._pages.error(404)
+        tag = f'"{name[1]}"'
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={"ETag": tag, "Cache-Control": FOREVER})
+        with self._database.read() as conn:
+            found = media.get(conn, name[1])
+        if found is None or found.ext != name[2]:
+            return self._pages.error(404)
+        headers = {
+            "ETag": tag,
+            "Cache-Control": FOREVER,
+            "Content-Security-Policy": "default-src 'none'; sandbox",
+            # Web mailers show the pictures inside their own pages.
+            "Cross-Origin-Resource-Policy": "cross-origin",
+            "Content-Disposition": _disposition(found),
+        }
+        return Response(found.data, media_type=found.content_type, headers=headers)
+
+    async def style(self, request: Request) -> Response:
+        return Response(self._pages.stylesheet, media_type="text/css", headers={"Cache-Control": FOREVER})
+
+    async def icon(self, request: Request) -> Response:
+        return Response(
+            self._pages.icon, media_type="image/svg+xml", headers={"Cache-Control": "public, max-age=86400"}
+        )
+
+    async def robots(self, request: Request) -> Response:
+        root = self._pages.root
+        lines = ["User-agent: *", *(f"Disallow: {root}/{path}" for path in ("u/", "v/", "m/", "confirm/", "sink"))]
+        return PlainTextResponse("\n".join(lines) + "\n", headers={"Cache-Control": "public, max-age=86400"})
+
+
+def _disposition(found: MediaRow) -> str:
+    """RFC 6266: pictures inline, all else as a file with its name, once in ASCII and once whole (RFC 8187)."""
+    if found.content_type in _SHOWN_TYPES:
+        return "inline"
+    name = re.sub(r'[\x00-\x1f\x7f/\\"\u2028\u2029]', "_", found.title).strip() or found.file_name
+    plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name.encode('utf-8', 'replace'), safe='')}"
+
+
+def _language_name(tag: str) -> str:
+    return _LANGUAGES.get(tag.partition("-")[0].lower(), tag)
