@@ -67,7 +67,7 @@ def decode_words(raw: bytes) -> str:
 
 def visible(text: str) -> str:
     """`text` with control and direction-changing characters replaced, so that nothing can pose as another line."""
-    return _UNPRINTABLE.sub("\ufffd", text)
+    return text if text.isprintable() and text.isascii() else _UNPRINTABLE.sub("\ufffd", text)
 
 
 def _decode_encoded_words(text: str) -> str:

@@ -36,8 +36,6 @@ class Entry:
     size: int
     offset: int
     segment: str
-    haystack: str = field(repr=False)
-    """Case-folded recipient, sender, subject and return path, for search."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +51,13 @@ class Page:
 
 @dataclass(slots=True)
 class _Followed:
+    """A segment's index as read so far. Lines are parsed when shown: 20,000 mails must not take a page's time."""
+
     inode: int
     offset: int = 0
-    entries: list[Entry] = field(default_factory=list)
+    lines: list[bytes] = field(default_factory=list)
+    haystacks: list[str] = field(default_factory=list)
+    """For search, made at the first one: case-folded recipients, sender, subject and return path of each line."""
 
 
 class Mailbox:
@@ -71,31 +73,25 @@ class Mailbox:
         words = _folded(query[:LONGEST_QUERY]).split()
         with self._lock:
             self._refresh()
-            stored = sum(len(followed.entries) for followed in self._segments.values())
-            newest_first: Iterator[Entry] = self._newest_first()
-            if words:
-                found = [entry for entry in newest_first if all(word in entry.haystack for word in words)]
-                total = len(found)
-                newest_first = iter(found)
-            else:
-                total = stored
+            stored = sum(len(followed.lines) for followed in self._segments.values())
+            found = list(self._matching(words)) if words else None
+            total = stored if found is None else len(found)
             pages = max(1, -(-total // PAGE_SIZE))
             number = min(max(1, number), pages)
             first = (number - 1) * PAGE_SIZE
-            entries = tuple(islice(newest_first, first, first + PAGE_SIZE))
-        return Page(entries, number, pages, total, stored)
+            shown = list(islice(found or self._newest_first(), first, first + PAGE_SIZE)) if total else []
+        entries = (_read_line(segment, line) for segment, line in shown)
+        return Page(tuple(entry for entry in entries if entry is not None), number, pages, total, stored)
 
     def find(self, mail_id: int) -> Entry | None:
         """The entry with this id, or None when it never was or has been rotated away."""
+        prefix = b'{"id":%d,' % mail_id
         with self._lock:
             self._refresh()
-            for followed in reversed(self._segments.values()):
-                entries = followed.entries
-                if entries and entries[0].id <= mail_id <= entries[-1].id:
-                    position = mail_id - entries[0].id
-                    if position < len(entries) and entries[position].id == mail_id:
-                        return entries[position]
-                    return next((entry for entry in entries if entry.id == mail_id), None)
+            for segment, followed in reversed(self._segments.items()):
+                if segment.isdigit() and int(segment) <= mail_id:
+                    line = next((line for line in followed.lines if line.startswith(prefix)), None)
+                    return None if line is None else _read_line(segment, line)
         return None
 
     def raw(self, entry: Entry, limit: int | None = None) -> bytes | None:
@@ -109,9 +105,18 @@ class Mailbox:
             return None
         return octets if len(octets) == size else None
 
-    def _newest_first(self) -> Iterator[Entry]:
-        for followed in reversed(self._segments.values()):
-            yield from reversed(followed.entries)
+    def _newest_first(self) -> Iterator[tuple[str, bytes]]:
+        for segment, followed in reversed(self._segments.items()):
+            for line in reversed(followed.lines):
+                yield segment, line
+
+    def _matching(self, words: list[str]) -> Iterator[tuple[str, bytes]]:
+        for segment, followed in reversed(self._segments.items()):
+            new = followed.lines[len(followed.haystacks) :]
+            followed.haystacks.extend(map(_haystack, new))
+            for line, haystack in zip(reversed(followed.lines), reversed(followed.haystacks), strict=True):
+                if all(word in haystack for word in words):
+                    yield segment, line
 
     def _refresh(self) -> None:
         try:
@@ -139,10 +144,9 @@ class Mailbox:
         except FileNotFoundError:
             return None
         whole = octets.rfind(b"\n") + 1
-        for line in octets[:whole].splitlines():
-            entry = _read_line(name, line)
-            if entry is not None:
-                known.entries.append(entry)
+        known.lines += [
+            line for line in octets[:whole].splitlines() if line.startswith(b'{"id":') and line[-1:] == b"}"
+        ]
         known.offset += whole
         return known
 
@@ -151,24 +155,29 @@ def _read_line(segment: str, line: bytes) -> Entry | None:
     """One index line; None for a damaged one (a power cut may leave zeros)."""
     try:
         values = orjson.loads(line)
-        subject = decode_words(values["subject"].encode("latin-1"))
-        sender = decode_words(values["from"].encode("latin-1"))
-        mail_from, rcpts = visible(values["mail_from"]), tuple(map(visible, values["rcpts"]))
         return Entry(
             id=values["id"],
             received_at=datetime.fromisoformat(values["at"]),
-            mail_from=mail_from,
-            rcpts=rcpts,
-            sender=sender,
-            subject=subject,
+            mail_from=visible(values["mail_from"]),
+            rcpts=tuple(map(visible, values["rcpts"])),
+            sender=decode_words(values["from"].encode("latin-1")),
+            subject=decode_words(values["subject"].encode("latin-1")),
             size=values["size"],
             offset=values["offset"],
             segment=segment,
-            haystack=_folded("\n".join((*rcpts, sender, subject, mail_from))),
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
+def _haystack(line: bytes) -> str:
+    try:
+        values = orjson.loads(line)
+        decoded = [decode_words(values[name].encode("latin-1")) for name in ("subject", "from")]
+        return _folded("\n".join((*values["rcpts"], *decoded, values["mail_from"])))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+
+
 def _folded(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold()
+    return text.lower() if text.isascii() else unicodedata.normalize("NFC", text).casefold()
