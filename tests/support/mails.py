@@ -1,5 +1,6 @@
 """Mails for tests of what is built, and two ways to read one that share no code with each other."""
 
+import base64
 import quopri
 import re
 from collections.abc import Mapping
@@ -125,8 +126,6 @@ def unquote(content: bytes) -> str:
 
 def decode_words(value: str) -> str:
     """RFC 2047 from its grammar: strict, each encoded word whole in itself."""
-    import base64
-
     value = re.sub(r"(=\?[^ ?]+\?[bq]\?[^ ?]*\?=) +(?==\?)", r"\1", value)
 
     def decode(match: re.Match[str]) -> str:
@@ -148,7 +147,8 @@ def _fields(head: bytes) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in re.split(rb"\r\n(?![ \t])", head):
         name, colon, value = line.partition(b": ")
-        assert colon and re.fullmatch(rb"[A-Za-z0-9-]+", name), line
+        assert colon, line
+        assert re.fullmatch(rb"[A-Za-z0-9-]+", name), line
         assert name.lower().decode() not in fields, name
         fields[name.lower().decode()] = value.replace(b"\r\n", b"").decode()
     return fields
