@@ -1,0 +1,262 @@
+"""What runs and what is being sent, at one moment: read from rows and kept counters, without asking the relay.
+
+`doctor` asks; `status` only reads, so that it answers within a blink on a busy installation.
+"""
+
+import http.client
+from dataclasses import dataclass
+from datetime import datetime
+
+from worker import clock
+from worker.broker import build as broker
+from worker.domain.delivery import Totals
+from worker.domain.issue import Issue, IssueState
+from worker.errors import CorrantoError
+from worker.operations.lines import Line, paragraph
+from worker.operations.report import equation
+from worker.operations.terminal import PLAIN_WIDTH, clean, count, spell_number, spell_span, table
+from worker.settings import Settings
+from worker.storage import deliveries, issues, workers
+from worker.storage.engine import Database
+from worker.transport.next_hop import Relay
+
+IN_FLIGHT = (IssueState.HOLDING, IssueState.SCHEDULED, IssueState.HELD_LATE, IssueState.SENDING, IssueState.PAUSED)
+QUIET_BEAT_S = 20.0
+"""A process beats every few seconds: one silent for longer is hung, cut off or dead."""
+
+METRICS_PORTS_ASKED = 32
+"""Processes of one machine that are looked for, from metrics_port upward."""
+
+METRICS_TIMEOUT_S = 0.3
+
+
+@dataclass(frozen=True)
+class Process:
+    """A worker process. `beat_age_s`: seconds since its last heartbeat, by the database's clock."""
+
+    label: str
+    state: str
+    beat_age_s: float
+    up_s: float
+    note: str
+
+    @property
+    def is_alive(self) -> bool:
+        return self.state != "lost" and self.beat_age_s <= QUIET_BEAT_S
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """An issue that is not over. Ages in seconds; None where there is nothing to be old."""
+
+    issue: Issue
+    totals: Totals
+    oldest_waiting_s: float | None
+    last_progress_s: float | None
+
+
+@dataclass(frozen=True)
+class Status:
+    """One look at an installation."""
+
+    at: datetime
+    database: str
+    database_s: float
+    broker: str
+    broker_trouble: str
+    relay: str
+    processes: tuple[Process, ...]
+    in_flight: tuple[InFlight, ...]
+    metrics: tuple[str, ...]
+
+    @property
+    def troubles(self) -> list[str]:
+        """What somebody should look at, the most pressing first; empty when all is well."""
+        found = [self.broker_trouble] if self.broker_trouble else []
+        alive = [process for process in self.processes if process.is_alive]
+        sending = [each for each in self.in_flight if each.issue.state is IssueState.SENDING]
+        if sending and not alive:
+            found.append("an issue is being sent and no worker runs: start one with corranto worker")
+        silent = [process for process in self.processes if not process.is_alive]
+        found += [f"{process.label} has not been heard for {spell_span(process.beat_age_s)}" for process in silent]
+        found += [f"{process.label}: {process.note}" for process in alive if process.note]
+        found += [f"{each.issue.slug} does not add up: run corranto verify" for each in self.in_flight if _is_off(each)]
+        return found
+
+    def as_dict(self) -> dict[str, object]:
+        """The shape of `status --json`."""
+        return {
+            "at": self.at,
+            "well": not self.troubles,
+            "troubles": self.troubles,
+            "database": {"place": self.database, "latency_s": round(self.database_s, 4)},
+            "broker": {"place": self.broker, "trouble": self.broker_trouble or None},
+            "relay": self.relay,
+            "metrics": list(self.metrics),
+            "processes": [
+                {
+                    "label": each.label,
+                    "state": each.state if each.is_alive else "lost",
+                    "beat_age_s": round(each.beat_age_s, 1),
+                    "up_s": round(each.up_s),
+                    "note": each.note,
+                }
+                for each in self.processes
+            ],
+            "issues": [
+                {
+                    "issue": each.issue.slug,
+                    "state": str(each.issue.state),
+                    "totals": each.totals.as_dict(),
+                    "oldest_waiting_s": each.oldest_waiting_s,
+                    "last_progress_s": each.last_progress_s,
+                    "reason": each.issue.stopped_reason,
+                }
+                for each in self.in_flight
+            ],
+        }
+
+
+def collect(settings: Settings, database: Database) -> Status:
+    """Look once. Raises UnreachableError or SchemaError for the database; all other trouble is part of the answer."""
+    database.check()
+    began = clock.monotonic()
+    with database.read() as conn:
+        now = database.now(conn)
+        latency = clock.monotonic() - began
+        rows = workers.list_workers(conn)
+        in_flight = tuple(
+            _in_flight(issue, issues.totals(conn, issue.id), deliveries.next_try_in(conn, issue.id), now)
+            for issue in reversed(issues.list_issues(conn, IN_FLIGHT))
+        )
+    processes = tuple(
+        Process(
+            row.label, row.state, (now - row.seen_at).total_seconds(), (now - row.started_at).total_seconds(), row.note
+        )
+        for row in rows
+    )
+    place, trouble = _ask_broker(settings.broker_url.get_secret_value())
+    return Status(
+        now,
+        database.place,
+        latency,
+        place,
+        trouble,
+        relay_place(settings),
+        processes,
+        in_flight,
+        tuple(metrics_urls(settings.metrics_host, settings.metrics_port)),
+    )
+
+
+def relay_place(settings: Settings) -> str:
+    """The relay as host:port, never with its user or password."""
+    return Relay.from_url(settings.smtp_url.get_secret_value()).key
+
+
+def metrics_urls(host: str, first_port: int) -> list[str]:
+    """Where processes of this machine show their metrics: asked, because nobody keeps a list of them."""
+    if first_port == 0:
+        return []
+    ports = range(first_port, min(first_port + METRICS_PORTS_ASKED, 65_536))
+    return [f"http://{host}:{port}/metrics" for port in ports if _shows_metrics(host, port)]
+
+
+def render(status: Status) -> list[Line]:
+    """The look as lines for a person: the sentence first, then its evidence."""
+    lines = [
+        *_verdict(status),
+        Line(""),
+        Line(f"database   {clean(status.database)}, {status.database_s * 1000:.1f} ms"),
+        Line(f"broker     {clean(status.broker)}", "yellow" if status.broker_trouble else ""),
+        Line(f"relay      {clean(status.relay)}"),
+        Line(f"metrics    {status.metrics[0] if status.metrics else 'no process shows any here'}"),
+        *(Line(f"           {url}") for url in status.metrics[1:]),
+    ]
+    if status.processes:
+        lines += [Line(""), *_processes(status.processes)]
+    for each in status.in_flight:
+        lines += [Line(""), *_issue(each)]
+    return lines
+
+
+def _in_flight(issue: Issue, totals: Totals, next_try_in_s: float | None, now: datetime) -> InFlight:
+    def age(at: datetime | None) -> float | None:
+        return None if at is None else max(0.0, (now - at).total_seconds())
+
+    oldest = None
+    if issue.state is IssueState.SENDING and issue.nudge_at is None:
+        if totals.waiting:
+            oldest = age(issue.started_at)
+        elif next_try_in_s is not None and next_try_in_s <= 0:
+            oldest = -next_try_in_s
+    return InFlight(issue, totals, oldest, age(issue.last_progress_at))
+
+
+def _is_off(each: InFlight) -> bool:
+    return not each.totals.adds_up
+
+
+def _ask_broker(url: str) -> tuple[str, str]:
+    """(where it is, what is wrong with it)."""
+    if url == broker.SQL_URL:
+        return "sql, inside the database", ""
+    try:
+        answer = broker.ping(url)
+    except CorrantoError as error:
+        return "redis: does not answer", f"{error}; nothing is lost, work goes on when it answers"
+    return f"redis {answer.version}, {answer.latency_s * 1000:.1f} ms", ""
+
+
+def _shows_metrics(host: str, port: int) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=METRICS_TIMEOUT_S)
+    try:
+        connection.request("GET", "/metrics")
+        answer = connection.getresponse()
+        return answer.status == 200 and b"corranto_build_info" in answer.read(1_000_000)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _verdict(status: Status) -> list[Line]:
+    if troubles := status.troubles:
+        return [line for trouble in troubles for line in paragraph(trouble, first="! ", rest="  ", style="bold yellow")]
+    alive = sum(process.is_alive for process in status.processes)
+    oldest = max((each.oldest_waiting_s or 0 for each in status.in_flight), default=0)
+    waits = f", nothing older than {spell_span(oldest)}" if oldest else ""
+    return [Line(f"All well: {count(alive, 'worker')}, {count(len(status.in_flight), 'open issue')}{waits}.", "green")]
+
+
+def _processes(processes: tuple[Process, ...]) -> list[Line]:
+    rows = [
+        (
+            each.label,
+            each.state if each.is_alive else "lost",
+            f"{spell_span(each.beat_age_s)} ago",
+            spell_span(each.up_s),
+            each.note or "-",
+        )
+        for each in processes
+    ]
+    head, *rest = table(("worker", "state", "heard", "up", "note"), rows, width=PLAIN_WIDTH)
+    return [Line(head, "bold"), *(Line(text) for text in rest)]
+
+
+def _issue(each: InFlight) -> list[Line]:
+    ages = []
+    if each.oldest_waiting_s is not None:
+        ages.append(f"oldest waiting {spell_span(each.oldest_waiting_s)}")
+    if each.last_progress_s is not None:
+        ages.append(f"last progress {spell_span(each.last_progress_s)} ago")
+    if each.issue.plan_cursor is not None and each.issue.state is IssueState.SENDING:
+        ages.append(f"counting, {spell_number(each.totals.audience)} so far")
+    lines = [Line(f"{each.issue.slug}  {each.issue.state}", "bold")]
+    if ages:
+        lines.append(Line(f"  {', '.join(ages)}"))
+    if each.issue.stopped_reason:
+        lines += paragraph(each.issue.stopped_reason, first="  ", rest="  ", style="yellow")
+    if each.totals.audience:
+        lines += [Line(f"  {line.text}", line.style) for line in equation(each.totals)]
+    return lines
