@@ -215,7 +215,11 @@ class MessageBuilder:
     def _fingerprint(self, n: int, address: str, values: dict[str, str]) -> bytes:
         digest = self._hash.copy()
         used = [values.get(name, "") for name in self._personalizer.variables]
-        digest.update("\x00".join((str(n), address, *(f"{len(value)} {value}" for value in used))).encode())
+        digest.update(
+            "\x00".join((str(n), address, *(f"{len(value)} {value}" for value in used))).encode(
+                "utf-8", "surrogatepass"
+            )
+        )
         return digest.digest()[:FINGERPRINT_OCTETS]
 
     def _spell(self, iso: str) -> str:
