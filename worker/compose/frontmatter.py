@@ -173,7 +173,7 @@ class _PlainLoader(yaml.SafeLoader):
                 problem="anchors and aliases (& and *) are not used here; put quotes around the value",
                 problem_mark=event.start_mark,
             )
-        if str(getattr(event, "tag", None) or "!").startswith("!") and getattr(event, "tag", None):
+        if getattr(event, "tag", None):
             raise yaml.MarkedYAMLError(
                 problem="tags (!) are not used here; put quotes around the value", problem_mark=event.start_mark
             )

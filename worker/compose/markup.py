@@ -144,7 +144,7 @@ class Press:
             url_schemes={"http", "https", "mailto", "tel"},
         )
 
-    def _image(self, renderer: object, tokens: list[Token], at: int, options: object, env: object) -> str:
+    def _image(self, tokens: list[Token], at: int, options: object, env: object) -> str:
         token = tokens[at]
         shown = self._resolve(str(token.attrs.get("src", "")))
         alt = escape(token.content)
@@ -302,7 +302,7 @@ class _Cutter(HTMLParser):
     def _words(self, piece: str) -> None:
         room = None if self.limit is None else max(0, self.limit - self.count)
         if room is not None and len(piece) > room:
-            self.out.append(escape(piece[:room].rstrip(" \n,;:.–-"), quote=False))
+            self.out.append(escape(piece[:room], quote=False))
             self._stop()
             return
         self.text += piece
@@ -310,6 +310,8 @@ class _Cutter(HTMLParser):
 
     def _stop(self) -> None:
         self.full = True
+        if not MARK.search(self.out[-1]):
+            self.out[-1] = self.out[-1].rstrip(" \n,;:.–-")
         self.out.append("…")
 
     def finished(self) -> str:

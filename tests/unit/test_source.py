@@ -1,0 +1,98 @@
+"""Issue files: what they give, and the sentence each mistake gets."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.compose.source import read_issue
+from worker.domain.issue import IssueKind
+from worker.errors import UsageError
+
+GOOD = """---
+kind: newsletter
+publication: ring-news
+subject: No
+preheader: 12:30
+cards:
+  - title: One
+    blurb: |
+      First line
+      second line
+    image: {src: a.png, alt: A, w: 164, h: 110}
+lint: {allow: [W403], why: it is meant}
+---
+Body
+"""
+
+
+def test_values_stay_the_text_that_was_written() -> None:
+    issue = read_issue("issues/2026-11 Members.fr.md", GOOD)
+
+    assert (issue.kind, issue.subject, issue.preheader) == (IssueKind.NEWSLETTER, "No", "12:30")
+    assert issue.slug == "2026-11-members"
+    assert issue.body == "Body\n"
+    assert issue.waived == ("403",)
+    assert (issue.cards[0].blurb, issue.cards[0].line) == ("First line\nsecond line", 7)
+    assert issue.cards[0].picture is not None
+    assert issue.cards[0].picture.width == 164
+
+
+def test_lines_are_those_of_the_file() -> None:
+    issue = read_issue("a.md", GOOD)
+
+    assert issue.lines["subject"] == 4
+    assert issue.lines["cards.0.blurb"] == 9
+    assert issue.lines["cards.0.image.src"] == 11
+    assert issue.body_line == 14
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "words"),
+    [
+        (("subject: No", "subjekt: No"), 4, "did you mean subject?"),
+        (("subject: No\n", ""), 2, "has no subject"),
+        (("kind: newsletter", "kind: digest"), 2, 'kind "digest" does not exist; write newsletter or statement'),
+        (("subject: No", "subject: a: b"), 4, "put quotes"),
+        (("subject: No", "subject: {{ name }}"), 4, "quotes"),
+        (("subject: No", "subject: [a, b]"), 4, "must be one text"),
+        (("subject: No", "subject: No\nsubject: Yes"), 5, "stands twice (first in line 4)"),
+        (("subject: No", "subject: &a No"), 4, "anchors"),
+        (("subject: No", "subject: !!python/object:os.system No"), 4, "tags"),
+        (("subject: No", "subject: a\u2028b"), 4, "U+2028"),
+        (("subject: No", "subject: a\x00b"), 4, "U+0000"),
+        (("title: One", "title:"), 7, "is empty"),
+        (("w: 164", "w: wide"), 11, "whole pixels"),
+        (("src: a.png, ", ""), 11, "has no src"),
+        (("[W403], why: it is meant", "[W403]"), 12, "why"),
+        (("[W403]", "[loud]"), 12, "finding codes"),
+        (("cards:", "lead: 3\ncards:"), 6, "group of keys"),
+        (("---\nBody", "Body"), 1, "never closed"),
+        (("---\nkind", "kind"), 1, "does not start with ---"),
+        (("publication: ring-news", "publication: ring-news\nslug: A B"), 4, "cannot be used"),
+    ],
+)
+def test_mistake_gets_one_sentence_with_its_line(change: tuple[str, str], line: int, words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_issue("a.md", GOOD.replace(*change, 1))
+
+    sentence = str(caught.value)
+    assert sentence.startswith(f"a.md line {line}: ")
+    assert words in sentence
+    assert "\n" not in sentence
+
+
+@given(st.text(st.sampled_from("-:{}[]&*!|>'\"# \nabk,")), st.text(max_size=20))
+@settings(max_examples=200)
+def test_any_text_is_read_or_refused_in_one_line(front: str, body: str) -> None:
+    refused = ""
+    try:
+        read_issue("a.md", f"---\nkind: statement\npublication: p\nsubject: s\n{front}\n---\n{body}")
+    except UsageError as error:
+        refused = str(error)
+
+    assert "\n" not in refused
+
+
+def test_nesting_bomb_is_refused() -> None:
+    with pytest.raises(UsageError):
+        read_issue("a.md", "---\nkind: " + "[" * 5000 + "\n---\n")

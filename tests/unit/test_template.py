@@ -1,0 +1,148 @@
+"""The recipient-template subset: what it takes, what it refuses, and what it prints."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from worker.compose.marks import MARK, Marks
+from worker.compose.template import (
+    TemplateProblem,
+    check_template,
+    cut_at_word,
+    recipient_environment,
+    spell_date,
+)
+
+
+def render(source: str, **values: str) -> str:
+    return recipient_environment(autoescape=False).from_string(source).render(values)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ name }}",
+        "{{ name | upper }}",
+        "{{ name.__class__ | default('x') }}",
+        "{{ name['a'] | default('x') }}",
+        "{{ name() | default('x') }}",
+        "{{ cycler.__init__ }}",
+        "{{ 1 + 1 }}",
+        "{{ 'a' * 100000000 }}",
+        "{{ 'a' ~ 'b' }}",
+        "{{ name | default(other) }}",
+        "{{ name | default('x', true) }}",
+        "{{ name | attr('x') | default('x') }}",
+        "{{ name | default('x') | truncate(100000) }}",
+        "{{ name | replace('a', 'b') | default('x') }}",
+        "{% set a = 1 %}",
+        "{% macro m() %}{% endmacro %}",
+        "{% include 'x' %}",
+        "{% extends 'x' %}",
+        "{% import 'x' as y %}",
+        "{% raw %}{{ name }}{% endraw %}{{ name }}",
+        "{% filter upper %}a{% endfilter %}",
+        "{% for a in topics %}{% for b in topics %}x{% endfor %}{% endfor %}",
+        "{% for a in range(10) %}x{% endfor %}",
+        "{% for a, b in topics %}x{% endfor %}",
+        "{% for a in topics recursive %}x{% endfor %}",
+        "{% if name is defined %}x{% endif %}",
+        "{% if name > 'a' %}x{% endif %}",
+        "{% if name in 'abc' %}x{% endif %}",
+        "{{ name if name else 'x' }}",
+        "{{ [1] }}",
+        "{{ 1.5 }}",
+        "{% if name %}",
+        "{{ name",
+        "{% endif %}",
+        "{% autoescape false %}x{% endautoescape %}",
+        "{% with a = 1 %}{% endwith %}",
+        "{% call name() %}{% endcall %}",
+        "{% if name %}" * 25 + "{% endif %}" * 25,
+    ],
+)
+def test_template_is_refused_when_it_steps_outside_the_subset(source: str) -> None:
+    with pytest.raises(TemplateProblem):
+        check_template(source)
+
+
+def test_template_is_refused_when_it_names_what_nobody_has() -> None:
+    with pytest.raises(TemplateProblem, match="shoe is not known"):
+        check_template("line one\n{{ shoe | default('x') }}", frozenset({"name"}))
+
+
+def test_problem_carries_the_line_inside_the_text() -> None:
+    with pytest.raises(TemplateProblem) as caught:
+        check_template("a\nb\n{{ name }}")
+
+    assert caught.value.line == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "values", "expected"),
+    [
+        ('{{ name | default("reader") }}', {}, "reader"),
+        ('{{ name | default("reader") }}', {"name": ""}, "reader"),
+        ('{{ name | default("reader") | upper }}', {"name": "Zoë"}, "ZOË"),
+        ('{{ name | title | default("x") }}', {"name": "ada l"}, "Ada L"),
+        ('{{ since | default("") | date }}', {"since": "2026-05-03"}, "3 May 2026"),
+        ('{{ since | default("") | date }}', {"since": "soon"}, "soon"),
+        ('{{ name | default("") | truncate(9) }}', {"name": "one two three"}, "one two…"),
+        ("{% if country == 'FR' and not name %}a{% elif name %}b{% else %}c{% endif %}", {"name": "x"}, "b"),
+        ("{% for t in topics %}<{{ t }}>{% endfor %}", {"topics": "ab"}, "<a><b>"),
+    ],
+)
+def test_subset_prints_what_it_says(source: str, values: dict[str, str], expected: str) -> None:
+    check_template(source)
+
+    assert render(source, **values) == expected
+
+
+def test_reader_value_is_never_read_as_a_template() -> None:
+    source = '{{ name | default("reader") }}'
+
+    assert render(source, name="{{ 7*7 }}{% raw %}") == "{{ 7*7 }}{% raw %}"
+
+
+def test_reader_value_is_escaped_in_html() -> None:
+    filled = recipient_environment(autoescape=True).from_string('{{ name | default("x") }}').render(name='<b>&"')
+
+    assert filled == "&lt;b&gt;&amp;&#34;"
+
+
+@given(st.text(st.characters(blacklist_characters="{}\ue000\ue001\r", blacklist_categories=("Cs",))))
+@settings(max_examples=60)
+def test_marks_put_back_what_they_took_out(words: str) -> None:
+    marks = Marks("en")
+    source = words + '{{ name | default("x") }}' + words + "{% if name %}a{% endif %}"
+
+    marked = marks.take_out(source)
+
+    assert len(MARK.findall(marked)) == 3
+    assert marks.put_back(marked, html=False) == source
+
+
+@given(st.lists(st.sampled_from(["{", "}", "%", "#", "a", "\ue000", "0", "\ue001"]), max_size=12).map("".join))
+@settings(max_examples=150)
+def test_braces_that_are_no_tag_print_as_they_are(text: str) -> None:
+    marks = Marks("en")
+    bare = text.replace("\ue000", "").replace("\ue001", "")
+    hole = marks.system("{{ name }}")
+
+    for html in (False, True):
+        source = marks.put_back(bare + hole + bare, html=html)
+        printed = recipient_environment(autoescape=html).from_string(source).render(name="N")
+        assert printed.replace("&#123;", "{") == bare + "N" + bare
+
+
+@given(st.text(), st.integers(2, 80))
+@settings(max_examples=100)
+def test_cut_text_fits(text: str, limit: int) -> None:
+    assert len(cut_at_word(text, limit)) <= limit
+
+
+def test_date_is_spelled_in_the_language_of_the_issue() -> None:
+    assert spell_date("2026-05-03", "fr") == "3 mai 2026"
+    assert spell_date("2026-05-03", "en") == "3 May 2026"
+    assert spell_date("2026-05-03", "ja") == "2026年5月3日"
+    assert spell_date("2026-05-03", "xx-nowhere") == "3 May 2026"
