@@ -1,9 +1,9 @@
 """An SMTP server that behaves, until its scenario says otherwise: the double for everything a relay can do to us.
 
 A scenario is a list of `On(event, *steps)`. Events: connect, ehlo, helo, starttls, tls (after the handshake), auth,
-mail, rcpt, data, body_begins (after 354), body (complete), rset, quit, other. Steps are done in order in place of the
-server's usual answer: bytes are written as they are (one write, so one segment), the others are named below. A rule may
-be limited by a pattern over the command line, by `skip` and by `times`.
+mail, rcpt, data, body_begins (after 354), bdat, body (complete), rset, quit, other. Steps are done in order in place of
+the server's usual answer: bytes are written as they are (one write, so one segment), the others are named below. A rule
+may be limited by a pattern over the command line, by `skip` and by `times`.
 """
 
 import asyncio
@@ -28,11 +28,12 @@ class Step(Enum):
     FLOOD = "write continuation lines without end"
     DRIP = "write one octet of an unfinished reply at a time without end"
     LISTEN = "notice whether the client has spoken already"
+    DATA = "read lines up to the lone dot and answer that nobody was to get them"
     STOP_READING = "leave everything that comes in the kernel's buffer, until the other side gives up"
 
 
 CLOSE, RESET, HANG, USUAL, KEEP = Step.CLOSE, Step.RESET, Step.HANG, Step.USUAL, Step.KEEP
-FLOOD, DRIP, LISTEN, STOP_READING = Step.FLOOD, Step.DRIP, Step.LISTEN, Step.STOP_READING
+FLOOD, DRIP, LISTEN, DATA, STOP_READING = Step.FLOOD, Step.DRIP, Step.LISTEN, Step.DATA, Step.STOP_READING
 
 
 @dataclass
@@ -100,6 +101,8 @@ class ScriptedRelay:
         self.open = 0
         self.most_open = 0
         self.early_talk = False
+        self.written_ahead: set[int] = set()
+        """The connections on which a command arrived before the one before it was answered."""
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -157,6 +160,8 @@ class _Conversation:
                     return
                 line = raw[:-2].decode("utf-8", "replace")
                 self.relay.lines.append(line)
+                if self.reader._buffer and not line.startswith("BDAT"):  # type: ignore[attr-defined]
+                    self.relay.written_ahead.add(self.number)
                 await self._command(line)
         except (_OverError, ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
             pass
@@ -173,16 +178,17 @@ class _Conversation:
             await self._auth(line)
         elif verb == "MAIL":
             nested = bool(self.mail)
-            await self._step("mail", line, b"503 5.5.1 nested MAIL\r\n" if nested else b"250 2.1.0 sender ok\r\n")
-            self.mail = self.mail or line
+            usual = b"503 5.5.1 nested MAIL\r\n" if nested else b"250 2.1.0 sender ok\r\n"
+            if await self._step("mail", line, usual):
+                self.mail = line
         elif verb == "RCPT":
             usual = b"250 2.1.5 recipient ok\r\n" if self.mail else b"503 5.5.1 MAIL first\r\n"
-            before = len(self.relay.lines)
-            if await self._step("rcpt", line, usual) and self.mail and before:
+            if await self._step("rcpt", line, usual):
                 self.rcpt = line
         elif verb == "DATA":
             await self._data(line)
         elif verb == "BDAT":
+            await self._step("bdat", line, b"")
             self.body = await self.reader.readexactly(int(line.split(" ")[1]))
             await self._take(line)
         elif verb == "RSET":
@@ -251,34 +257,40 @@ class _Conversation:
         self.relay.taken.append(Taken(self.mail, self.rcpt, self.body, self.number))
 
     async def _step(self, event: str, line: str, usual: bytes) -> bool:
-        """Whether the usual, positive thing was done."""
+        """Whether the answer was positive, or for data and body whether the usual thing was done."""
         for rule in self.relay.scenario:
             if rule.applies(event, line):
-                return await self._play(rule.steps, usual)
+                did_usual, words = await self._play(rule.steps, usual)
+                return did_usual or (event in ("mail", "rcpt") and words.startswith(b"2"))
         self.writer.write(usual)
         await self.writer.drain()
         return usual[:1] != b"5"
 
-    async def _play(self, steps: tuple[bytes | Step, ...], usual: bytes) -> bool:
-        positive = False
+    async def _play(self, steps: tuple[bytes | Step, ...], usual: bytes) -> tuple[bool, bytes]:
+        did_usual, words = False, b""
         for step in steps:
             if isinstance(step, bytes):
                 self.writer.write(step)
                 await self.writer.drain()
+                words += step
             elif step is USUAL:
                 self.writer.write(usual)
-                positive = True
+                did_usual = True
             elif step is KEEP:
                 self._keep()
             elif step is LISTEN:
                 for _ in range(5):
                     await asyncio.sleep(0)
                 self.relay.early_talk |= bool(self.reader._buffer)  # type: ignore[attr-defined]
+            elif step is DATA:
+                while await self.reader.readline() != b".\r\n":
+                    pass
+                self.writer.write(b"554 5.5.1 no valid recipients\r\n")
             elif step is CLOSE:
                 raise _OverError
             else:
                 await self._misbehave(step)
-        return positive
+        return did_usual, words
 
     async def _misbehave(self, step: Step) -> None:
         if step is RESET:

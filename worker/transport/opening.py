@@ -6,6 +6,7 @@ with RSET. Nothing falls back: no plain text where TLS is required, no HELO wher
 """
 
 import asyncio
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ async def _connect(relay: Relay) -> socket.socket:
         raise OpeningError(Phase.CONNECT, f"{relay.key} does not answer") from error
     except (OSError, UnicodeError) as error:
         raise OpeningError(Phase.CONNECT, f"the name of {relay.key} cannot be resolved: {clean(str(error))}") from error
-    words = first.strerror or str(first) if first else "no address"
+    words = os.strerror(first.errno).lower() if first and first.errno else "no address answers"
     raise OpeningError(Phase.CONNECT, f"{relay.key} cannot be connected to: {words}") from first
 
 

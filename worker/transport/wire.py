@@ -89,7 +89,10 @@ class Wire(asyncio.Protocol):
         # The high-water mark makes pause_writing mean exactly "more than the tail has not left".
         self._transport.set_write_buffer_limits(high=tail, low=tail)
         self._set_deadline(first_s)
+        self._is_stuck = False
         self._transport.write(data)
+        if self._transport.is_closing():
+            self._is_stuck = True  # the system refused the very first octet
 
     async def replies(self) -> list[Reply]:
         """The group's replies. Raises Broken when the line is over before all came; `answered` has those that did.
@@ -110,7 +113,9 @@ class Wire(asyncio.Protocol):
     def require_quiet(self) -> None:
         """Raises Broken unless the line is whole, nothing unasked came, and all we wrote has left."""
         if self.broken is None and self._transport is not None:
-            if not self._reader.is_empty:
+            if self._transport.is_closing():
+                self.break_off(Cause.CLOSED, "the connection to the relay was lost")
+            elif not self._reader.is_empty:
                 self.break_off(Cause.SURPLUS, "the relay spoke out of turn")
             elif self._transport.get_write_buffer_size():
                 # It answered what it cannot have read yet.
