@@ -79,3 +79,8 @@ def mask(address: str) -> str:
     """`jane@example.org` → `j•••@example.org`: enough for its owner, not for a passer-by."""
     local, _, domain = address.rpartition("@")
     return f"{local[:1]}•••@{domain}"
+
+
+def domain_of(address: str) -> str:
+    """The domain of an addr-spec, lower case."""
+    return address.rpartition("@")[2].lower()

@@ -112,7 +112,7 @@ def claim_retry(conn: Connection, issue_id: int, owner: str, size: int) -> Claim
 def release(conn: Connection, held: Claim, owner: str) -> bool:
     """Give back what has no result: a range stays to be taken, single rows lose the claim's id.
 
-    Of a cancelled issue the rows are cancelled instead. Whether the claim still was ours.
+    Of a cancelled issue the rows are cancelled instead. Whether the claim still was ours and rows were left.
     """
     state = conn.execute(select(issue.c.state).where(issue.c.id == held.issue_id)).scalar()
     mine = conn.execute(
@@ -128,7 +128,7 @@ def release(conn: Connection, held: Claim, owner: str) -> bool:
         conn.execute(delete(claim).where(claim.c.id == held.id))
     else:
         conn.execute(update(claim).where(claim.c.id == held.id).values(owner=None))
-    return True
+    return mine > 0
 
 
 def cancel_rows(conn: Connection, held: Claim) -> int:

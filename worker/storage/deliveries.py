@@ -397,6 +397,7 @@ def _keep_replies(conn: Connection, held: Claim, results: Iterable[Result]) -> N
         {
             "issue_id": held.issue_id,
             "n": result.n,
+            "b_n": result.n,
             "phase": result.phase[:12],
             "code": result.code,
             "enhanced": result.enhanced,
@@ -409,7 +410,7 @@ def _keep_replies(conn: Connection, held: Claim, results: Iterable[Result]) -> N
         return
     tries = (
         select(delivery.c.tries)
-        .where(delivery.c.issue_id == bindparam("issue_id"), delivery.c.n == bindparam("n"))
+        .where(delivery.c.issue_id == held.issue_id, delivery.c.n == bindparam("b_n"))
         .scalar_subquery()
     )
     conn.execute(reply.insert().values(at=database_now(), try_no=tries), rows)
@@ -499,36 +500,58 @@ def next_try_in(conn: Connection, issue_id: int) -> float | None:
     return float((at - now).total_seconds())
 
 
-def reopen(conn: Connection, issue_id: int, states: Iterable[DeliveryState], *, first_doubt_only: bool = False) -> int:
-    """Rows in the given states become waiting again, due now; counters follow. Returns how many.
+def reopen(conn: Connection, issue_id: int, states: Iterable[DeliveryState]) -> int:
+    """An editor's order: rows in the given states become waiting again, due now, as new mails. Returns how many."""
+    return sum(
+        _reopen(conn, issue_id, state, delivery.c.state == state, claimed_at=None, fingerprint=None) for state in states
+    )
 
-    A repeat of a copy in doubt keeps Date and fingerprint, so that it can be the same message.
-    """
+
+def _awaits_repeat(settle_s: float) -> ColumnElement[bool]:
+    """A copy in its first doubt whose fingerprint is known, so that a repeat can be proven to be the same message."""
+    return and_(
+        delivery.c.state == DeliveryState.IN_DOUBT,
+        delivery.c.doubts == 1,
+        delivery.c.fingerprint.is_not(None),
+        delivery.c.reason != "not_the_same",
+        delivery.c.at <= database_now(-settle_s),
+    )
+
+
+def repeat_doubts(conn: Connection, issue_id: int, settle_s: float) -> int:
+    """never-miss: copies in doubt for `settle_s` become waiting again, once, keeping Date and fingerprint."""
+    return _reopen(conn, issue_id, DeliveryState.IN_DOUBT, _awaits_repeat(settle_s))
+
+
+def _reopen(
+    conn: Connection,
+    issue_id: int,
+    state: DeliveryState,
+    which: ColumnElement[bool],
+    **columns: Any,  # noqa: ANN401
+) -> int:
     total = 0
-    for state in states:
-        where = [delivery.c.issue_id == issue_id, delivery.c.state == state]
-        if first_doubt_only:
-            where += [delivery.c.doubts == 1, delivery.c.reason != "not_the_same"]
-        shards = conn.execute(
-            select(shard.c.no, shard.c.from_n, shard.c.to_n)
-            .where(shard.c.issue_id == issue_id, shard.c[str(state)] > 0)
-            .order_by(shard.c.no)
-        ).all()
-        for no, from_n, to_n in shards:
-            done = conn.execute(
-                update(delivery)
-                .where(*where, delivery.c.n.between(from_n, to_n))
-                .values(
-                    state=DeliveryState.WAITING,
-                    reason=None,
-                    claim=None,
-                    next_try=database_now(),
-                    at=database_now(),
-                    first_try=None,
-                )
-            ).rowcount
-            claims.move_counts(conn, issue_id, no, {(state, DeliveryState.WAITING): done})
-            total += done
+    shards = conn.execute(
+        select(shard.c.no, shard.c.from_n, shard.c.to_n)
+        .where(shard.c.issue_id == issue_id, shard.c[str(state)] > 0)
+        .order_by(shard.c.no)
+    ).all()
+    for no, from_n, to_n in shards:
+        done = conn.execute(
+            update(delivery)
+            .where(delivery.c.issue_id == issue_id, delivery.c.n.between(from_n, to_n), which)
+            .values(
+                state=DeliveryState.WAITING,
+                reason=None,
+                claim=None,
+                next_try=database_now(),
+                at=database_now(),
+                first_try=None,
+                **columns,
+            )
+        ).rowcount
+        claims.move_counts(conn, issue_id, no, {(state, DeliveryState.WAITING): done})
+        total += done
     return total
 
 

@@ -183,7 +183,8 @@ def finish_done(conn: Connection) -> list[int]:
         delivery.c.issue_id == issue.c.id,
         delivery.c.state == DeliveryState.IN_DOUBT,
         delivery.c.doubts == 1,
-        or_(delivery.c.reason != "not_the_same", delivery.c.reason.is_(None)),
+        delivery.c.fingerprint.is_not(None),
+        delivery.c.reason != "not_the_same",
     )
     rows = conn.execute(
         update(issue)
@@ -275,3 +276,15 @@ def without_nudge(conn: Connection, quiet_s: float) -> list[tuple[int, bool]]:
 def audience_kind(conn: Connection, issue_id: int) -> tuple[AudienceKind, int | None]:
     row = conn.execute(select(issue.c.audience_kind, issue.c.audience_of).where(issue.c.id == issue_id)).one()
     return AudienceKind(row.audience_kind), row.audience_of
+
+
+def is_anything_open(conn: Connection) -> bool:
+    """Whether time or a crash may still bring something about: an unfinished issue, or a range left by a cancel."""
+    quiet = [str(state) for state in (IssueState.DRAFT, IssueState.FINISHED, IssueState.CANCELLED)]
+    open_issue = exists().where(issue.c.state.not_in(quiet))
+    return bool(conn.execute(select(or_(open_issue, exists().where(claim.c.id.is_not(None))))).scalar())
+
+
+def wait_reason(conn: Connection, issue_id: int) -> str:
+    """Why nothing of an issue may be sent before its nudge_at, or ""."""
+    return str(conn.execute(select(issue.c.wait_reason).where(issue.c.id == issue_id)).scalar_one())

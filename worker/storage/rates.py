@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.storage.engine import database_now
 from worker.storage.schema import rate
@@ -12,9 +13,7 @@ Buckets = tuple[tuple[int, int], ...]
 T = TypeVar("T")
 
 
-def lease_slots(
-    conn: Connection, relay: str, decide: Callable[[float, Buckets, float], tuple[float, Buckets, T]]
-) -> T:
+def lease_slots(conn: Connection, relay: str, decide: Callable[[float, Buckets, float], tuple[float, Buckets, T]]) -> T:
     """Run `decide(next_slot_at, buckets, now)` under the relay's row lock and keep what it returns first.
 
     Times are the database's, in epoch seconds. On SQLite the caller's BEGIN IMMEDIATE is the lock.
@@ -27,9 +26,9 @@ def lease_slots(
         row = conn.execute(
             select(rate.c.next_slot_at, rate.c.buckets).where(rate.c.relay == relay).with_for_update()
         ).one()
-    now = conn.execute(select(_statement_time(conn))).scalar_one()
+    now = epoch(conn)
     next_slot_at, buckets, answer = decide(
-        float(row.next_slot_at), tuple((int(start), int(count)) for start, count in row.buckets), float(now)
+        float(row.next_slot_at), tuple((int(start), int(count)) for start, count in row.buckets), now
     )
     conn.execute(
         update(rate)
@@ -41,17 +40,14 @@ def lease_slots(
 
 def _insert_missing(conn: Connection, relay: str) -> None:
     """Two first users at once must not fail each other."""
-    if conn.dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert
-    else:
-        from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+    insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     conn.execute(
         insert(rate).values(relay=relay, next_slot_at=0.0, buckets=[]).on_conflict_do_nothing(index_elements=["relay"])
     )
 
 
-def _statement_time(conn: Connection):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """The clock at this statement: now() stands still in a transaction that waited for the row's lock."""
+def epoch(conn: Connection) -> float:
+    """The database's clock at this statement, in epoch seconds: now() stands still in a waiting transaction."""
     if conn.dialect.name == "postgresql":
-        return func.extract("epoch", func.clock_timestamp())
-    return (func.julianday(database_now()) - 2440587.5) * 86400.0
+        return float(conn.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
+    return float(conn.execute(select(database_now())).scalar_one().timestamp())

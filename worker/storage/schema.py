@@ -73,8 +73,9 @@ def _one_of(column: str, values: Any) -> str:  # noqa: ANN401 - any StrEnum clas
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
-FAILED_REASONS = ("unbuildable", "message_refused", "no_smtputf8", "too_big")
-"""Our own faults: could not be built; refused for its content; address needs SMTPUTF8; larger than the relay takes."""
+FAILED_REASONS = ("unbuildable", "message_refused", "sender_refused", "no_smtputf8", "too_big")
+"""Our own faults: could not be built; refused for its content; refused for who we are (authentication, reputation,
+policy); the address needs SMTPUTF8, which the relay lacks; larger than the relay takes."""
 
 DOUBT_REASONS = ("line_broke", "reply_unclear", "worker_lost", "host_lost", "not_the_same")
 """Line broke after end-of-data; reply unreadable; worker died; its host vanished; a repeat would differ."""

@@ -1,0 +1,117 @@
+"""The actors, and the process that runs them. Every actor is idempotent: a nudge may come twice, late or never.
+
+`corranto worker` is one operating system process with its own signal handling: `run_worker`. The stock command
+`dramatiq worker.actors -p 1` works too: it imports this module, finds the broker and boots the same process through
+dramatiq's middleware hooks.
+"""
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+import dramatiq
+
+from worker import clock, log, settings
+from worker.dispatch.process import SendingProcess
+from worker.dispatch.wake import PLAN_ACTOR, QUEUE, SEND_ACTOR, open_broker
+from worker.metrics import count_reply, count_result, start_metrics
+from worker.settings import Settings
+from worker.storage.deliveries import Result
+from worker.storage.engine import Database, open_database
+
+SAME_SIGNAL_S = 2.0
+"""A supervisor that signals the group and then the process means one stop, not two."""
+
+_log = log.logger("actors")
+
+
+def declare_actors(broker: dramatiq.Broker, process: SendingProcess) -> None:
+    """Bind the actors to a process. A failing actor is logged; its nudge is not repeated, the tick sees to that."""
+
+    def plan(issue_id: int) -> None:
+        process.plan(issue_id)
+
+    def send(issue_id: int, nudge_no: int) -> None:
+        process.send(issue_id, nudge_no)
+
+    dramatiq.actor(broker=broker, actor_name=PLAN_ACTOR, queue_name=QUEUE)(plan)
+    dramatiq.actor(broker=broker, actor_name=SEND_ACTOR, queue_name=QUEUE)(send)
+
+
+def make_process(found: Settings) -> tuple[dramatiq.Broker, SendingProcess]:
+    """Database, broker and process of these settings, checked but not started."""
+    database: Database = open_database(found.database_url.get_secret_value())
+    database.check()
+    broker = open_broker(database, found)
+    process = SendingProcess(database, found, broker)
+    declare_actors(broker, process)
+    return broker, process
+
+
+def run_worker(found: Settings) -> int:
+    """Work until SIGTERM or SIGINT; finish what is on the wire, settle, release. Returns the exit code."""
+    broker, process = make_process(found)
+    told = threading.Event()
+    first_at: list[float] = []
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        now = clock.monotonic()
+        if first_at and now - first_at[0] > SAME_SIGNAL_S:
+            os._exit(1)
+        first_at[:] = first_at or [now]
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    process.start()
+    process.sender.on_result = _count
+    port = start_metrics(found.metrics_host, found.metrics_port)
+    if port:
+        _log.info("metrics", port=port)
+    worker = dramatiq.Worker(broker, worker_threads=found.worker_threads, worker_timeout=1000)
+    worker.start()
+    while not told.wait(0.1) and not process.is_lost.is_set():
+        pass
+    process.drain()
+    clean = process.stop()
+    worker.stop(timeout=1000)
+    broker.close()
+    process.database.close()
+    return 0 if clean and not process.is_lost.is_set() else 1
+
+
+def _count(result: Result) -> None:
+    count_result(str(result.state), result.provider)
+    if result.code is not None and result.text:
+        count_reply(result.provider, result.enhanced)
+
+
+class _Boot(dramatiq.Middleware):
+    """Starts and ends our process inside dramatiq's own worker command."""
+
+    def __init__(self, process: SendingProcess) -> None:
+        self._process = process
+
+    def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        del broker, worker
+        self._process.start()
+        self._process.sender.on_result = _count
+
+    def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        del broker, worker
+        self._process.drain()
+
+    def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
+        del broker, worker
+        self._process.stop()
+
+
+if Path(sys.argv[0]).name == "dramatiq":  # the stock command looks for the broker that importing this module set
+    _found = settings.load()
+    log.configure(_found.log_format, _found.log_level)
+    _broker, _process = make_process(_found)
+    _broker.add_middleware(_Boot(_process))
+    dramatiq.set_broker(_broker)

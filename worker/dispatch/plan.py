@@ -1,0 +1,38 @@
+"""Freeze an issue's audience into numbered ledger rows, page by page, while the first ones are already being sent."""
+
+from worker import log
+from worker.dispatch.wake import Nudger
+from worker.storage import deliveries, issues
+from worker.storage.engine import Database
+
+FIRST_PAGE = 2_000
+"""Small, so that the first mail leaves at once even when a million rows are still to be written."""
+
+PAGE = {"postgresql": 50_000, "sqlite": 5_000}
+"""Rows per transaction. SQLite has one writer: an opt-out must not wait behind a long page."""
+
+_log = log.logger("dispatch.plan")
+
+
+def plan(database: Database, nudger: Nudger, issue_id: int, shard_size: int) -> None:
+    """Write one page, wake the senders, and come again for the next. Safe to run twice, late or never.
+
+    A crash before the commit leaves the page unwritten and plan_cursor where it was; after it, the tick comes again.
+    """
+    with database.write() as conn:
+        issue = issues.get(conn, issue_id)
+        page = FIRST_PAGE if issue.audience == 0 else PAGE[database.dialect]
+        planned = deliveries.plan_page(conn, issue_id, page, shard_size)
+    if planned is None:
+        return
+    count, complete = planned
+    if count and issue.audience == 0:
+        with database.write() as conn:
+            number = issues.bump_nudge(conn, issue_id)
+        nudger.send(issue_id, number)
+    if complete:
+        _log.info("audience frozen", issue=issue_id, recipients=issue.audience + count)
+        if not count and issue.audience == 0:
+            return  # nobody: the tick finishes it
+    else:
+        nudger.plan(issue_id)

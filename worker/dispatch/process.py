@@ -1,0 +1,140 @@
+"""One sending process: journal, row, heartbeat, tick and sender, from start to an orderly end.
+
+Order of beginning: the journal's lock, then the row that names it; of the end: everything settled and released, then
+the row, then the journal. So a row without a lock always means a dead process.
+"""
+
+import os
+import socket
+import threading
+import uuid
+
+import dramatiq
+
+from worker import clock, log
+from worker.dispatch.plan import plan
+from worker.dispatch.queue import relay_of
+from worker.dispatch.send import Sender, Slice
+from worker.dispatch.tick import TICK_S, Tick
+from worker.dispatch.wake import Nudger
+from worker.errors import UnreachableError
+from worker.journal import Journal
+from worker.settings import Settings
+from worker.storage import workers
+from worker.storage.engine import Database
+
+BEAT_S = 1.0
+CLOCK_SKEW_S = 300.0
+"""A Date further off than this makes receivers doubt the mail (and our own deadlines)."""
+
+_log = log.logger("dispatch.process")
+
+
+class SendingProcess:
+    """Everything a worker process owns. `start` once, `drain` when told to stop, `stop` at the end."""
+
+    def __init__(self, database: Database, settings: Settings, broker: dramatiq.Broker) -> None:
+        self.database, self.settings = database, settings
+        self.id = str(uuid.uuid4())
+        self.nudger = Nudger(broker)
+        self.is_lost = threading.Event()
+        self._active = 0
+        self._idle = threading.Condition()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Lock the journal, register, connect nothing yet. Raises UnreachableError or RefusedError."""
+        self._refuse_wrong_clock()
+        self.journal = Journal(self.settings.state_dir, self.id)
+        self.sender = Sender(self.database, self.settings, relay_of(self.settings), self.journal, self.id, self.nudger)
+        self._tick = Tick(self.database, self.settings, self.nudger, self.id)
+        with self.database.write() as conn:
+            workers.register(conn, self.id, self.journal.host_id, f"{socket.gethostname()}:{os.getpid()}")
+        self._thread.start()
+        _log.info("worker ready", worker=self.id, relay=self.sender.relay.key, limit=self.sender.gate.limits or "none")
+
+    def plan(self, issue_id: int) -> None:
+        """Actor body: write the next page of an issue's ledger."""
+        if not self.sender.draining.is_set():
+            plan(self.database, self.nudger, issue_id, self.settings.shard_size)
+
+    def send(self, issue_id: int, nudge_no: int) -> None:
+        """Actor body: work one slice."""
+        with self._idle:
+            if self.sender.draining.is_set():
+                return
+            self._active += 1
+        try:
+            Slice(self.sender, issue_id).run(nudge_no)
+        except UnreachableError as error:
+            self.sender.note = str(error)
+        else:
+            self.sender.note = ""
+        finally:
+            with self._idle:
+                self._active -= 1
+                self._idle.notify_all()
+
+    def drain(self) -> None:
+        """Claim nothing new; slices take back what no connection has begun, settle and release."""
+        with self._idle:
+            self.sender.draining.set()
+
+    def stop(self) -> bool:
+        """Wait for the slices, cut what is left after drain_s, leave no trace. Whether all ended in order."""
+        self.drain()
+        in_time = self._wait_idle(self.settings.drain_s)
+        self.sender.close(grace_s=0.0)
+        clean = in_time or self._wait_idle(5.0)
+        self._ended.set()
+        self._thread.join(5)
+        if clean and not self.is_lost.is_set():
+            try:
+                with self.database.write() as conn:
+                    workers.remove(conn, self.id)
+            except UnreachableError as error:
+                _log.warning("the worker's row stays behind", cause=str(error))
+            else:
+                self.journal.close()
+        _log.info("worker stopped", worker=self.id, clean=clean)
+        return clean
+
+    def _wait_idle(self, seconds: float) -> bool:
+        deadline = clock.monotonic() + seconds
+        with self._idle:
+            while self._active and (left := deadline - clock.monotonic()) > 0:
+                self._idle.wait(left)
+            return self._active == 0
+
+    def _live(self) -> None:
+        """Heartbeat and tick, until the end. Being taken for dead ends the sending: our claims are in doubt already."""
+        beaten_at = 0.0
+        while not self._ended.wait(TICK_S):
+            if clock.monotonic() - beaten_at >= BEAT_S and not self._beat():
+                _log.critical("this process was taken for dead, its claims are in doubt: it stops", worker=self.id)
+                self.is_lost.set()
+                self.drain()
+                return
+            beaten_at = clock.monotonic()
+            if not self.sender.draining.is_set():
+                self._tick.run()
+
+    def _beat(self) -> bool:
+        fault = self.sender.pool.fault
+        note = self.sender.note or (fault.cause if fault else "") or (self.nudger.trouble or "")
+        state = "draining" if self.sender.draining.is_set() else "ready"
+        try:
+            with self.database.write() as conn:
+                return workers.beat(conn, self.id, state, note[:500])
+        except UnreachableError:
+            return True
+
+    def _refuse_wrong_clock(self) -> None:
+        with self.database.read() as conn:
+            off = abs((clock.utcnow() - self.database.now(conn)).total_seconds())
+        if off > CLOCK_SKEW_S:
+            raise UnreachableError(
+                f"this machine's clock and the database's are {off:.0f} s apart; mails would carry a wrong Date."
+                " Set the clock (NTP), then start again"
+            )

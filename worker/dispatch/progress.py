@@ -1,0 +1,96 @@
+"""How an issue gets on, in numbers that add up, and the first true cause when it does not."""
+
+from dataclasses import dataclass
+
+from worker import clock
+from worker.domain.delivery import Totals
+from worker.domain.issue import Issue, IssueState
+from worker.settings import Settings
+from worker.storage import issues, workers
+from worker.storage.engine import Database
+from worker.transport.shaping import parse_rates
+
+STALL_S = 30.0
+ALIVE_S = 10.0
+"""A worker beats every second; one not seen for this long is not working."""
+
+_SHORT_S, _LONG_S = 10.0, 120.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One look. `rate_now` is mails a second over the last 10 s; the finish range spans the 10 s and the 2 min rate."""
+
+    issue: Issue
+    totals: Totals
+    counting: bool
+    """The audience is still being written: its number grows."""
+    rate_now: float
+    rate_limit: str
+    eta_low_s: float | None
+    eta_high_s: float | None
+    last_progress_s: float | None
+    cause: str | None
+    """Why nothing moved for half a minute, or None."""
+    wait_reason: str
+    workers: int
+    seen: tuple[tuple[float, int], ...]
+    """(monotonic seconds, copies done) of earlier looks: pass the previous Progress to get rates."""
+
+    @property
+    def done(self) -> int:
+        totals = self.totals
+        return totals.audience - totals.waiting - totals.sending - totals.deferred
+
+
+def observe(database: Database, settings: Settings, issue_id: int, previous: Progress | None = None) -> Progress:
+    """Look once; touches kept counters only."""
+    with database.read() as conn:
+        issue = issues.get(conn, issue_id)
+        totals = issues.totals(conn, issue_id)
+        rows = workers.list_workers(conn)
+        now = database.now(conn)
+    mono = clock.monotonic()
+    done = totals.audience - totals.waiting - totals.sending - totals.deferred
+    earlier = previous.seen if previous else ()
+    seen = (*(look for look in earlier if mono - look[0] <= _LONG_S), (mono, done))
+    rates = [rate for rate in (_rate(seen, _SHORT_S), _rate(seen, _LONG_S)) if rate > 0]
+    left = totals.waiting + totals.sending
+    etas = sorted(left / rate for rate in rates) if left else []
+    alive = [row for row in rows if row.state != "lost" and (now - row.seen_at).total_seconds() <= ALIVE_S]
+    idle_s = None if issue.last_progress_at is None else (now - issue.last_progress_at).total_seconds()
+    with database.read() as conn:
+        wait_reason = issues.wait_reason(conn, issue_id)
+    cause = None
+    if issue.state is IssueState.SENDING and idle_s is not None and idle_s >= STALL_S:
+        notes = [row.note for row in alive if row.note]
+        cause = _cause(alive_count=len(alive), draining=all(row.state == "draining" for row in alive), notes=notes)
+        cause = cause or wait_reason or ("only later tries are left" if not left else "no cause found; try: doctor")
+    return Progress(
+        issue=issue,
+        totals=totals,
+        counting=issue.plan_cursor is not None,
+        rate_now=_rate(seen, _SHORT_S),
+        rate_limit=str(parse_rates(settings.rate)),
+        eta_low_s=etas[0] if etas else None,
+        eta_high_s=etas[-1] if etas else None,
+        last_progress_s=idle_s,
+        cause=cause,
+        wait_reason=wait_reason,
+        workers=len(alive),
+        seen=seen,
+    )
+
+
+def _cause(*, alive_count: int, draining: bool, notes: list[str]) -> str | None:
+    if not alive_count:
+        return "no worker is running; start one with: corranto worker"
+    if draining:
+        return "all workers are stopping; start one with: corranto worker"
+    return notes[0] if notes else None
+
+
+def _rate(seen: tuple[tuple[float, int], ...], window_s: float) -> float:
+    recent = [look for look in seen if seen[-1][0] - look[0] <= window_s]
+    span = recent[-1][0] - recent[0][0]
+    return (recent[-1][1] - recent[0][1]) / span if span > 0 else 0.0

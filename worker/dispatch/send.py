@@ -1,0 +1,450 @@
+"""Work slices of an issue: claim, look, build, hand over, settle, release.
+
+A slice runs in a thread and lasts about a second; the mails it submits travel on the process's own event loop. The
+order is the guarantee: the claim commits first; then one query looks who left; nothing is armed whose last look is
+older than `optout_fresh_s`; results are written under the claim's id. A crash anywhere leaves rows claimed by a dead
+worker, which `reconcile` finds.
+"""
+
+import asyncio
+import random
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import cast
+
+from worker import clock, log
+from worker.dispatch.rates import RateGate
+from worker.dispatch.settle import Breaker, judge
+from worker.dispatch.wake import Nudger
+from worker.domain.compiled import CompiledIssue
+from worker.domain.delivery import DeliveryState
+from worker.domain.issue import IssueState
+from worker.errors import UnreachableError
+from worker.journal import Journal
+from worker.message.build import BuildError, MessageBuilder
+from worker.message.key_store import load_signer
+from worker.settings import Settings
+from worker.storage import claims, deliveries, issues
+from worker.storage.claims import Claim
+from worker.storage.deliveries import Due, Result
+from worker.storage.engine import Database
+from worker.tokens import Keyring
+from worker.transport.pool import Fault, Pool, Transaction
+from worker.transport.relay import Relay
+from worker.transport.replies import Outcome, Permanence
+
+SLICE_S = 1.0
+"""Work per nudge: short, so that issues share workers and a stop is quick."""
+
+OVERTIME_S = 1.0
+"""What was submitted may still leave this long after the slice; then what no connection has begun is taken back."""
+
+SETTLE_S = 0.25
+SETTLE_ROWS = 200
+LOOK_S = 1.0
+"""How often held rows are looked at again for people who left."""
+
+_log = log.logger("dispatch.send")
+
+
+@dataclass
+class _Held:
+    """A claim in this process: its rows, the last look at them, and what came back. Results are judged on settling."""
+
+    claim: Claim
+    due: dict[int, Due]
+    looked_at: float
+    stopped: dict[int, str] = field(default_factory=dict)
+    live: bool = True
+    fingerprints: dict[int, bytes] = field(default_factory=dict)
+    outcomes: deque[tuple[int, Outcome]] = field(default_factory=deque)
+    results: list[Result] = field(default_factory=list)
+    flying: int = 0
+    """Submitted and not yet recorded; counted on the loop thread only after submission."""
+
+
+class Sender:
+    """What one process needs to send: connections on a loop of its own, journal, rate gate, builders per issue."""
+
+    def __init__(
+        self, database: Database, settings: Settings, relay: Relay, journal: Journal, worker_id: str, nudger: Nudger
+    ) -> None:
+        self.database, self.settings, self.relay = database, settings, relay
+        self.journal, self.worker_id, self.nudger = journal, worker_id, nudger
+        self.draining = threading.Event()
+        self.note = ""
+        self.accepted = 0
+        self._keyring = Keyring(settings.keys)
+        self._builders: dict[int, tuple[str, MessageBuilder]] = {}
+        self._builders_guard = threading.Lock()
+        self._signing = ThreadPoolExecutor(2, thread_name_prefix="dkim")
+        self.held: dict[int, tuple[_Held, threading.Event]] = {}
+        self.breakers: dict[int, Breaker] = {}
+        self.gate = RateGate(database, relay.key, settings.rate)
+        self.on_result: Callable[[Result], None] = lambda result: None
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run_loop, name="smtp", daemon=True)
+        self._thread.start()
+        self.pool: Pool = asyncio.run_coroutine_threadsafe(self._make_pool(), self.loop).result()
+
+    def close(self, grace_s: float) -> None:
+        """End the connections; everything submitted was recorded before."""
+        asyncio.run_coroutine_threadsafe(self.pool.close(grace_s), self.loop).result(grace_s + 10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(5)
+        self._signing.shutdown(wait=False)
+
+    def builder(self, issue_id: int) -> MessageBuilder:
+        """The issue's compiled pieces, kept while its fingerprint stays (an undone draft may be queued again)."""
+        with self.database.read() as conn:
+            body = issues.compiled_body(conn, issue_id)
+        with self._builders_guard:
+            kept = self._builders.get(issue_id)
+            if kept is not None and kept[0] == body:
+                return kept[1]
+            compiled = CompiledIssue.from_json(body)
+            made = MessageBuilder(
+                compiled,
+                keyring=self._keyring,
+                issue_id=issue_id,
+                instance=self.database.instance().pepper,
+                base_url=self.settings.base_url,
+                signer=load_signer(self.settings.dkim_dir, compiled.from_address),
+            )
+            while len(self._builders) >= 8:
+                del self._builders[next(iter(self._builders))]
+            self._builders[issue_id] = (body, made)
+            return made
+
+    @property
+    def signing(self) -> ThreadPoolExecutor:
+        return self._signing
+
+    def submit(self, transactions: list[Transaction]) -> None:
+        self.loop.call_soon_threadsafe(self.pool.submit, transactions)
+
+    def recall(self, claim_ids: set[int]) -> None:
+        """Take back what no connection has begun of these claims; it is recorded as unsent."""
+        self.loop.call_soon_threadsafe(self._recall, claim_ids)
+
+    def _recall(self, claim_ids: set[int]) -> None:
+        others = []
+        for transaction in self.pool.recall():
+            if _key(transaction)[0] in claim_ids:
+                self._record(transaction, None)
+            else:
+                others.append(transaction)
+        self.pool.submit(others)
+
+    def fault(self) -> Fault | None:
+        """Trouble with the relay that is not worth another try yet."""
+        fault = self.pool.fault
+        return fault if fault is not None and fault.retry_at > clock.monotonic() else None
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    async def _make_pool(self) -> Pool:
+        return Pool(self.relay, arm=self._arm, record=self._record, pace=self.gate.pace if self.gate.limits else None)
+
+    def _arm(self, transaction: Transaction) -> bool:
+        """The last look before a body is written: still ours, still wanted, and looked at not longer than S ago."""
+        claim_id, n = _key(transaction)
+        entry = self.held.get(claim_id)
+        if entry is None:
+            return False
+        held = entry[0]
+        fresh = clock.monotonic() - held.looked_at <= self.settings.optout_fresh_s
+        return held.live and fresh and n not in held.stopped
+
+    def _record(self, transaction: Transaction, outcome: Outcome | None) -> None:
+        claim_id, n = _key(transaction)
+        entry = self.held.get(claim_id)
+        if entry is None:
+            _log.critical("an outcome came back for a claim that is not held", claim=claim_id, n=n)
+            return
+        held, wake = entry
+        if outcome is not None and outcome.permanence is not Permanence.UNSENT:
+            held.outcomes.append((n, outcome))
+        held.flying -= 1
+        if held.flying == 0 or len(held.outcomes) >= SETTLE_ROWS:
+            wake.set()
+
+
+class Slice:
+    """One nudge's worth of one issue, in one thread."""
+
+    def __init__(self, sender: Sender, issue_id: int) -> None:
+        self._sender, self._issue_id = sender, issue_id
+        self._database = sender.database
+        self._wake = threading.Event()
+        self._held: list[_Held] = []
+        self._rng = random.Random()  # noqa: S311 - jitter of retry times, not a secret
+        self._settled_at = clock.monotonic()
+        self._size = sender.settings.claim_size
+        self._life = timedelta(seconds=sender.settings.retry_life_s)
+
+    def run(self, nudge_no: int) -> None:
+        """Work the slice. The nudge goes back to the queue's end as soon as there is something to do."""
+        if not self._may_start(nudge_no):
+            return
+        claim = self._claim()
+        if claim is None:
+            self._nothing_to_claim()
+            return
+        self._sender.nudger.send(self._issue_id, nudge_no)
+        try:
+            deadline = clock.monotonic() + SLICE_S
+            while claim is not None:
+                self._submit(claim)
+                self._pump(until_below=self._size // 2)
+                over = clock.monotonic() >= deadline or self._must_stop()
+                claim = None if over else self._claim()
+            self._drain(deadline + OVERTIME_S)
+        finally:
+            self._give_back()
+
+    def _may_start(self, nudge_no: int) -> bool:
+        sender = self._sender
+        if sender.draining.is_set():
+            return False
+        with self._database.read() as conn:
+            issue = issues.get(conn, self._issue_id)
+        if issue.state is not IssueState.SENDING or issue.nudge_no != nudge_no:
+            return False
+        if not sender.journal.still_ours():
+            sender.note = "the journal's file is gone: nothing is sent by this process"
+            _log.error("the journal's file is gone, nothing is sent", worker=sender.worker_id)
+            return False
+        fault = sender.fault()
+        if fault is not None:
+            self._wait(max(fault.retry_at - clock.monotonic(), 1.0), fault.cause)
+            return False
+        return True
+
+    def _must_stop(self) -> bool:
+        sender = self._sender
+        return sender.draining.is_set() or sender.fault() is not None or any(not held.live for held in self._held)
+
+    def _claim(self) -> Claim | None:
+        """Commit a claim of what may be sent now; retries that are due go first."""
+        size = self._size
+        if self._sender.gate.limits:
+            size, wait_s = self._sender.gate.reserve(size)
+            if size == 0:
+                self._wait(wait_s, f"rate limit {self._sender.gate.limits}")
+                return None
+        owner = self._sender.worker_id
+        with self._database.write() as conn:
+            claim = claims.claim_retry(conn, self._issue_id, owner, size)
+            claim = claim or claims.claim_first(conn, self._issue_id, owner, size)
+        if claim is not None:
+            with self._database.write() as conn:
+                issues.touch_claimed(conn, self._issue_id)
+        return claim
+
+    def _nothing_to_claim(self) -> None:
+        """End the chain: the tick, a release or the next page's nudge begins it again."""
+        with self._database.read() as conn:
+            wait_s = deliveries.next_try_in(conn, self._issue_id)
+            issue = issues.get(conn, self._issue_id)
+        if wait_s is not None and wait_s > 0 and issue.nudge_at is None and issue.plan_cursor is None:
+            self._wait(wait_s, "only later tries are left")
+
+    def _wait(self, seconds: float, reason: str) -> None:
+        with self._database.write() as conn:
+            issues.wait_until(conn, self._issue_id, seconds, reason)
+
+    def _submit(self, claim: Claim) -> None:
+        """Look, build, hand to the connections. The look begins after the claim's commit: that makes it count."""
+        looked_at = clock.monotonic()
+        with self._database.read() as conn:
+            due = deliveries.read_due(conn, claim)
+            sending, _ = deliveries.read_stops(conn, claim)
+        held = _Held(claim, {row.recipient.n: row for row in due}, looked_at, live=sending)
+        self._held.append(held)
+        self._sender.held[claim.id] = (held, self._wake)
+        if not sending:
+            return
+        wanted = []
+        for row in due:
+            if row.skip is None:
+                wanted.append(row)
+            else:
+                held.results.append(_skipped(row, row.skip))
+        transactions = self._build(held, wanted)
+        held.flying = len(transactions)
+        if transactions:
+            self._sender.submit(transactions)
+
+    def _build(self, held: _Held, rows: list[Due]) -> list[Transaction]:
+        builder = self._sender.builder(self._issue_id)
+        fresh = [row for row in rows if row.claimed_at is None]
+        built = list(
+            zip(
+                fresh,
+                builder.build_all([row.recipient for row in fresh], held.claim.claimed_at, self._sender.signing),
+                strict=True,
+            )
+        )
+        # A repeat carries the Date of the copy that went in doubt.
+        built += [(row, builder.build_all([row.recipient], row.claimed_at)[0]) for row in rows if row.claimed_at]
+        transactions = []
+        for row, mail in built:
+            n = row.recipient.n
+            if isinstance(mail, BuildError):
+                held.results.append(
+                    Result(n, row.state, DeliveryState.FAILED, "unbuildable", phase="local", text=mail.reason)
+                )
+            elif row.fingerprint is not None and row.fingerprint != mail.fingerprint:
+                held.results.append(
+                    Result(
+                        n,
+                        row.state,
+                        DeliveryState.IN_DOUBT,
+                        "not_the_same",
+                        fingerprint=row.fingerprint,
+                        tried=0,
+                        first_try=row.first_try,
+                    )
+                )
+            else:
+                held.fingerprints[n] = mail.fingerprint
+                transactions.append(Transaction((held.claim.id, n), mail.envelope, mail.message, vetted=True))
+        return transactions
+
+    def _pump(self, until_below: int, until: float | None = None) -> None:
+        """Settle and look again while mails are on the wire, until fewer than `until_below` are."""
+        while True:
+            self._wake.clear()
+            flying = sum(held.flying for held in self._held)
+            waiting = sum(len(held.outcomes) + len(held.results) for held in self._held)
+            now = clock.monotonic()
+            if waiting >= SETTLE_ROWS or (waiting and now - self._settled_at >= SETTLE_S) or (waiting and not flying):
+                self._settle()
+            if flying < max(until_below, 1) or (until is not None and now >= until):
+                return
+            self._look_again()
+            if self._must_stop():
+                self._sender.recall({held.claim.id for held in self._held})
+            self._wake.wait(SETTLE_S)
+
+    def _look_again(self) -> None:
+        """Ask who left since, and whether the issue still is being sent; the age counts from before the question."""
+        for held in self._held:
+            if not held.flying or clock.monotonic() - held.looked_at < LOOK_S:
+                continue
+            asked_at = clock.monotonic()
+            try:
+                with self._database.read() as conn:
+                    sending, stops = deliveries.read_stops(conn, held.claim)
+            except UnreachableError as error:
+                self._sender.note = str(error)
+                return  # the look grows old, and nothing more is armed
+            held.stopped.update(stops)
+            held.live = held.live and sending
+            held.looked_at = asked_at
+
+    def _settle(self) -> None:
+        """Judge what came back and write it, claim by claim. While the database is away it is kept and tried again."""
+        self._settled_at = clock.monotonic()
+        for held in self._held:
+            self._judge(held)
+            if not held.results:
+                continue
+            batch = held.results
+            try:
+                with self._database.write() as conn:
+                    written = deliveries.settle(conn, held.claim, self._sender.worker_id, batch)
+                    issues.touch_progress(conn, self._issue_id)
+            except UnreachableError as error:
+                self._sender.note = str(error)
+                _log.warning("results are kept until the database answers", cause=str(error), rows=len(batch))
+                return
+            held.results = held.results[len(batch) :]
+            if not written:
+                _log.critical("a claim was taken from a living worker; its results cannot be settled", claim=held.claim)
+                held.live = False
+                continue
+            for result in batch:
+                self._sender.on_result(result)
+
+    def _judge(self, held: _Held) -> None:
+        outcomes = []
+        now = clock.utcnow()
+        while held.outcomes:
+            n, outcome = held.outcomes.popleft()
+            outcomes.append(outcome)
+            result = judge(
+                held.due[n],
+                outcome,
+                now=now,
+                rng=self._rng,
+                life=self._life,
+                fingerprint=held.fingerprints.get(n),
+            )
+            if result is not None:
+                held.results.append(result)
+        if outcomes:
+            breaker = self._sender.breakers.setdefault(self._issue_id, Breaker())
+            if reason := breaker.feed(outcomes):
+                self._stop_issue(reason)
+
+    def _stop_issue(self, reason: str) -> None:
+        _log.error("issue paused by a safety stop", issue=self._issue_id, cause=reason)
+        with self._database.write() as conn:
+            issues.move(conn, self._issue_id, [IssueState.SENDING], IssueState.PAUSED, stopped_reason=reason)
+        for held in self._held:
+            held.live = False
+
+    def _drain(self, soft_deadline: float) -> None:
+        """Let what was submitted leave; after the deadline take back what no connection has begun."""
+        self._pump(until_below=1, until=soft_deadline)
+        if any(held.flying for held in self._held):
+            self._sender.recall({held.claim.id for held in self._held})
+            self._pump(until_below=1)
+
+    def _give_back(self) -> None:
+        """Settle the rest, release every claim; waits while the database is away, because outcomes must not be lost."""
+        while any(held.outcomes or held.results for held in self._held):
+            self._settle()
+            if any(held.results and held.live for held in self._held):
+                self._wake.wait(1.0)
+            else:
+                break
+        left = sum([self._release(held) for held in self._held])
+        fault = self._sender.fault()
+        if fault is not None:
+            self._wait(max(fault.retry_at - clock.monotonic(), 1.0), fault.cause)
+        elif left:
+            # Whoever found nothing to claim meanwhile has ended the chain: begin a new one, older nudges die.
+            with self._database.write() as conn:
+                number = issues.bump_nudge(conn, self._issue_id)
+            self._sender.nudger.send(self._issue_id, number)
+
+    def _release(self, held: _Held) -> bool:
+        """Whether rows were given back."""
+        while True:
+            try:
+                with self._database.write() as conn:
+                    left = claims.release(conn, held.claim, self._sender.worker_id)
+                break
+            except UnreachableError as error:
+                self._sender.note = str(error)
+                self._wake.wait(1.0)
+        self._sender.held.pop(held.claim.id, None)
+        return left
+
+
+def _key(transaction: Transaction) -> tuple[int, int]:
+    """(claim, n): what this room put there."""
+    return cast("tuple[int, int]", transaction.key)
+
+
+def _skipped(row: Due, reason: str) -> Result:
+    return Result(row.recipient.n, row.state, DeliveryState.SKIPPED, reason, tried=0, first_try=row.first_try)

@@ -1,0 +1,104 @@
+"""The tick: everything that time or a crash brings about, one step after the other. Any process may run it.
+
+A lease keeps idle processes from doing the same work; nothing is correct because of it. Each step stands alone: one
+that fails is said and does not keep the others from running.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from worker import clock, log
+from worker.dispatch.probe import is_wanted, probe_optout
+from worker.dispatch.reconcile import Observer, bury_dead_workers, finish, nudge_forgotten, repeat_never_miss
+from worker.dispatch.schedule import start_due
+from worker.dispatch.wake import Nudger
+from worker.domain.issue import IssueState
+from worker.errors import UnreachableError
+from worker.settings import Settings
+from worker.storage import issues, workers
+from worker.storage.engine import Database
+
+TICK_S = 0.5
+"""A mail begins this much after its hold at the latest, plus the broker's own delay."""
+
+BURY_EVERY_S = 5.0
+PROBE_EVERY_S = 30.0
+LEASE_S = 3.0
+
+_log = log.logger("dispatch.tick")
+
+
+class Tick:
+    """One process's tick; call `run` every TICK_S."""
+
+    def __init__(self, database: Database, settings: Settings, nudger: Nudger, process_id: str) -> None:
+        self._database, self._settings, self._nudger, self._id = database, settings, nudger, process_id
+        self._observer = Observer()
+        self._due = {"bury": 0.0, "probe": 0.0}
+        self._trouble = ""
+
+    def run(self) -> None:
+        """Run the steps that are due. Trouble with the database is said once, and once when it is over."""
+        try:
+            if self._is_time("bury", BURY_EVERY_S):
+                # Outside the lease: only a process of the same host can see its journals' locks.
+                bury_dead_workers(self._database, self._settings.state_dir, self._observer)
+            with self._database.read() as conn:
+                if not issues.is_anything_open(conn):
+                    return
+            with self._database.write() as conn:
+                mine = workers.take_lease(conn, "tick", self._id, LEASE_S)
+            if mine:
+                self._run_steps()
+        except UnreachableError as error:
+            if not self._trouble:
+                _log.warning("database unreachable, waiting", cause=str(error))
+            self._trouble = str(error)
+            return
+        if self._trouble:
+            _log.info("database answers again")
+        self._trouble = ""
+
+    def _run_steps(self) -> None:
+        steps: list[Callable[[], object]] = [
+            partial(start_due, self._database, self._nudger, self._settings.late_grace_s),
+            partial(repeat_never_miss, self._database),
+            partial(nudge_forgotten, self._database, self._nudger),
+            partial(finish, self._database),
+        ]
+        if is_wanted(self._settings) and self._is_time("probe", PROBE_EVERY_S):
+            steps.append(self._pause_without_way_out)
+        for step in steps:
+            try:
+                step()
+            except UnreachableError:
+                raise
+            except Exception:
+                _log.exception("a step of the tick failed", step=getattr(step, "func", step).__name__)
+
+    def _is_time(self, what: str, every_s: float) -> bool:
+        now = clock.monotonic()
+        if now < self._due[what]:
+            return False
+        self._due[what] = now + every_s
+        return True
+
+    def _pause_without_way_out(self) -> None:
+        """A sending issue stops when readers cannot leave: the opt-out host is dead."""
+        with self._database.read() as conn:
+            sending = issues.list_issues(conn, [IssueState.SENDING])
+        if not sending:
+            return
+        cause = probe_optout(self._settings)
+        if cause is None:
+            return
+        with self._database.write() as conn:
+            for issue in sending:
+                issues.move(
+                    conn,
+                    issue.id,
+                    [IssueState.SENDING],
+                    IssueState.PAUSED,
+                    stopped_reason=f"safety stop: readers cannot leave: {cause}",
+                )
+        _log.error("issues paused, because readers cannot leave", cause=cause, issues=len(sending))

@@ -1,0 +1,36 @@
+"""The scheduler process: nothing but the tick. Workers tick too, so an issue starts without it; it notices a machine
+on which all workers died."""
+
+import signal
+import threading
+import uuid
+from types import FrameType
+
+from worker import log
+from worker.dispatch.tick import TICK_S, Tick
+from worker.dispatch.wake import Nudger, open_broker
+from worker.settings import Settings
+from worker.storage.engine import open_database
+
+_log = log.logger("scheduler")
+
+
+def run(found: Settings) -> int:
+    """Tick until SIGTERM or SIGINT. Returns 0."""
+    database = open_database(found.database_url.get_secret_value())
+    database.check()
+    broker = open_broker(database, found)
+    tick = Tick(database, found, Nudger(broker), str(uuid.uuid4()))
+    told = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        told.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    _log.info("scheduler ready")
+    while not told.wait(TICK_S):
+        tick.run()
+    broker.close()
+    database.close()
+    return 0
