@@ -61,6 +61,12 @@ class Desk:
             return None
         return commands.body_refusal(raw, self.extensions)
 
+    def dismiss_idle(self, deadline: float) -> None:
+        """Send away who was last heard before `deadline` (monotonic) and is not waiting for a slow reply."""
+        for session in list(self.sessions):
+            if session.heard_at < deadline and not session.is_held:
+                session.dismiss(b"421 4.4.2 Nothing heard for too long")
+
     def next_try(self, address: str) -> int:
         """1 for the first try of this address, then 2, ..."""
         key = address.lower()

@@ -7,7 +7,7 @@
 import asyncio
 import ipaddress
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from worker import clock
 from worker.errors import RefusedError, UnreachableError, UsageError
 from worker.sink.accepted import AcceptanceLog, AcceptedMail
 from worker.sink.commands import Extension
-from worker.sink.desk import Counts, Desk, OpenSession
+from worker.sink.desk import Counts, Desk
 from worker.sink.mailbox_writer import MailboxWriter
 from worker.sink.session import Session
 
@@ -156,12 +156,7 @@ class Sink:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            self._dismiss_idle(self._desk.sessions, clock.monotonic() - IDLE_S)
-
-    def _dismiss_idle(self, sessions: Iterable[OpenSession], deadline: float) -> None:
-        for session in list(sessions):
-            if session.heard_at < deadline and not session.is_held:
-                session.dismiss(b"421 4.4.2 Nothing heard for too long")
+            self._desk.dismiss_idle(clock.monotonic() - IDLE_S)
 
 
 async def serve(config: SinkConfig, ready: Callable[[int], None] | None = None) -> None:
