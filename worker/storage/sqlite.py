@@ -64,6 +64,7 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     # The conversion runs per statement, not per row: `database_now` wraps it into a scalar subquery.
     connection.create_function("corranto_now", -1, _now, deterministic=False)
+    connection.create_function("now", 0, _now, deterministic=False)  # so that one SQL text serves both databases
     try:
         connection.execute("PRAGMA journal_mode = WAL")
     except sqlite3.OperationalError as error:

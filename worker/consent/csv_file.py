@@ -1,0 +1,189 @@
+"""A CSV file as spreadsheets write it, read twice: a survey that proves the whole file readable, then its rows.
+
+The survey comes first so that a file in another encoding, or broken in its last line, changes nothing at all. Memory
+is bounded by a row, not by the file: rows, columns and cells are capped (a quote never closed would swallow the rest).
+"""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.errors import NotFoundError, UsageError
+
+MAX_ROWS = 3_000_000
+MAX_COLUMNS = 100
+MAX_ROW_CHARS = 200_000
+"""A reader has a few hundred; csv itself refuses a cell over 131,072."""
+
+DELIMITERS = ",;\t|"
+_SAMPLE_OCTETS = 65_536
+
+_UTF_16_OR_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(frozen=True)
+class CsvFile:
+    """A file the survey found readable. `rows` counts those below the header; `skip` lines stand above it."""
+
+    path: Path
+    encoding: str
+    delimiter: str
+    skip: int
+    header: tuple[str, ...]
+    rows: int
+
+
+def survey(path: Path, encoding: str | None = None) -> CsvFile:
+    """Read the whole file once and return its shape. Without `encoding` it must be UTF-8, with or without BOM.
+
+    Raises NotFoundError, or UsageError naming the file, the line and the remedy.
+    """
+    codec = _codec(path, encoding)
+    try:
+        delimiter, skip = _sniff(path, codec)
+        found = CsvFile(path, codec, delimiter, skip, (), 0)
+        header: tuple[str, ...] = ()
+        count = -1
+        for count, (line, cells) in enumerate(_all_rows(found)):
+            if count == 0:
+                header = tuple(cells)
+                if len(header) > MAX_COLUMNS:
+                    raise UsageError(
+                        f"{path.name} line {line}: {len(header)} columns; at most {MAX_COLUMNS} can be read"
+                    )
+            elif count > MAX_ROWS:
+                raise UsageError(f"{path.name} has more than {MAX_ROWS} rows: split it into several files")
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {path}") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeError:
+        raise UsageError(_not_in(path, codec)) from None
+    if count < 0:
+        raise UsageError(f"{path.name} is empty: its first line must name the columns, one of them email")
+    return CsvFile(path, codec, delimiter, skip, header, count)
+
+
+def rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
+    """(line the row begins on, cells) of each row below the header, blank lines left out.
+
+    Raises UsageError when the file is not the one surveyed any more.
+    """
+    try:
+        for number, row in enumerate(_all_rows(file)):
+            if number:
+                yield row
+    except (OSError, UnicodeError) as error:
+        raise UsageError(f"{file.path.name} changed while it was read: import it again") from error
+
+
+def _all_rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
+    with _text(file.path, file.encoding) as text:
+        for _ in range(file.skip):
+            text.readline(MAX_ROW_CHARS)
+        lines = _Lines(text, file.path.name, file.skip)
+        reader = csv.reader(lines, delimiter=file.delimiter, strict=True)
+        line = 1 + file.skip
+        try:
+            for cells in reader:
+                if any(cells):
+                    yield line, cells
+                line = 1 + file.skip + reader.line_num
+                lines.row_chars = 0
+        except csv.Error as error:
+            raise UsageError(f"{file.path.name} line {line}: {_csv_reason(str(error))}") from None
+
+
+class _Lines:
+    """The lines csv pulls, with a cap on what one row may pull before it ends."""
+
+    def __init__(self, text: io.TextIOWrapper, name: str, skip: int) -> None:
+        self._text = text
+        self._name = name
+        self._line = skip
+        self.row_chars = 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(MAX_ROW_CHARS + 1):
+            self._line += 1
+            self.row_chars += len(line)
+            if self.row_chars > MAX_ROW_CHARS:
+                raise UsageError(
+                    f"{self._name} line {self._line}: a row is longer than {MAX_ROW_CHARS} characters; "
+                    "is a quotation mark never closed?"
+                )
+            yield line
+
+
+def _codec(path: Path, encoding: str | None) -> str:
+    if encoding is not None:
+        try:
+            codec = codecs.lookup(encoding)
+            if not getattr(codec, "_is_text_encoding", True):
+                raise LookupError
+        except LookupError:
+            shown = encoding if encoding.isprintable() else ascii(encoding)
+            raise UsageError(f"there is no encoding {shown}: write one like utf-8, cp1252 or iso-8859-15") from None
+        return "utf-8-sig" if codec.name == "utf-8" else codec.name
+    try:
+        with path.open("rb") as file:
+            sample = file.read(4_096)
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {path}") from None
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    # Without a mark, every other octet of Latin text in UTF-16 is NUL.
+    if sample.startswith(_UTF_16_OR_32) or sample.count(0) > len(sample) // 4:
+        raise UsageError(f"{path.name} is in UTF-16, not UTF-8: save it as “CSV UTF-8”, or name it: --encoding utf-16")
+    return "utf-8-sig"
+
+
+def _sniff(path: Path, codec: str) -> tuple[str, int]:
+    """(delimiter, lines above the header): the delimiter that gives the first line most columns."""
+    with _text(path, codec) as text:
+        sample = text.read(_SAMPLE_OCTETS)
+    first = sample.splitlines()[0] if sample else ""
+    if first.lower().startswith("sep=") and len(first) == 5:  # Excel's own mark
+        return first[4], 1
+    best, most = ",", 1
+    for delimiter in DELIMITERS:
+        try:
+            cells = next(csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter), [])
+        except csv.Error:
+            continue
+        if len(cells) > most:
+            best, most = delimiter, len(cells)
+    return best, 0
+
+
+@contextmanager
+def _text(path: Path, codec: str) -> Iterator[io.TextIOWrapper]:
+    with path.open(encoding=codec, errors="strict", newline="") as text:
+        yield text
+
+
+def _not_in(path: Path, codec: str) -> str:
+    name = codec.removesuffix("-sig").upper()
+    remedy = f"{path.name} is not {name}"
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(lambda: file.readline(MAX_ROW_CHARS), b""), start=1):
+            try:
+                line.decode(codec)
+            except UnicodeError:
+                remedy = f"{path.name} line {number} is not {name}"
+                break
+    return f"{remedy}: save the file as “CSV UTF-8”, or name its encoding, for example --encoding cp1252"
+
+
+def _csv_reason(said: str) -> str:
+    if "field larger" in said:
+        return "a cell is longer than 131072 characters; is a quotation mark never closed?"
+    if "unexpected end of data" in said:
+        return "a quotation mark is opened and never closed"
+    if "expected after" in said:
+        return "a quotation mark inside a quoted cell must be doubled"
+    return "this line is not CSV"

@@ -1,0 +1,210 @@
+"""What one row of an import means: which column is what, and which values may be kept. Pure.
+
+Everything here was typed by someone else: addresses go through the one grammar, other values are capped and hold no
+control characters, so that they are harmless in headers, templates, terminals and spreadsheets later.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+from worker.domain.address import AddressError, parse_address
+from worker.domain.compiled import SYSTEM_VARIABLES
+from worker.errors import UsageError
+from worker.storage.imports import PageRow
+from worker.tokens import instance_hash
+
+MAX_NAME_CHARS = 200
+MAX_VALUE_CHARS = 500
+MAX_CONSENT_CHARS = 1_000
+
+_OWN = ("email", "name", "language", "consent_at")
+_WORDS = frozenset(
+    {"and", "or", "not", "in", "is", "if", "else", "elif", "for", "loop", "true", "false", "none", "self"}
+)
+"""Words that mean something inside a template, so no value can be called by them."""
+
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,4}")
+_ISO_DATE = re.compile(r"(?<![0-9-])[0-9]{4}-[0-9]{2}-[0-9]{2}(?![0-9-])")
+_LINE_BREAKS = re.compile(r"[ \t]*[\r\n]+[ \t]*")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+"""Controls, line separators and the bidirectional overrides that make a terminal or a header lie."""
+
+
+class RowError(ValueError):
+    """Raised when a row cannot be imported; the text is the reason, without the value."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which cell is what, by index; `attributes` are (index, variable name)."""
+
+    email: int
+    name: int | None
+    language: int | None
+    consent_at: int | None
+    attributes: tuple[tuple[int, str], ...]
+    count: int
+
+
+def read_header(header: Sequence[str], mapping: Mapping[str, str]) -> Columns:
+    """Find the columns; `mapping` says variable → header text. Columns without a heading are left out.
+
+    Raises UsageError naming the columns there are, or the heading that is no usable name.
+    """
+    texts = [text.strip() for text in header]
+    indexes: dict[str, int] = {}
+    mapped: set[int] = set()
+    for name, text in mapping.items():
+        index = _find(texts, text)
+        if index in mapped:
+            raise UsageError(f"--map names the column “{_shown(text)}” twice")
+        mapped.add(index)
+        _claim(indexes, name.strip().lower(), index, text)
+    for index, text in enumerate(texts):
+        if index not in mapped and text:
+            _claim(indexes, _variable(text), index, text)
+    if "email" not in indexes:
+        raise UsageError(
+            f"there is no column email; there are {_listed(texts)}. Name the one with the addresses: "
+            f"--map email='{next((_shown(text) for text in texts if 'mail' in text.lower()), 'E-mail Address')}'"
+        )
+    others = tuple((index, name) for name, index in indexes.items() if name not in _OWN)
+    own = {name: indexes.get(name) for name in _OWN if name != "email"}
+    return Columns(indexes["email"], own["name"], own["language"], own["consent_at"], others, len(texts))
+
+
+def read_row(
+    cells: Sequence[str],
+    columns: Columns,
+    pepper: bytes,
+    consented: datetime | None,
+    now: datetime,
+    folds: Counter[str],
+) -> PageRow:
+    """One reader. `consented` is the date all of them share, if any; `folds` counts what had to be folded.
+
+    Raises RowError with the reason.
+    """
+    if len(cells) > columns.count and any(cell.strip() for cell in cells[columns.count :]):
+        raise RowError("more cells than the first line has columns")
+    try:
+        address = parse_address(cells[columns.email] if columns.email < len(cells) else "")
+    except AddressError as error:
+        raise RowError(str(error)) from None
+    name = _cell(cells, columns.name, "name", MAX_NAME_CHARS, folds)
+    language = _cell(cells, columns.language, "language", MAX_VALUE_CHARS, folds)
+    if language and not _LANGUAGE.fullmatch(language):
+        raise RowError("language is not a tag like en or pt-BR")
+    attributes = {}
+    for index, variable in columns.attributes:
+        if value := _cell(cells, index, variable, MAX_VALUE_CHARS, folds):
+            attributes[variable] = value
+    if columns.consent_at is not None:
+        typed = _cell(cells, columns.consent_at, "consent_at", MAX_VALUE_CHARS, folds)
+        consented = _time(typed, now) if typed else consented
+    for fold in address.folds:
+        folds[fold] += 1
+    return PageRow(
+        instance_hash(pepper, address.key),
+        address.addr_spec,
+        name,
+        language or None,
+        json.dumps(attributes, ensure_ascii=False, separators=(",", ":")) if attributes else "{}",
+        consented,
+    )
+
+
+def read_consent(text: str, now: datetime) -> tuple[str, datetime | None]:
+    """The consent's evidence as kept, and its date when the text holds exactly one ISO date that is not in the future.
+
+    Raises UsageError when there is no evidence.
+    """
+    text = text.strip()
+    if not text:
+        raise UsageError('--consent is empty: say where and when these readers asked, like "sign-up form, 2024-05-04"')
+    if len(text) > MAX_CONSENT_CHARS or _CONTROL.search(text):
+        raise UsageError(f"--consent must be one line of at most {MAX_CONSENT_CHARS} characters")
+    found = set()
+    for match in _ISO_DATE.findall(text):
+        try:
+            found.add(date.fromisoformat(match))
+        except ValueError:
+            continue
+    if len(found) != 1:
+        return text, None
+    day = datetime.combine(found.pop(), datetime.min.time(), UTC)
+    return text, day if day <= now else None
+
+
+def _cell(cells: Sequence[str], index: int | None, name: str, limit: int, folds: Counter[str]) -> str:
+    if index is None or index >= len(cells):
+        return ""
+    value = cells[index].strip()
+    if not value or (value.isascii() and value.isprintable() and len(value) <= limit):
+        return value
+    if "\n" in value or "\r" in value:
+        value = _LINE_BREAKS.sub(" ", value)
+        folds["line_breaks"] += 1
+    if _CONTROL.search(value):
+        raise RowError(f"{name} contains a control character")
+    if len(value) > limit:
+        raise RowError(f"{name} is longer than {limit} characters")
+    return value
+
+
+def _time(typed: str, now: datetime) -> datetime:
+    try:
+        found = datetime.fromisoformat(typed)
+    except ValueError:
+        raise RowError("consent_at is not a date like 2024-05-04 or 2024-05-04T10:30:00+02:00") from None
+    try:
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError:
+        raise RowError("consent_at is outside the calendar") from None
+    # A day's grace: a local date may lie ahead of UTC.
+    if found > now + timedelta(days=1):
+        raise RowError("consent_at lies in the future")
+    return found
+
+
+def _find(texts: list[str], wanted: str) -> int:
+    wanted = wanted.strip()
+    for found in (
+        [index for index, text in enumerate(texts) if text == wanted],
+        [index for index, text in enumerate(texts) if text.casefold() == wanted.casefold()],
+    ):
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(f"the column “{_shown(wanted)}” of --map is there {len(found)} times")
+    raise UsageError(f"there is no column “{_shown(wanted)}” to --map; there are {_listed(texts)}")
+
+
+def _claim(indexes: dict[str, int], name: str, index: int, text: str) -> None:
+    if not _IDENTIFIER.fullmatch(name) or name in _WORDS or name in SYSTEM_VARIABLES:
+        raise UsageError(
+            f"the column “{_shown(text)}” gives no name that a text could use: rename it, or --map "
+            f"city='{_shown(text)}' (small letters, digits, underscores; not {', '.join(SYSTEM_VARIABLES)})"
+        )
+    if name in indexes:
+        raise UsageError(f"two columns are called {name}: rename one, or use --map")
+    indexes[name] = index
+
+
+def _variable(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") if text.isascii() else text
+
+
+def _listed(texts: list[str]) -> str:
+    shown = [f"“{_shown(text)}”" for text in texts if text]
+    return ", ".join(shown[:12]) + (" …" if len(shown) > 12 else "") if shown else "none"
+
+
+def _shown(text: str) -> str:
+    cut = text if len(text) <= 40 else text[:40] + "…"
+    return cut if cut.isprintable() else ascii(cut)[1:-1]

@@ -1,0 +1,273 @@
+"""Imports: a file of readers becomes subscriptions of one publication, with the evidence that they asked.
+
+An import never brings back a reader who opted out, nor an address that is suppressed; it counts them as kept out.
+Pages are committed as they come: a kill leaves whole pages, and importing the same file again goes on from there.
+"""
+
+import csv
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from worker import clock
+from worker.consent import csv_file
+from worker.consent.csv_file import CsvFile
+from worker.consent.import_rows import RowError, read_consent, read_header, read_row
+from worker.domain.publication import Publication
+from worker.errors import UsageError
+from worker.storage import acts, imports, publications
+from worker.storage.engine import Database
+from worker.storage.imports import ImportBatch, PageRow
+
+WRITE_DUTY = 0.3
+"""SQLite has one writer: the other 70 % of the time are for opt-outs and the sending."""
+
+MAX_EXAMPLES = 20
+MAX_REASONS = 50
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""A spreadsheet runs a cell that begins with one of these, full-width forms included."""
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that was not imported: where it begins, its address as typed, and why."""
+
+    line: int
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ImportResult:
+    """What became of a file. `read` = added + already + both kept_out + duplicates_in_file + rejected, always."""
+
+    import_id: int | None
+    """None for a dry run, and for a file without a usable row."""
+    dry_run: bool
+    read: int = 0
+    added: int = 0
+    already: int = 0
+    updated: int = 0
+    """Of those already there, whose name, language or attributes changed."""
+    kept_out_opted_out: int = 0
+    kept_out_suppressed: int = 0
+    duplicates_in_file: int = 0
+    rejected: int = 0
+    revived: int = 0
+    """Opt-outs brought back: never any."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Why rows were rejected, and how many for each."""
+    folds: Mapping[str, int] = field(default_factory=dict)
+    """Rows whose value was folded: blanks, domain_case, idna, local_case, line_breaks."""
+    examples: tuple[Reject, ...] = ()
+
+    @property
+    def adds_up(self) -> bool:
+        kept_out = self.kept_out_opted_out + self.kept_out_suppressed
+        return self.read == self.added + self.already + kept_out + self.duplicates_in_file + self.rejected
+
+
+def import_subscribers(
+    database: Database,
+    publication: str,
+    path: Path,
+    *,
+    consent: str,
+    actor: str,
+    mapping: Mapping[str, str] | None = None,
+    encoding: str | None = None,
+    dry_run: bool = False,
+    rejects_path: Path | None = None,
+    progress: Progress | None = None,
+) -> ImportResult:
+    """Import a CSV file into the publication with this slug. `mapping` is variable → heading of the column.
+
+    Everything that can be wrong with the file as a whole is found before the first change: raises NotFoundError or
+    UsageError then. A dry run does all of it and takes it back, page by page.
+    """
+    text, consented = read_consent(consent, clock.utcnow())
+    with database.read() as conn:
+        target = publications.get_publication(conn, publication)
+    file = csv_file.survey(path, encoding)
+    columns = read_header(file.header, mapping or {})
+    with _open_rejects(rejects_path, path) as rejects:
+        run = _Import(database, target, file.path.name, text, actor, dry_run, rejects)
+        pepper, now = database.instance().pepper, clock.utcnow()
+        for line, cells in csv_file.rows(file):
+            run.read += 1
+            try:
+                row = read_row(cells, columns, pepper, consented, now, run.folds)
+            except RowError as error:
+                run.reject(line, cells[columns.email] if columns.email < len(cells) else "", str(error))
+            else:
+                run.take(row)
+            if progress is not None and run.read % 1_000 == 0:
+                progress(run.read, file.rows)
+        return run.finish(file, progress)
+
+
+def list_imports(database: Database, publication: str | None = None) -> list[ImportBatch]:
+    """The imports of one publication or of all, newest first. Raises NotFoundError."""
+    with database.read() as conn:
+        wanted = None if publication is None else publications.get_publication(conn, publication).id
+        return imports.list_imports(conn, publication_id=wanted)
+
+
+def undo_import(database: Database, import_id: int, *, actor: str) -> int:
+    """End the subscriptions that this import added and nobody touched since; returns how many.
+
+    Raises NotFoundError, or RefusedError the second time. A killed undo can be repeated and goes on.
+    """
+    with database.read() as conn:
+        found = imports.get_import(conn, import_id)
+    ended, after = 0, 0
+    while found.undone_at is None:
+        began = clock.monotonic()
+        with database.write() as conn:
+            count, last = imports.undo_page(conn, import_id, after)
+        ended += count
+        if last is None:
+            break
+        after = last
+        _pause(database, clock.monotonic() - began)
+    with database.write() as conn:
+        imports.close_undone(conn, import_id, ended, actor=actor)
+    return ended
+
+
+class _Import:
+    """One run: collects rows into pages, counts what becomes of them."""
+
+    def __init__(
+        self,
+        database: Database,
+        publication: Publication,
+        file_name: str,
+        consent: str,
+        actor: str,
+        dry_run: bool,
+        rejects: Any,  # noqa: ANN401 - csv has no name for its writer's type
+    ) -> None:
+        self.read = 0
+        self.folds: Counter[str] = Counter()
+        self._database = database
+        self._publication = publication
+        self._file_name = "".join(char if char.isprintable() else "�" for char in file_name)[:200]
+        self._consent = consent
+        self._actor = actor
+        self._dry_run = dry_run
+        self._rejects = rejects
+        self._batch: int | None = None
+        self._page: list[PageRow] = []
+        self._page_size = imports.PAGE[database.dialect]
+        self._seen: set[bytes] = set()
+        self._counts: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._examples: list[Reject] = []
+        self._free_from = 0.0
+
+    def reject(self, line: int, value: str, reason: str) -> None:
+        self._counts["rejected"] += 1
+        self._reasons[reason if reason in self._reasons or len(self._reasons) < MAX_REASONS else "other reasons"] += 1
+        if len(self._examples) < MAX_EXAMPLES:
+            self._examples.append(Reject(line, value[:320], reason))
+        if self._rejects is not None:
+            self._rejects.writerow([line, neutral_cell(value[:320]), neutral_cell(reason)])
+
+    def take(self, row: PageRow) -> None:
+        if row.address_hash in self._seen:
+            self._counts["duplicates_in_file"] += 1
+            return
+        if len(self._page) >= self._page_size:
+            self._merge()
+        self._seen.add(row.address_hash)
+        self._page.append(row)
+
+    def finish(self, file: CsvFile, progress: Progress | None) -> ImportResult:
+        if self._page:
+            self._merge()
+        if self._batch is not None:
+            counts = self._as_counts()
+            with self._database.write() as conn:
+                imports.note_counts(conn, self._batch, {**counts, "finished": True})
+                acts.record(conn, self._actor, "import.finish", f"import:{self._batch}", counts)
+            self._database.checkpoint()
+        if progress is not None:
+            progress(self.read, file.rows)
+        return ImportResult(
+            self._batch,
+            self._dry_run,
+            **self._as_counts(),
+            reasons=dict(self._reasons.most_common()),
+            folds=dict(self.folds),
+            examples=tuple(self._examples),
+        )
+
+    def _merge(self) -> None:
+        time.sleep(max(0.0, self._free_from - clock.monotonic()))
+        began = clock.monotonic()
+        with self._database.write() as conn, conn.begin_nested() as page:
+            batch = self._batch
+            if batch is None:
+                batch = imports.create_batch(
+                    conn, self._publication.id, self._file_name, self._consent, actor=self._actor
+                )
+            done = imports.merge_page(conn, batch, self._publication.id, self._consent, self._page)
+            self._counts["added"] += done.added
+            self._counts["already"] += done.already
+            self._counts["updated"] += done.updated
+            self._counts["kept_out_opted_out"] += done.opted_out
+            self._counts["kept_out_suppressed"] += done.suppressed
+            if self._dry_run:
+                page.rollback()
+            else:
+                imports.note_counts(conn, batch, self._as_counts())
+                self._batch = batch
+        self._page = []
+        # The rows of the next page are read while the writer's place is free.
+        self._free_from = clock.monotonic() + _rest_s(self._database, clock.monotonic() - began)
+
+    def _as_counts(self) -> dict[str, int]:
+        names = ("added", "already", "updated", "kept_out_opted_out", "kept_out_suppressed", "duplicates_in_file")
+        return {"read": self.read, **{name: self._counts[name] for name in (*names, "rejected")}}
+
+
+def neutral_cell(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula: a leading sign gets an apostrophe before it."""
+    return "'" + text if text.lstrip(" \u00a0").startswith(_FORMULA) or text.startswith(_FORMULA) else text
+
+
+@contextmanager
+def _open_rejects(path: Path | None, source: Path) -> Iterator[Any]:
+    """A CSV writer for rejected rows; the file holds addresses, so only its owner may read it."""
+    if path is None:
+        yield None
+        return
+    try:
+        if path.exists() and path.samefile(source):
+            raise UsageError(f"--rejects {path.name} is the file to import: name another")
+        file: IO[str] = os.fdopen(
+            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline=""
+        )
+    except OSError as error:
+        raise UsageError(f"--rejects {path} cannot be written: {error.strerror}") from error
+    with file:
+        writer = csv.writer(file)
+        writer.writerow(["line", "value", "reason"])
+        yield writer
+
+
+def _rest_s(database: Database, busy_s: float) -> float:
+    return busy_s * (1 - WRITE_DUTY) / WRITE_DUTY if database.dialect == "sqlite" else 0.0
+
+
+def _pause(database: Database, busy_s: float) -> None:
+    time.sleep(_rest_s(database, busy_s))
