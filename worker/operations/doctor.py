@@ -14,6 +14,7 @@ from pathlib import Path
 
 from worker import clock
 from worker.broker import build as broker
+from worker.dispatch.probe import probe_optout
 from worker.domain.address import domain_of
 from worker.domain.issue import IssueState
 from worker.domain.publication import Publication
@@ -22,13 +23,11 @@ from worker.log import scrub
 from worker.message.dkim import DkimError
 from worker.message.key_store import key_files, show_public
 from worker.operations.checks import Check, Verdict, worst_first
-from worker.operations.one_click import ask
 from worker.operations.status import QUIET_BEAT_S
 from worker.operations.terminal import count
 from worker.settings import Settings
 from worker.storage import issues, publications, workers
 from worker.storage.engine import Database, open_database
-from worker.tokens import Keyring
 from worker.transport.next_hop import Relay
 from worker.transport.relay import RelayReport, probe
 from worker.transport.replies import Phase
@@ -110,7 +109,8 @@ def _relay(settings: Settings) -> Iterator[Check]:
         return
     if not report.is_ready:
         code = f" (reply {report.code})" if report.code else ""
-        evidence = f"{report.key}: {scrub(report.cause or '')}{code}"
+        cause = scrub(report.cause or "no cause named").removeprefix(report.key).strip(" :")
+        evidence = f"{report.key}: {cause}{code}"
         yield Check(Verdict.FAIL, "relay", evidence, _relay_fix(relay, report.phase))
         return
     yield _relay_answer(relay, report)
@@ -161,13 +161,16 @@ def _base_url(settings: Settings) -> Iterator[Check]:
     if not settings.secret_keys:
         yield Check(Verdict.UNKNOWN, "base URL", f"{settings.base_url} was not asked: no key to sign a question with")
         return
-    answer = ask(settings.base_url, Keyring(settings.keys))
-    if answer.trouble:
-        yield Check(Verdict.FAIL, "base URL", f"{answer.trouble}; readers could not leave", answer.fix)
+    if trouble := probe_optout(settings):
+        yield Check(
+            Verdict.FAIL,
+            "base URL",
+            f"{scrub(trouble)}; readers could not leave",
+            "run corranto web behind it, with these CORRANTO_SECRET_KEYS; let POST to /u/ through, without redirect,"
+            " sign-in or bot check",
+        )
         return
-    yield Check(
-        Verdict.OK, "base URL", f"{settings.base_url} answers a one-click POST with 200, no redirect, no cookie"
-    )
+    yield Check(Verdict.OK, "base URL", f"{settings.base_url} answers a one-click POST, without redirect")
 
 
 def _disk(settings: Settings, url: str) -> Iterator[Check]:
@@ -209,14 +212,15 @@ def _ledger(settings: Settings, database: Database) -> list[Check]:
         database.close()
     heard = [row for row in rows if row.state != "lost" and now - row.seen_at <= timedelta(seconds=QUIET_BEAT_S)]
     return [
-        _clock(off_s),
+        judge_clock(off_s),
         _workers(len(heard), len(sending)),
         *_dkim(settings, known),
         *_return_paths(settings, known),
     ]
 
 
-def _clock(off_s: float) -> Check:
+def judge_clock(off_s: float) -> Check:
+    """What it means that process and database differ by so many seconds."""
     evidence = f"this machine and the database differ by {off_s:.1f} s"
     if off_s > CLOCK_FAIL_S:
         return Check(Verdict.FAIL, "clock", f"{evidence}; beyond 5 min no mail is dated", "timedatectl set-ntp true")

@@ -1,0 +1,198 @@
+"""The doctor names what is wrong, in the order of its weight, with something to type, and without a secret."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.ledgers import add_issue, add_publication, add_worker
+from tests.support.readers import settings_for
+from tests.support.scripted_smtp import ScriptedRelay
+from tests.support.web_server import running_web
+from worker.message.key_store import make_key
+from worker.operations import checks, doctor
+from worker.operations.checks import Check, Verdict
+from worker.settings import Settings
+from worker.storage.engine import Database
+
+
+@contextmanager
+def relay_thread(**script: object) -> Iterator[int]:
+    """A scripted relay on a loop of its own, because the doctor brings its own loop; yields its port."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    relay = ScriptedRelay(**script)  # type: ignore[arg-type]
+    asyncio.run_coroutine_threadsafe(relay.__aenter__(), loop).result(10)
+    try:
+        yield relay.port
+    finally:
+        asyncio.run_coroutine_threadsafe(relay.__aexit__(None, None, None), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def settings(sqlite_url: str, tmp_path: Path) -> Settings:
+    """Settings under which only the ledger's file is there: relay and web pages do not answer."""
+    (tmp_path / "state").mkdir()
+    return settings_for(
+        sqlite_url,
+        tmp_path / "state",
+        smtp_url=f"smtp://127.0.0.1:{closed_port()}",
+        base_url=f"http://127.0.0.1:{closed_port()}",
+    )
+
+
+def find(found: list[Check], what: str) -> Check:
+    return next(check for check in found if check.what == what)
+
+
+def test_doctor_finds_nothing_wrong_with_an_installation_that_works(
+    settings: Settings, sqlite_database: Database
+) -> None:
+    # Given
+    with sqlite_database.write() as conn:
+        add_publication(conn, bounce_address="bounces@rivers.example.org")
+        add_worker(conn)
+    make_key(settings.dkim_dir, "rivers.example.org", "s1")
+
+    # When
+    with running_web(settings, sqlite_database) as (host, port), relay_thread() as relay_port:
+        live = settings.model_copy(
+            update={
+                "base_url": f"http://{host}:{port}",
+                "smtp_url": type(settings.smtp_url)(f"smtp://127.0.0.1:{relay_port}"),
+            }
+        )
+        found = doctor.run(live)
+
+    # Then
+    assert {check.what for check in found} >= {"database", "schema", "broker", "relay", "base URL", "keys", "clock"}
+    assert {check.verdict for check in found} == {Verdict.OK}, found
+    assert checks.exit_code(found) == 0
+    assert "10 MB" in find(found, "relay").evidence
+    assert "PIPELINING" in find(found, "relay").evidence
+    assert "signed with key s1" in find(found, "DKIM").evidence
+
+
+def test_doctor_names_what_does_not_answer_and_what_to_do(settings: Settings) -> None:
+    # When
+    found = doctor.run(settings)
+
+    # Then
+    assert [check.verdict for check in found[:2]] == [Verdict.FAIL, Verdict.FAIL]
+    assert "nc -vz 127.0.0.1" in find(found, "relay").fix
+    assert "readers could not leave" in find(found, "base URL").evidence
+    assert find(found, "workers") == Check(
+        Verdict.WARN, "workers", "no worker process runs: nothing that is queued would leave", "corranto worker"
+    )
+    assert checks.exit_code(found) == 1
+
+
+def test_doctor_fails_when_an_issue_is_being_sent_by_nobody(settings: Settings, sqlite_database: Database) -> None:
+    with sqlite_database.write() as conn:
+        add_issue(conn, add_publication(conn))
+    assert find(doctor.run(settings), "workers").verdict is Verdict.FAIL
+
+
+def test_doctor_looks_at_the_rest_when_there_is_no_database(settings: Settings, tmp_path: Path) -> None:
+    # Given
+    lost = settings.model_copy(update={"database_url": type(settings.database_url)(f"sqlite:///{tmp_path}/none.db")})
+
+    # When
+    found = doctor.run(lost)
+
+    # Then
+    assert find(found, "schema").fix == "corranto db upgrade"
+    assert find(found, "keys").verdict is Verdict.OK
+    assert find(found, "disk").verdict is not Verdict.UNKNOWN
+
+
+def test_doctor_shows_no_password_of_a_relay_a_broker_or_a_database(settings: Settings) -> None:
+    # Given
+    secret = type(settings.smtp_url)
+    guarded = settings.model_copy(
+        update={
+            "database_url": secret(f"postgresql://hugo:swordfish@127.0.0.1:{closed_port()}/news"),
+            "broker_url": secret(f"redis://hugo:swordfish@127.0.0.1:{closed_port()}/3"),
+            "smtp_url": secret(f"smtp://hugo:swordfish@127.0.0.1:{closed_port()}"),
+        }
+    )
+
+    # When
+    found = doctor.run(guarded)
+    text = "\n".join(line.text for line in checks.render(found))
+
+    # Then
+    assert [find(found, what).verdict for what in ("database", "broker", "relay")] == [Verdict.FAIL] * 3
+    assert "swordfish" not in text
+    assert settings.keys[0] not in text
+
+
+def test_doctor_says_that_the_relay_refuses_the_password(settings: Settings) -> None:
+    with relay_thread(login=("hugo", "right"), extensions=("AUTH PLAIN LOGIN",)) as port:
+        wrong = settings.model_copy(update={"smtp_url": type(settings.smtp_url)(f"smtp://hugo:wrong@127.0.0.1:{port}")})
+        found = find(doctor.run(wrong), "relay")
+    assert found.verdict is Verdict.FAIL
+    assert "percent-encode" in found.fix
+
+
+def test_doctor_fails_without_keys_and_does_not_guess_about_the_pages(settings: Settings) -> None:
+    found = doctor.run(settings.model_copy(update={"secret_keys": ()}))
+    assert "corranto key new" in find(found, "keys").fix
+    assert find(found, "base URL").verdict is Verdict.UNKNOWN
+
+
+def test_doctor_fails_when_others_can_read_a_private_key(settings: Settings, sqlite_database: Database) -> None:
+    # Given
+    with sqlite_database.write() as conn:
+        add_publication(conn)
+    path = make_key(settings.dkim_dir, "rivers.example.org", "s1")
+    path.chmod(0o644)
+
+    # When
+    found = find(doctor.run(settings), "DKIM")
+
+    # Then
+    assert found.verdict is Verdict.FAIL
+    assert found.fix == f"chmod 600 '{path}'"
+
+
+@pytest.mark.parametrize(
+    ("off_s", "verdict"), [(0.0, Verdict.OK), (5.1, Verdict.WARN), (300.0, Verdict.WARN), (300.1, Verdict.FAIL)]
+)
+def test_doctor_judges_how_far_the_clocks_differ(off_s: float, verdict: Verdict) -> None:
+    assert doctor.judge_clock(off_s).verdict is verdict
+
+
+def test_screen_is_worst_first_fits_and_keeps_commands_whole() -> None:
+    # Given
+    command = "corranto publication edit rivers --bounce-address bounces@news.rivers.example.org"
+    found = checks.worst_first(
+        [
+            Check(Verdict.OK, "disk", "room enough"),
+            Check(Verdict.UNKNOWN, "base URL", "not asked"),
+            Check(Verdict.FAIL, "relay", "said \x1b]0;owned\x07 and " + "then some more " * 9, command),
+            Check(Verdict.WARN, "clock", "30 s off", "timedatectl set-ntp true"),
+        ]
+    )
+
+    # When
+    lines = [line.text for line in checks.render(found)]
+
+    # Then
+    assert [check.verdict for check in found] == [Verdict.FAIL, Verdict.WARN, Verdict.UNKNOWN, Verdict.OK]
+    assert max(len(line) for line in lines) <= 80
+    assert "\x1b" not in "".join(lines)
+    assert lines[-1] == "1 failed, 1 warning, 1 could not be checked, 1 fine"

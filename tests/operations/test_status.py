@@ -1,0 +1,116 @@
+"""The first line of `status` is the truth in a sentence; the rest is its evidence."""
+
+import threading
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from tests.support.ledgers import FINGERPRINT, planned_issue, send
+from tests.support.readers import settings_for
+from worker.domain.delivery import DeliveryState
+from worker.errors import UnreachableError
+from worker.operations import status
+from worker.settings import Settings
+from worker.storage import schema
+from worker.storage.engine import Database, open_database
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    return settings_for(database_url, tmp_path)
+
+
+def accepted(_: int) -> dict[str, object]:
+    return {"state": DeliveryState.ACCEPTED, "code": 250, "fingerprint": FINGERPRINT}
+
+
+def test_status_of_an_installation_that_sends_is_one_sentence_and_its_evidence(
+    settings: Settings, database: Database
+) -> None:
+    # Given
+    issue_id = planned_issue(database, 7)
+    send(database, issue_id, accepted, size=5)
+
+    # When
+    found = status.collect(settings, database)
+    lines = [line.text for line in status.render(found)]
+
+    # Then
+    assert lines[0].startswith("All well: 1 worker, 1 open issue")
+    assert "  accepted 5 + bounced 0 + waiting 2 = 7 adds up" in lines
+    assert any(line.startswith("host 4711") and "ready" in line for line in lines)
+    assert found.as_dict()["issues"][0]["totals"]["audience"] == 7
+    assert found.as_dict()["well"] is True
+    assert found.in_flight[0].oldest_waiting_s is not None
+    assert max(len(line) for line in lines if str(database.place) not in line) <= 80
+
+
+def test_status_says_that_nobody_sends_when_the_only_worker_fell_silent(settings: Settings, database: Database) -> None:
+    # Given
+    planned_issue(database, 2)
+    with database.write() as conn:
+        conn.execute(update(schema.worker).values(seen_at=database.now(conn) - timedelta(minutes=1)))
+
+    # When
+    found = status.collect(settings, database)
+
+    # Then
+    assert found.troubles[0] == "an issue is being sent and no worker runs: start one with corranto worker"
+    assert "host 4711 has not been heard for 1 min" in found.troubles[1]
+    assert found.as_dict()["processes"][0]["state"] == "lost"
+
+
+def test_status_repeats_what_a_worker_waits_for(settings: Settings, database: Database) -> None:
+    # Given
+    planned_issue(database, 2)
+    with database.write() as conn:
+        conn.execute(update(schema.worker).values(note="the relay refuses the password\x1b[2J"))
+
+    # When
+    lines = [line.text for line in status.render(status.collect(settings, database))]
+
+    # Then
+    assert lines[0] == "! host 4711: the relay refuses the password\\x1b[2J"
+
+
+def test_status_of_a_silent_broker_says_that_nothing_is_lost(settings: Settings, database: Database) -> None:
+    silent = settings.model_copy(update={"broker_url": type(settings.broker_url)("redis://u:swordfish@127.0.0.1:1/5")})
+    found = status.collect(silent, database)
+    assert "nothing is lost" in found.troubles[0]
+    assert "swordfish" not in str(found)
+
+
+def test_status_without_a_database_is_an_error_of_its_own(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/none.sqlite3"
+    with pytest.raises(UnreachableError, match="corranto db upgrade"):
+        status.collect(settings_for(url, tmp_path), open_database(url))
+
+
+def test_status_finds_the_processes_that_show_metrics() -> None:
+    # Given
+    class Metrics(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"corranto_build_info 1.0\n" if self.path == "/metrics" else b"")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Metrics)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+
+    # When
+    try:
+        found = status.metrics_urls("127.0.0.1", server.server_port)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+    # Then
+    assert found[0] == f"http://127.0.0.1:{server.server_port}/metrics"
+    assert status.metrics_urls("127.0.0.1", 0) == []
