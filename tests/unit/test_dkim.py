@@ -1,0 +1,163 @@
+"""Signatures: verified by two verifiers that share no code with the signer, and broken by whatever is added."""
+
+import base64
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import dkim
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+
+from tests.support.mails import DATE, JANE, builder, check_lines, reader
+from worker.message.dkim import OVERSIGNED, DkimError, Signer, create_key, dns_record, public_key, zone_line
+
+DOMAIN, SELECTOR = "letters.example.org", "c1"
+
+
+@pytest.fixture(scope="module")
+def key() -> bytes:
+    return create_key()
+
+
+@pytest.fixture(scope="module")
+def signed(key: bytes) -> bytes:
+    return builder(signer=Signer(DOMAIN, SELECTOR, key)).build(JANE, DATE).message
+
+
+def verifies(message: bytes, key: bytes) -> bool:
+    """dkimpy's verdict, with a zone of one record."""
+    zone = {f"{SELECTOR}._domainkey.{DOMAIN}.".encode(): dns_record(public_key(key)).encode()}
+    return bool(dkim.verify(message, dnsfunc=lambda name, timeout=5: zone.get(name)))
+
+
+def test_dkimpy_verifies_the_signature(signed: bytes, key: bytes) -> None:
+    assert verifies(signed, key)
+    check_lines(signed)
+
+
+@pytest.mark.needs("mail-dkim")
+def test_mail_dkim_verifies_the_signature(signed: bytes, key: bytes) -> None:
+    script = """
+        use Mail::DKIM::Verifier; use Mail::DKIM::PublicKey; no warnings 'redefine'; my $record = shift;
+        *Mail::DKIM::PublicKey::fetch_async = sub {
+            my ($class, %given) = @_;
+            my $key = $class->parse($record);
+            $key->{Selector} = $given{Selector}; $key->{Domain} = $given{Domain}; $key->check;
+            my $done = $given{Callbacks}{Success};
+            return sub { $done ? $done->($key) : $key };
+        };
+        my $v = Mail::DKIM::Verifier->new(); binmode STDIN;
+        while (<STDIN>) { $v->PRINT($_) } $v->CLOSE; print $v->result_detail;
+    """
+    ran = subprocess.run(["perl", "-e", script, dns_record(public_key(key))], input=signed, capture_output=True)
+
+    assert ran.stdout == b"pass", (ran.stdout, ran.stderr)
+
+
+def test_what_a_provider_demands_is_in_the_signed_names(signed: bytes) -> None:
+    names = _signed_names(signed)
+
+    assert {"list-unsubscribe", "list-unsubscribe-post", "feedback-id", "list-id", "list-help"} <= set(names)
+    assert {"date", "message-id", "reply-to", "content-type", "mime-version", "content-language"} <= set(names)
+    present = {line.partition(b":")[0].decode().lower() for line in signed.split(b"\r\n\r\n")[0].split(b"\r\n")}
+    for name in OVERSIGNED:
+        assert names.count(name) == (2 if name in present else 1)
+
+
+@pytest.mark.parametrize("name", sorted(OVERSIGNED))
+@pytest.mark.parametrize("last", [False, True])
+def test_adding_another_field_of_an_oversigned_name_breaks_the_signature(
+    signed: bytes, key: bytes, name: str, last: bool
+) -> None:
+    added = f"{name}: someone@example.net\r\n".encode()
+    head, _, body = signed.partition(b"\r\n\r\n")
+
+    forged = head + b"\r\n" + added + b"\r\n" + body if last else added + signed
+
+    assert not verifies(forged, key)
+
+
+@pytest.mark.parametrize("change", [(b"rising", b"fallen"), (b"here", b"hare"), (b"One-Click", b"One-Clock")])
+def test_any_change_breaks_the_signature(signed: bytes, key: bytes, change: tuple[bytes, bytes]) -> None:
+    changed = signed.replace(*change)
+
+    assert (changed == signed) == verifies(changed, key)
+
+
+def test_what_relays_may_do_leaves_the_signature_whole(signed: bytes, key: bytes) -> None:
+    received = b"Received: from a.example.net by b.example.net; Mon, 04 May 2026 06:30:01 +0000\r\n" + signed
+    refolded = received.replace(b"Subject: ", b"SUBJECT:  \r\n\t")
+
+    assert verifies(received, key)
+    assert verifies(refolded, key)
+
+
+def test_every_mail_of_a_batch_verifies(key: bytes) -> None:
+    rows = [reader(n=n, name="漢" * n, address=f"r{n}@example.org") for n in range(1, 6)]
+
+    built = builder(signer=Signer(DOMAIN, SELECTOR, key)).build_all(rows, DATE)
+
+    assert all(verifies(mail.message, key) for mail in built)
+
+
+@pytest.mark.parametrize("body", [b"\r\n", b"x\r\n", b"x\r\n\r\n\r\n", b"x"])
+def test_bodies_of_every_ending_verify(key: bytes, body: bytes) -> None:
+    header = b"From: <a@letters.example.org>\r\nSubject: x\r\n"
+
+    field = Signer(DOMAIN, SELECTOR, key).sign(header, body, DATE)
+
+    assert verifies(field + header + b"\r\n" + body, key)
+
+
+def test_the_time_of_signing_is_the_attempts(signed: bytes, key: bytes) -> None:
+    later = builder(signer=Signer(DOMAIN, SELECTOR, key)).build(JANE, DATE + timedelta(hours=2)).message
+
+    assert f"t={int(DATE.timestamp())};".encode() in signed
+    assert f"t={int(DATE.timestamp()) + 7200};".encode() in later
+
+
+def test_signing_again_gives_the_same_bytes(signed: bytes, key: bytes) -> None:
+    assert builder(signer=Signer(DOMAIN, SELECTOR, key)).build(JANE, DATE).message == signed
+
+
+def test_the_record_is_what_dns_can_hold(key: bytes) -> None:
+    record = dns_record(public_key(key))
+    line = zone_line(DOMAIN, SELECTOR, public_key(key))
+
+    strings = re.findall(r'"([^"]*)"', line)
+
+    assert line.startswith("c1._domainkey.letters.example.org. IN TXT ( ")
+    assert "".join(strings) == record
+    assert all(len(string) <= 255 for string in strings)
+    loaded = serialization.load_der_public_key(base64.b64decode(record.partition("p=")[2]))
+    assert isinstance(loaded, rsa.RSAPublicKey)
+    assert loaded.key_size == 2048
+
+
+def test_keys_and_names_that_no_verifier_accepts_are_refused(key: bytes) -> None:
+    pem = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    other = ed25519.Ed25519PrivateKey.generate().private_bytes(*pem)
+    for bad in (b"", b"no key", other):
+        with pytest.raises(DkimError):
+            Signer(DOMAIN, SELECTOR, bad)
+    for domain, selector in (("Letters.Example.org", "c1"), (DOMAIN, "c1; d=x"), ("a\r\nb", "c1"), (DOMAIN, "")):
+        with pytest.raises(DkimError):
+            Signer(domain, selector, key)
+
+
+@pytest.mark.parametrize("header", [b"no field\r\n", b"From: x", b"From: x\r\n\r\nBody: y\r\n", b"From: a\nb\r\n"])
+def test_something_else_than_a_header_block_is_refused(key: bytes, header: bytes) -> None:
+    with pytest.raises(DkimError):
+        Signer(DOMAIN, SELECTOR, key).sign(header, b"x\r\n", datetime.now(UTC))
+
+
+def _signed_names(message: bytes) -> list[str]:
+    field = re.match(rb"DKIM-Signature:((?:[^\r\n]|\r\n[ \t])*)\r\n", message)
+    assert field
+    tags = dict(part.strip().split("=", 1) for part in field[1].decode().replace("\r\n", "").split(";"))
+    assert tags["a"] == "rsa-sha256"
+    assert tags["c"] == "relaxed/simple"
+    assert "l" not in tags
+    return [name.strip() for name in tags["h"].split(":")]
