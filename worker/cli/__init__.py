@@ -55,7 +55,8 @@ def _explain(error: CorrantoError) -> None:
         for problem in error.problems:
             print(f"  {clean(problem)}", file=sys.stderr)
         return
-    print(f"corranto: {clean(error, keep_lines=True)}", file=sys.stderr)
+    sentences = clean(error, keep_lines=True).splitlines() or ["failed"]
+    print("\n          ".join([f"corranto: {sentences[0]}", *sentences[1:]]), file=sys.stderr)
     if _is_debugging():
         _show_trace()
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from worker.errors import RefusedError
+from worker.operations.lines import Line, paragraph
 from worker.operations.terminal import clean, err_console, out_console, table, table_width
 
 SCHEMA = 1
@@ -43,6 +44,21 @@ def warn(text: str) -> None:
 def tell_json(data: Mapping[str, Any]) -> None:
     """A JSON object with its schema version. Escapes all but ASCII, so no control character reaches a terminal."""
     print(json.dumps({"schema": SCHEMA, **data}, default=_plain, indent=2))
+
+
+def tell_lines(lines: Iterable[Line]) -> None:
+    """A screen that another room made: its texts are clean already."""
+    console = out_console()
+    for line in lines:
+        console.print(line.text, style=line.style or None)
+
+
+def tell_fields(fields: Mapping[str, object]) -> None:
+    """Names and values, one below the other; long values go on under their own beginning."""
+    width = max(len(name) for name in fields) + 2
+    for name, value in fields.items():
+        for line in paragraph(str(value), first=f"{name:<{width}}", rest=" " * width):
+            out_console().print(line.text)
 
 
 def _plain(value: object) -> object:

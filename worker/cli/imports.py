@@ -1,0 +1,57 @@
+"""`corranto import`: which files were imported, and taking one back."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from worker.cli.opening import open_ledger
+from worker.cli.talk import Json, Yes, confirm, hint, say, tell, tell_json, tell_table
+from worker.consent import imports as room
+from worker.operations.terminal import count
+from worker.storage import imports
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Imports of readers, and taking one back.")
+
+
+@app.command("list")
+def list_all(
+    publication: Annotated[str | None, typer.Option("--publication", "-p", help="Only this publication's.")] = None,
+    json: Json = False,
+) -> None:
+    """List the imports, newest first."""
+    ledger = open_ledger()
+    found = room.list_imports(ledger.database, publication)
+    if json:
+        tell_json({"imports": [asdict(one) for one in found]})
+    elif not found:
+        say("Nothing was imported yet.")
+        hint('corranto subscriber import FILE -p PUBLICATION --consent "where and when they asked"')
+    else:
+        rows = [
+            [
+                one.id,
+                f"{one.at:%Y-%m-%d %H:%M}",
+                one.publication,
+                f"{one.counts.get('added', 0):,}",
+                one.file_name,
+                f"undone {one.undone_at:%Y-%m-%d}" if one.undone_at else one.consent,
+            ]
+            for one in found
+        ]
+        tell_table(["ID", "WHEN (UTC)", "PUBLICATION", "ADDED", "FILE", "CONSENT"], rows, right=[0, 3])
+
+
+@app.command()
+def undo(
+    import_id: Annotated[int, typer.Argument(metavar="ID", help="Its number in import list.")], yes: Yes = False
+) -> None:
+    """End the subscriptions that an import added and that nobody touched since."""
+    ledger = open_ledger()
+    with ledger.database.read() as conn:
+        found = imports.get_import(conn, import_id)
+    if found.undone_at is None:
+        added = count(int(found.counts.get("added", 0)), "subscription")
+        confirm(f"This ends up to {added} of {found.publication} that {found.file_name} added.", yes=yes)
+    ended = room.undo_import(ledger.database, import_id, actor=ledger.actor)
+    tell(f"import {import_id} undone: {count(ended, 'subscription')} ended; whoever chose since keeps their choice")

@@ -1,0 +1,42 @@
+"""`corranto unsubscribe`: end a subscription for a reader who asked by another way than the link."""
+
+from typing import Annotated
+
+import typer
+
+from worker.cli.opening import open_ledger
+from worker.cli.talk import hint, tell, warn
+from worker.consent import optout
+from worker.errors import UsageError
+from worker.storage import publications
+from worker.storage.subscribers import read_address
+
+
+def unsubscribe(
+    address: Annotated[str, typer.Argument(help="The reader's address.")],
+    publication: Annotated[str | None, typer.Option("--publication", "-p", help="End this publication only.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="End all publications.")] = False,
+) -> None:
+    """End a reader's subscription. It holds at once, also for an issue that is being sent."""
+    if everything == (publication is not None):
+        raise UsageError("say which one ends: -p PUBLICATION, or --all of them")
+    ledger = open_ledger()
+    parsed = read_address(address)
+    if publication is not None:
+        with ledger.database.read() as conn:
+            publications.get_publication(conn, publication)
+    done = optout.opt_out_address(
+        ledger.database,
+        address=address,
+        publication=publication,
+        actor=ledger.actor,
+        state_dir=ledger.settings.state_dir,
+        wait_s=ledger.settings.optout_fresh_s,
+    )
+    if done.already:
+        tell(f"{parsed.addr_spec} left already, on {done.since:%Y-%m-%d %H:%M} UTC; nothing to end")
+    else:
+        tell(f"{parsed.addr_spec} no longer gets: {', '.join(done.changed)}")
+    for subject in done.on_its_way:
+        warn(f'one copy of "{subject}" may be on its way')
+    hint(f"corranto subscriber show {parsed.addr_spec}")

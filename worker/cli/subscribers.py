@@ -1,0 +1,373 @@
+"""`corranto subscriber`: readers, one by one and by file."""
+
+import csv
+import io
+import json as jsonlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from worker.cli.opening import open_ledger
+from worker.cli.talk import (
+    Json,
+    Yes,
+    confirm,
+    end,
+    hint,
+    say,
+    tell,
+    tell_fields,
+    tell_json,
+    tell_table,
+    warn,
+)
+from worker.consent import optout
+from worker.consent.imports import ImportResult, import_subscribers, neutral_cell
+from worker.consent.subscribe import add_subscriber
+from worker.domain.subscription import SubscriptionState
+from worker.errors import NotFoundError, UsageError
+from worker.operations.terminal import count, err_console
+from worker.storage import audiences, publications, subscribers, subscriptions, timelines
+from worker.storage.subscribers import read_address
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Readers: import, add, look up, export, erase.")
+
+Publication = Annotated[str, typer.Option("--publication", "-p", metavar="SLUG", help="The publication.")]
+Consent = Annotated[
+    str, typer.Option("--consent", help="Where and when they asked; an ISO date in it counts as evidence.")
+]
+Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The reader's address.")]
+
+_PAGE = 1000
+_MOST_REASONS = 10
+_MOST_EXAMPLES = 3
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="CSV with the columns email, name, language and any attributes.")],
+    publication: Publication,
+    consent: Consent,
+    map_: Annotated[
+        list[str] | None, typer.Option("--map", metavar="FIELD=COLUMN", help="Another column name: email='E-mail'.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="The file's encoding, such as cp1252.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
+    rejects: Annotated[Path | None, typer.Option(help="Write refused lines with their reason to this file.")] = None,
+    json: Json = False,
+) -> None:
+    """Subscribe the readers in FILE. Nobody who opted out comes back by an import."""
+    ledger = open_ledger()
+    with _bar() as bar:
+        task = bar.add_task(file.name, total=None)
+        result = import_subscribers(
+            ledger.database,
+            publication,
+            file,
+            consent=consent,
+            mapping=_mapping(map_ or []),
+            encoding=encoding,
+            dry_run=dry_run,
+            rejects_path=rejects,
+            actor=ledger.actor,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if json:
+        tell_json({"publication": publication, **asdict(result)})
+    else:
+        _show_result(result, publication, rejects)
+    if result.rejected and result.rejected == result.read:
+        end(1)
+
+
+@app.command()
+def add(
+    address: Address,
+    publication: Publication,
+    consent: Consent,
+    name: Annotated[str, typer.Option(help="The reader's name.")] = "",
+    language: Annotated[str | None, typer.Option(help="Language tag, such as fr.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option("--attribute", metavar="NAME=VALUE", help="An attribute; may be repeated.")
+    ] = None,
+) -> None:
+    """Subscribe one reader who asked for it."""
+    ledger = open_ledger()
+    with ledger.database.read() as conn:
+        wanted = publications.get_publication(conn, publication)
+    add_subscriber(
+        ledger.database,
+        wanted,
+        address,
+        name=name,
+        language=language,
+        attributes=_pairs(attribute or [], "--attribute", "NAME=VALUE"),
+        consent=consent,
+        actor=ledger.actor,
+    )
+    tell(f"{read_address(address).addr_spec} gets {publication} from the next issue on")
+    hint(f"corranto subscriber show {read_address(address).addr_spec}")
+
+
+@app.command()
+def show(address: Address, json: Json = False) -> None:
+    """Tell everything about one reader as a timeline: consent, every issue and what became of it, leaving."""
+    ledger = open_ledger()
+    database = ledger.database
+    with database.read() as conn:
+        found = subscribers.find_by_address(conn, database.instance(), address)
+        standings = subscriptions.of_reader(conn, found.id)
+        entries = timelines.timeline(conn, found.id)
+    if json:
+        tell_json(
+            {
+                "subscriber": {
+                    "id": found.id,
+                    "address": found.address,
+                    "name": found.name,
+                    "language": found.language,
+                    "attributes": dict(found.attributes),
+                },
+                "subscriptions": [{"publication": one.title, "state": one.state} for one in standings],
+                "timeline": [
+                    {
+                        "at": one.at,
+                        "what": one.what,
+                        "detail": one.detail,
+                        "publication": one.publication,
+                        "issue": one.issue,
+                    }
+                    for one in entries
+                ],
+            }
+        )
+        return
+    tell(f"{found.address}" + (f"  {found.name}" if found.name else ""), style="bold")
+    fields = {"language": found.language or "not known", **found.attributes}
+    fields |= {one.title: _spell_standing(one.state) for one in standings}
+    tell_fields(fields)
+    tell("")
+    for one in entries:
+        at = f"{one.at:%Y-%m-%d %H:%M}" if one.at else "not yet         "
+        about = one.issue or one.publication or ""
+        tell(f"{at}  {one.what}" + (f"  {about}" if about else ""))
+        if one.detail:
+            tell(f"{'':18}{one.detail}", style="dim")
+
+
+@app.command("list")
+def list_some(
+    publication: Annotated[str | None, typer.Option("--publication", "-p", help="Only this publication's.")] = None,
+    state: Annotated[SubscriptionState | None, typer.Option(help="Only those in this state.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Only addresses at this domain.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")] = 100,
+    json: Json = False,
+) -> None:
+    """List readers, oldest first."""
+    ledger = open_ledger()
+    found: list[subscribers.Listed] = []
+    with ledger.database.read() as conn:
+        publication_id = None if publication is None else publications.get_publication(conn, publication).id
+        while len(found) <= limit:
+            page = subscribers.list_subscribers(
+                conn,
+                publication_id=publication_id,
+                state=state,
+                domain=domain,
+                after_id=found[-1].subscriber.id if found else 0,
+                limit=min(_PAGE, limit + 1 - len(found)),
+            )
+            if not page:
+                break
+            found += page
+    more, found = len(found) > limit, found[:limit]
+    if json:
+        tell_json(
+            {
+                "subscribers": [
+                    {
+                        "id": one.subscriber.id,
+                        "address": one.subscriber.address,
+                        "name": one.subscriber.name,
+                        "language": one.subscriber.language,
+                        "subscriptions": {slug: str(standing) for slug, standing in one.standings.items()},
+                    }
+                    for one in found
+                ],
+                "more": more,
+            }
+        )
+    elif not found:
+        say("No reader matches.")
+    else:
+        rows = [
+            [
+                one.subscriber.address or "",
+                one.subscriber.name,
+                one.subscriber.language or "",
+                ", ".join(f"{slug}: {_spell_standing(standing)}" for slug, standing in one.standings.items()),
+            ]
+            for one in found
+        ]
+        tell_table(["ADDRESS", "NAME", "LANGUAGE", "SUBSCRIPTIONS"], rows)
+        if more:
+            say(f"More than {limit:,}: --limit shows more.")
+
+
+@app.command()
+def export(
+    address: Annotated[str | None, typer.Argument(metavar="[ADDRESS]", help="One reader, as JSON.")] = None,
+    publication: Annotated[str | None, typer.Option("--publication", "-p", help="All of its readers, as CSV.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+) -> None:
+    """Everything kept about one reader as JSON (for a request of access), or a publication's readers as CSV."""
+    if (address is None) == (publication is None):
+        raise UsageError("say what to export: an ADDRESS, or -p PUBLICATION")
+    texts = _export_one(address) if address is not None else _export_csv(publication or "")
+    if out is None:
+        for text in texts:
+            sys.stdout.write(text)
+        return
+    try:
+        # Personal data: nobody but its owner may read the file, and no file is overwritten unasked.
+        with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.writelines(texts)
+    except FileExistsError:
+        raise UsageError(f"{out} exists already: name another file") from None
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from None
+    say(f"wrote {out}")
+
+
+@app.command()
+def erase(
+    address: Address,
+    forget_no: Annotated[
+        bool, typer.Option("--forget-no", help="Keep no hash either: a later import may bring them back.")
+    ] = False,
+    yes: Yes = False,
+) -> None:
+    """Remove a reader's address, name and attributes for good. The counts of past issues stay, naming nobody."""
+    ledger = open_ledger()
+    database = ledger.database
+    with database.read() as conn:
+        found = subscribers.find_by_address(conn, database.instance(), address)
+    confirm(f"Erasing {found.address} cannot be undone.", yes=yes)
+    try:
+        # The way out first, so that a copy just leaving is waited for like at any other opt-out.
+        on_its_way = optout.opt_out_address(
+            database,
+            address=address,
+            publication=None,
+            actor=ledger.actor,
+            state_dir=ledger.settings.state_dir,
+            wait_s=ledger.settings.optout_fresh_s,
+        ).on_its_way
+    except NotFoundError:
+        on_its_way = ()  # never subscribed to anything
+    with database.write_durably() as conn:
+        erased = subscribers.erase_subscriber(conn, found.id, actor=ledger.actor, keep_no=not forget_no)
+    tell(f"erased subscriber {erased.subscriber_id}: {count(erased.subscriptions, 'subscription')} ended")
+    if erased.suppressed:
+        say("A keyed hash stays on the do-not-mail list, so that no import brings them back.")
+    for subject in on_its_way:
+        warn(f'one copy of "{subject}" may be on its way')
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} lines"),
+        TimeRemainingColumn(),
+        console=err_console(),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def _mapping(typed: list[str]) -> dict[str, str]:
+    return _pairs(typed, "--map", "email='E-mail Address'")
+
+
+def _pairs(typed: list[str], option: str, form: str) -> dict[str, str]:
+    found = {}
+    for pair in typed:
+        name, equals, value = pair.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"{option} {pair!r} must look like {form}")
+        found[name.strip()] = value.strip()
+    return found
+
+
+def _show_result(result: ImportResult, publication: str, rejects: Path | None) -> None:
+    """What became of each line, as a sum that adds up; then why lines were refused."""
+    would = "would be " if result.dry_run else ""
+    tell(f"{count(result.read, 'line')} read for {publication}" + (", nothing was changed" if result.dry_run else ""))
+    parts = {
+        f"{would}added": result.added,
+        f"subscribed already ({result.updated:,} updated)": result.already,
+        "kept out: opted out earlier": result.kept_out_opted_out,
+        "kept out: on the do-not-mail list": result.kept_out_suppressed,
+        "same person again in the file": result.duplicates_in_file,
+        "refused": result.rejected,
+    }
+    for name, number in parts.items():
+        if number or name.endswith("added"):
+            tell(f"  {number:>9,}  {name}")
+    for reason, number in sorted(result.reasons.items(), key=lambda pair: -pair[1])[:_MOST_REASONS]:
+        tell(f"  {'':>9}    {number:,} x {reason}", style="dim")
+    if result.folds:
+        folded = ", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in sorted(result.folds.items()))
+        tell(f"  folded: {folded}", style="dim")
+    for one in result.examples[:_MOST_EXAMPLES]:
+        say(f"  line {one.line}: {one.value}: {one.reason}")
+    if result.rejected:
+        say(f"All refused lines are in {rejects}." if rejects else "--rejects FILE writes all refused lines to a file.")
+    if result.import_id is not None:
+        hint(f"corranto import undo {result.import_id} takes this back; corranto queue FILE sends an issue")
+
+
+def _export_one(address: str) -> Iterator[str]:
+    ledger = open_ledger()
+    with ledger.database.read() as conn:
+        found = subscribers.find_by_address(conn, ledger.database.instance(), address)
+        data = timelines.export_subscriber(conn, found.id)
+    yield jsonlib.dumps(data, indent=2) + "\n"
+
+
+def _export_csv(publication: str) -> Iterator[str]:
+    """Whoever gets the publication now, in the form `subscriber import` reads. Page by page, in bounded memory."""
+    ledger = open_ledger()
+    with ledger.database.read() as conn:
+        wanted = publications.get_publication(conn, publication)
+        names = sorted(audiences.attribute_names(conn, wanted.id))
+    yield _csv_line(["email", "name", "language", *names])
+    after = 0
+    while True:
+        with ledger.database.read() as conn:
+            page = subscribers.list_subscribers(
+                conn, publication_id=wanted.id, state=SubscriptionState.CONFIRMED, after_id=after, limit=_PAGE
+            )
+        for one in (listed.subscriber for listed in page):
+            values = [one.address or "", one.name, one.language or ""]
+            yield _csv_line([*values, *(str(one.attributes.get(name, "")) for name in names)])
+        if len(page) < _PAGE:
+            return
+        after = page[-1].subscriber.id
+
+
+def _csv_line(cells: list[str]) -> str:
+    line = io.StringIO(newline="")
+    csv.writer(line).writerow([neutral_cell(cell) for cell in cells])
+    return line.getvalue()
+
+
+def _spell_standing(state: SubscriptionState) -> str:
+    return {"pending": "unconfirmed", "confirmed": "subscribed", "ended": "left"}[state]
