@@ -1,4 +1,4 @@
-"""Readers, publications and issues in a ledger, written as plain rows: for tests whose subject is a page or the way out."""
+"""Readers, publications and issues in a ledger, as plain rows: for tests whose subject is a page or the way out."""
 
 import base64
 import hashlib
@@ -155,6 +155,7 @@ class Readers:
                     .values(
                         issue_id=issue_id, shard_no=0, kind=kind, from_n=from_n, to_n=to_n, owner=owner,
                         left=to_n - from_n + 1, claimed_at=datetime.now(UTC),
+                        of_state="waiting" if kind == "first" else "deferred",
                     )
                     .returning(schema.claim.c.id)
                 ).scalar_one()

@@ -1,0 +1,355 @@
+"""The one way out: what it commits, what it waits for, what it brings back. On both databases."""
+
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text, update
+
+from tests.support.readers import Readers
+from worker.consent import optout
+from worker.consent.optout import OptOut
+from worker.domain.address import parse_address
+from worker.domain.subscription import Channel
+from worker.domain.suppression import SuppressionReason
+from worker.errors import NotFoundError
+from worker.storage import schema
+from worker.storage.engine import Database
+
+
+def leave(database: Database, state_dir: Path, subscription_id: int, *, wait_s: float = 0.2, **more: object) -> OptOut:
+    wanted = {"issue_id": None, "channel": Channel.PAGE, "actor": "reader", **more}
+    return optout.opt_out(database, subscription_id=subscription_id, state_dir=state_dir, wait_s=wait_s, **wanted)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def newsline(readers: Readers) -> int:
+    return readers.publication("newsline", "Newsline")
+
+
+def test_an_opt_out_ends_one_subscription_and_leaves_its_evidence(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a reader of two publications
+    here, other = readers.reader("jane@example.org", newsline, readers.publication("magazine"))
+    issue = readers.issue(newsline, [here])
+
+    # When one is left
+    outcome = leave(database, tmp_path, here, issue_id=issue, channel=Channel.ONE_CLICK)
+
+    # Then only that one ended, with its channel, its issue, a consent line, an act and a line in the log
+    assert outcome.changed == ("Newsline",)
+    assert not outcome.already
+    assert outcome.on_its_way == ()
+    assert readers.state(here) == ("ended", 1)
+    assert readers.state(other) == ("confirmed", 1)
+    with database.read() as conn:
+        ended = conn.execute(text("SELECT ended_by, ended_issue_id FROM subscription WHERE state = 'ended'")).one()
+        line = conn.execute(text("SELECT event, channel, issue_id, generation FROM consent_log")).one()
+        act = conn.execute(text("SELECT actor, act, object FROM act")).one()
+    assert tuple(ended) == ("one_click", issue)
+    assert tuple(line) == ("ended", "one_click", issue, 1)
+    assert tuple(act) == ("reader", "subscription.end", f"subscription:{here}")
+    log = (tmp_path / "optouts.log").read_text()
+    assert re.fullmatch(rf"[0-9T:.+-]+ out {here}:1\n", log)
+
+
+def test_a_repeated_opt_out_changes_nothing_and_says_since_when(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a reader who left
+    (here,) = readers.reader("jane@example.org", newsline)
+    first = leave(database, tmp_path, here)
+    before = readers.checksum()
+
+    # When the same wish comes again
+    again = leave(database, tmp_path, here)
+
+    # Then it is known already, and no row is new
+    assert again.already
+    assert again.changed == ()
+    assert again.since == first.since
+    assert readers.checksum() == before
+
+
+def test_ten_wishes_at_once_end_a_subscription_once(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a reader
+    (here,) = readers.reader("jane@example.org", newsline)
+    outcomes: list[OptOut] = []
+
+    # When ten threads post the same wish
+    threads = [
+        threading.Thread(target=lambda: outcomes.append(leave(database, tmp_path, here, wait_s=0))) for _ in range(10)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    # Then one of them ended it, and the consent log has one line
+    assert sorted(len(outcome.changed) for outcome in outcomes) == [0] * 9 + [1]
+    assert readers.rows("consent_log") == 1
+    assert readers.rows("act") == 1
+
+
+def test_an_opt_out_of_all_ends_every_publication_of_that_reader_only(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given two readers of two publications
+    magazine = readers.publication("magazine", "Magazine")
+    mine = readers.reader("jane@example.org", newsline, magazine)
+    theirs = readers.reader("joe@example.org", newsline, magazine)
+
+    # When one stops all
+    outcome = leave(database, tmp_path, mine[0], scope="all")
+
+    # Then the other still gets both
+    assert sorted(outcome.changed) == ["Magazine", "Newsline"]
+    assert [readers.state(one)[0] for one in mine] == ["ended", "ended"]
+    assert [readers.state(one)[0] for one in theirs] == ["confirmed", "confirmed"]
+
+
+def test_an_opt_out_of_a_deleted_subscription_is_answered_neutrally(
+    database: Database, readers: Readers, tmp_path: Path
+) -> None:
+    # Given no such subscription
+    # When its link is used
+    outcome = leave(database, tmp_path, 4711)
+
+    # Then nothing is said about it, and nothing written
+    assert outcome.already
+    assert outcome.changed == ()
+    assert not (tmp_path / "optouts.log").exists()
+
+
+def test_an_opt_out_waits_until_a_copy_in_flight_is_released(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a reader whose row an owned range covers
+    (here,) = readers.reader("jane@example.org", newsline)
+    claim = readers.claim(readers.issue(newsline, [here]), 1, 1)
+
+    # When the reader leaves, and the worker gives the row back after the first look
+    steps = optout.leave(
+        database, subscription_id=here, channel=Channel.PAGE, issue_id=None, actor="reader", state_dir=tmp_path,
+        wait_s=30,
+    )  # fmt: skip
+    first = next(steps)
+    readers.release(claim)
+    last = list(steps)[-1]
+
+    # Then the first look saw it leaving, the last one is settled: nothing is on its way
+    assert not first.settled
+    assert first.on_its_way == ("November news",)
+    assert last.settled
+    assert last.on_its_way == ()
+
+
+def test_an_opt_out_names_the_copy_that_was_accepted_while_it_waited(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a row in flight
+    (here,) = readers.reader("jane@example.org", newsline)
+    issue = readers.issue(newsline, [here])
+    claim = readers.claim(issue, 1, 1)
+    steps = optout.leave(
+        database, subscription_id=here, channel=Channel.PAGE, issue_id=None, actor="reader", state_dir=tmp_path,
+        wait_s=30,
+    )  # fmt: skip
+    next(steps)
+
+    # When the relay takes it before the worker could look again
+    readers.accept(issue, 1, claim)
+    last = list(steps)[-1]
+
+    # Then the answer is settled and honest
+    assert last.settled
+    assert last.on_its_way == ("November news",)
+
+
+def test_an_opt_out_gives_up_waiting_and_says_what_may_come(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a row whose worker does not answer
+    (here,) = readers.reader("jane@example.org", newsline)
+    readers.claim(readers.issue(newsline, [here]), 1, 1)
+
+    # When the reader leaves
+    outcome = leave(database, tmp_path, here, wait_s=0.1)
+
+    # Then the end is committed all the same
+    assert readers.state(here)[0] == "ended"
+    assert outcome.on_its_way == ("November news",)
+    assert not outcome.settled
+
+
+def test_an_opt_out_sees_a_retry_in_flight(database: Database, readers: Readers, newsline: int, tmp_path: Path) -> None:
+    # Given a deferred row that carries an owned retry claim
+    (here,) = readers.reader("jane@example.org", newsline)
+    issue = readers.issue(newsline, [here])
+    readers.defer(issue, 1, readers.claim(issue, 1, 1, kind="retry"))
+
+    # When the reader leaves
+    outcome = leave(database, tmp_path, here, wait_s=0)
+
+    # Then that copy is named
+    assert outcome.on_its_way == ("November news",)
+
+
+@pytest.mark.parametrize("case", ["released", "other reader", "deferred and free", "other publication"])
+def test_an_opt_out_does_not_wait_for_rows_nobody_is_sending(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path, case: str
+) -> None:
+    # Given a row that is not `sending` for this reader and publication
+    (here,) = readers.reader("jane@example.org", newsline)
+    (theirs,) = readers.reader("joe@example.org", newsline)
+    issue = readers.issue(newsline, [here, theirs])
+    if case == "released":
+        readers.claim(issue, 1, 2, owner=None)
+    elif case == "other reader":
+        readers.claim(issue, 2, 2)
+    elif case == "deferred and free":
+        readers.defer(issue, 1, None)
+        readers.claim(issue, 1, 2)
+    else:
+        magazine = readers.publication("magazine")
+        with database.read() as conn:
+            jane = conn.execute(text("SELECT min(id) FROM subscriber")).scalar_one()
+        readers.claim(readers.issue(magazine, [readers.subscribe(jane, magazine)]), 1, 1)
+
+    # When the reader leaves
+    outcome = leave(database, tmp_path, here, wait_s=30)
+
+    # Then the answer comes with the first look
+    assert outcome.settled
+    assert outcome.on_its_way == ()
+
+
+def test_an_undo_restores_the_subscription_one_generation_later_and_its_old_link_still_ends_it(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a reader who left
+    (here,) = readers.reader("jane@example.org", newsline)
+    leave(database, tmp_path, here)
+
+    # When the reader takes it back
+    undone = optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
+
+    # Then the subscription goes on, both lines stand in the log, and leaving works again
+    assert undone.restored == ("Newsline",)
+    assert readers.state(here) == ("confirmed", 2)
+    assert leave(database, tmp_path, here).changed == ("Newsline",)
+    words = [line.split(" ", 1)[1] for line in (tmp_path / "optouts.log").read_text().splitlines()]
+    assert words == [f"out {here}:1", f"undo {here}:2", f"out {here}:2"]
+    with database.read() as conn:
+        events = list(conn.execute(text("SELECT event FROM consent_log ORDER BY id")).scalars())
+    assert events == ["ended", "undone", "ended"]
+
+
+def test_an_undo_of_all_brings_back_what_the_same_act_ended_and_nothing_else(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a reader who left one publication, and later all
+    magazine, statements = readers.publication("magazine"), readers.publication("statements")
+    here, second, earlier = readers.reader("jane@example.org", newsline, magazine, statements)
+    leave(database, tmp_path, earlier)
+    leave(database, tmp_path, here, scope="all")
+
+    # When the last act is taken back
+    optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path, scope="all")
+
+    # Then the one left earlier stays ended
+    assert [readers.state(one)[0] for one in (here, second, earlier)] == ["confirmed", "confirmed", "ended"]
+
+
+@pytest.mark.parametrize("case", ["complaint", "too old", "suppressed", "never ended"])
+def test_an_undo_is_refused_where_the_reader_must_be_asked_anew(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path, case: str
+) -> None:
+    # Given an end that a link may not take back
+    (here,) = readers.reader("jane@example.org", newsline)
+    if case != "never ended":
+        leave(database, tmp_path, here, channel=Channel.COMPLAINT if case == "complaint" else Channel.PAGE)
+    if case == "too old":
+        with database.write() as conn:
+            conn.execute(update(schema.subscription).values(ended_at=schema.subscription.c.confirmed_at))
+            conn.execute(text("UPDATE subscription SET ended_at = '2020-01-01 00:00:00'"))
+    if case == "suppressed":
+        optout.suppress(
+            database, [parse_address("jane@example.org")], reason=SuppressionReason.MANUAL, evidence="asked by phone",
+            actor="op", wait_s=0,
+        )  # fmt: skip
+    before = readers.state(here)
+
+    # When somebody tries
+    undone = optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
+
+    # Then nothing comes back
+    assert undone.restored == ()
+    assert readers.state(here) == before
+
+
+def test_an_operator_ends_a_subscription_by_address_in_any_spelling(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a reader
+    (here,) = readers.reader("jane@example.org", newsline)
+
+    # When an operator types the address as on the telephone
+    outcome = optout.opt_out_address(
+        database, address=" Jane@EXAMPLE.org", publication="newsline", actor="op", state_dir=tmp_path, wait_s=0
+    )
+
+    # Then it is the same mailbox
+    assert outcome.changed == ("Newsline",)
+    assert readers.state(here)[0] == "ended"
+
+
+def test_an_unknown_address_is_refused_with_the_way_to_keep_it_out(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given nobody
+    # When an operator ends them
+    with pytest.raises(NotFoundError) as refused:
+        optout.opt_out_address(
+            database, address="nobody@example.org", publication=None, actor="op", state_dir=tmp_path, wait_s=0
+        )
+
+    # Then the sentence says what helps
+    assert "corranto suppression add nobody@example.org" in str(refused.value)
+
+
+def test_a_suppression_waits_for_copies_to_its_addresses_in_one_barrier(
+    database: Database, readers: Readers, newsline: int
+) -> None:
+    # Given two readers in flight
+    ids = [*readers.reader("jane@example.org", newsline), *readers.reader("joe@example.org", newsline)]
+    readers.claim(readers.issue(newsline, ids), 1, 2)
+
+    # When both are suppressed, and a third whom we never wrote to
+    addresses = [parse_address(f"{name}@example.org") for name in ("jane", "joe", "ann")]
+    done = optout.suppress(
+        database, addresses, reason=SuppressionReason.COMPLAINED, evidence="abuse report", actor="op", wait_s=0.05
+    )
+
+    # Then all three are on the list, and two copies may still come
+    assert (done.added, done.on_their_way) == (3, 2)
+
+
+def test_an_unwritable_log_does_not_keep_a_reader_on_the_list(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a state directory that is a file
+    (here,) = readers.reader("jane@example.org", newsline)
+    blocked = tmp_path / "state"
+    blocked.write_text("")
+
+    # When the reader leaves
+    outcome = leave(database, blocked, here)
+
+    # Then the ledger has it
+    assert outcome.changed == ("Newsline",)
+    assert readers.state(here)[0] == "ended"
