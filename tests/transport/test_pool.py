@@ -51,17 +51,11 @@ def test_many_connections_share_the_mails_and_each_arrives_once(form: str):
 
 def test_a_relay_that_allows_fewer_connections_than_we_want_gets_all_mails_over_those():
     # Given 421 from the fourth connection on
-    server = ScriptedRelay()
-
-    class TooMany(On):
-        def applies(self, event: str, line: str) -> bool:
-            return event == "connect" and server.open > 3
-
-    server.scenario.append(TooMany("connect", b"421 4.7.0 too many connections\r\n", CLOSE))
+    server = ScriptedRelay([On("connect", b"421 4.7.0 too many connections\r\n", CLOSE, skip=3)])
 
     async def story() -> Handed:
         async with server:
-            return await hand(relay_for(server, connections=8), mails(300))
+            return await hand(relay_for(server, connections=8, per_connection=300), mails(300))
 
     # Then
     handed = run(story())

@@ -28,6 +28,7 @@ MAX_BARREN = 4
 MAX_STRIKES, so that one poisonous mail alone never looks like it."""
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
+_NO_ANSWER = (Permanence.UNSENT, Permanence.DOUBT)
 UNCAP_AFTER_S = 60.0
 """After the relay refused a further connection, how long the pool keeps to the number it had."""
 
@@ -127,9 +128,11 @@ class Pool:
         self._wake_idle(len(self._idle))
         if self._lanes:
             await asyncio.wait(self._lanes, timeout=grace_s)
-        for lane in self._lanes:
-            lane.cancel()
-        await asyncio.gather(*self._lanes, return_exceptions=True)
+        while self._lanes:
+            for lane in self._lanes:
+                lane.cancel()
+            # Again and again: wait_for of Python 3.11 loses a cancellation that meets a result.
+            await asyncio.wait(self._lanes, timeout=0.05)
 
     # What sessions ask for (session.Desk).
 
@@ -139,7 +142,7 @@ class Pool:
 
     def record(self, transaction: Transaction, outcome: Outcome) -> None:
         """Pass an outcome on and count the transaction off."""
-        if outcome.code is not None and outcome.permanence is not Permanence.UNSENT:
+        if outcome.code is not None and outcome.permanence not in _NO_ANSWER:
             self._note_answer()
         if self._strikes:
             self._strikes.pop(transaction.key, None)
@@ -199,7 +202,7 @@ class Pool:
             for _, gate in self._gates:
                 if not gate.done():
                     gate.set_result(None)
-        elif self._queue and not self._lanes and self.fault is None:
+        else:
             self._staff()
 
     async def _run_lane(self) -> None:

@@ -293,7 +293,8 @@ class Session:
     def _record_sent(self, desk: Desk, outcome: Outcome) -> None:
         transaction, self._sent = self._sent, None
         assert transaction is not None
-        self.judged += 1
+        if outcome.permanence is not Permanence.DOUBT and outcome.code is not None:
+            self.judged += 1
         desk.record(transaction, outcome)
 
     def _after_refused_body(self, body: Reply) -> None:
