@@ -46,7 +46,8 @@ def parse_address(typed: str) -> Address:
         raise AddressError("the address is empty")
     if any(ord(char) < 33 or ord(char) == 127 or char in "\x85\u2028\u2029\u200b\ufeff" for char in stripped):
         raise AddressError("the address contains a blank or a control character")
-    if _PLAIN.fullmatch(stripped) and "--" not in stripped[2:].rpartition("@")[2][2:4]:
+    # Two hyphens may mark an A-label in any label: whether it is one, the library knows.
+    if _PLAIN.fullmatch(stripped) and "--" not in stripped.rpartition("@")[2]:
         local, _, domain = stripped.rpartition("@")
     else:
         local, domain = _by_library(stripped)
