@@ -128,7 +128,7 @@ def release(conn: Connection, held: Claim, owner: str) -> bool:
         conn.execute(delete(claim).where(claim.c.id == held.id))
     else:
         conn.execute(update(claim).where(claim.c.id == held.id).values(owner=None))
-    return mine > 0
+    return int(mine) > 0
 
 
 def cancel_rows(conn: Connection, held: Claim) -> int:
