@@ -14,7 +14,10 @@ MOST_FUNCTION_LINES = 60
 LONGER_WITH_A_REASON = {"worker/storage/schema.py": 600}  # declarations one after another: nothing to hold in the head
 FROZEN = "worker/storage/migrations/versions/"  # what ran at somebody's place is not rewritten for looks
 
-READS_FILES = {"worker/compose/media.py"}  # takes in the pictures beside an issue file; its result is a value
+READS_FILES = {
+    "worker/compose/media.py",  # takes in the pictures beside an issue file; its result is a value
+    "worker/message/key_store.py",  # the DKIM keys on disk; what signs with them is pure
+}
 PURE = [
     name
     for room in ("", "domain", "compose", "message", "transport")
@@ -24,8 +27,8 @@ PURE = [
 ]
 IMPURE_MODULES = {
     "os", "time", "secrets", "socket", "subprocess", "asyncio", "threading", "tempfile", "shutil", "logging",
-    "structlog", "sqlalchemy", "sqlite3", "psycopg", "urllib.request", "http", "starlette", "worker.settings", "worker.clock",
-    "worker.log", "worker.metrics", "worker.storage", "worker.journal",
+    "structlog", "sqlalchemy", "sqlite3", "psycopg", "urllib.request", "http", "starlette", "worker.settings",
+    "worker.clock", "worker.log", "worker.metrics", "worker.storage", "worker.journal",
 }  # fmt: skip
 IMPURE_CALLS = re.compile(
     r"(?<!\w)open\(|\.(?:utc)?now\(|\bdate\.today\(|\.(?:read|write)_(?:text|bytes)\(|\.(?:exists|is_file|stat)\("
@@ -103,7 +106,9 @@ def test_only_storage_speaks_sql() -> None:
     for path, tree in modules():
         if str(path).startswith(OWN_DATABASES):
             continue
-        found += [f"{path}: import {name}" for name in imported(tree) if name.partition(".")[0] in DRIVERS]
+        # A transaction is handed from room to room; what is asked in it is not.
+        names = [name for name in imported(tree) if name != "sqlalchemy.Connection"]
+        found += [f"{path}: import {name}" for name in names if name.partition(".")[0] in DRIVERS]
         found += [
             f"{path}:{node.lineno}: SQL text"
             for node in ast.walk(tree)
