@@ -119,7 +119,7 @@ class Press:
         self._marks = marks
         self._resolve = resolve
         self._markdown = _parser()
-        self._markdown.add_render_rule("image", self._image)
+        self._markdown.add_render_rule("image", lambda _renderer, tokens, at, _options, _env: self._image(tokens[at]))
 
     def html(self, text: str, line: int) -> str:
         """Sanitised blocks (p, h2 to h4, lists, tables, quotes, code). Raises TemplateProblem."""
@@ -132,7 +132,7 @@ class Press:
                 raise TemplateProblem(
                     f"{tag.source} stands where it would be lost, such as in a link address", tag.line
                 )
-        return self._hoist(rendered)
+        return self._hoist(rendered).strip()
 
     def _clean(self, html: str) -> str:
         return nh3.clean(
@@ -144,8 +144,7 @@ class Press:
             url_schemes={"http", "https", "mailto", "tel"},
         )
 
-    def _image(self, tokens: list[Token], at: int, options: object, env: object) -> str:
-        token = tokens[at]
+    def _image(self, token: Token) -> str:
         shown = self._resolve(str(token.attrs.get("src", "")))
         alt = escape(token.content)
         if shown is None:
@@ -225,6 +224,8 @@ def _shift_headings(state: object) -> None:
 
 
 def _keep_attribute(tag: str, name: str, value: str) -> str | None:
+    if name not in _ATTRIBUTES.get(tag, ()):
+        return None  # the sanitiser lets title and lang through everywhere
     if tag == "a" and name == "href":
         fault = judge_link(value)
         return None if fault is not None and fault.name != "LOCAL" else value

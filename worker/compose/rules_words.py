@@ -86,10 +86,15 @@ def check_variables(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
         try:
             for name in check_template(field.text, None):
                 if name in SYSTEM_VARIABLES:
-                    yield _variable(field, 1, f"{name} belongs to the layout", "remove it; the footer already has it")
+                    yield _variable(
+                        field,
+                        _line_of(name, field),
+                        f"{name} belongs to the layout",
+                        "remove it; the footer already has it",
+                    )
                 elif name not in known:
                     fix = f"use one of {', '.join(sorted(known))}, or import it as a column"
-                    yield _variable(field, 1, f"{name} is not known for this publication", fix)
+                    yield _variable(field, _line_of(name, field), f"{name} is not known for this publication", fix)
         except TemplateProblem as problem:
             yield _variable(
                 field,
@@ -116,6 +121,14 @@ def check_leftovers(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
 
 def _variable(field: Authored, line: int, why: str, fix: str) -> Finding:
     return Finding("E", 501, field.line + line - 1, why, fix, waivable=False)
+
+
+def _line_of(name: str, field: Authored) -> int:
+    """Line, from 1, of the first tag that reads `name`."""
+    for tag in _TAG.finditer(field.text):
+        if re.search(rf"\b{re.escape(name)}\b", tag[0]):
+            return field.text.count("\n", 0, tag.start()) + 1
+    return 1
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,83 @@
+"""The two sample issues, their publications, and what reading and compiling one needs."""
+
+import hashlib
+from pathlib import Path
+
+from PIL import Image
+
+from worker.compose.compile import compile_issue
+from worker.compose.media import MediaItem
+from worker.compose.rules_targets import pictures_of
+from worker.compose.source import read_issue
+from worker.compose.typeset import large_key
+from worker.domain.compiled import CompiledIssue
+from worker.domain.issue import IssueText
+from worker.domain.publication import DEFAULT_PROMISE, Publication
+from worker.editorial.write import load_layouts
+
+SAMPLES = Path(__file__).parents[2] / "worker" / "demo" / "samples"
+MEMBERS = SAMPLES / "2026-11-members.md"
+STATEMENT = SAMPLES / "2026-11-statement.md"
+BASE_URL = "https://news.example.org"
+VIEW_URL = f"{BASE_URL}/v/{'0' * 44}"
+
+
+def publication(slug: str = "ring-news", title: str = "Orrin Ring News", language: str = "en") -> Publication:
+    """An invented publication."""
+    return Publication(
+        id=1,
+        slug=slug,
+        title=title,
+        from_name="The Orrin Ring",
+        from_address="news@orrin-ring.test",
+        postal_address="The Orrin Ring\nQuay House, 7 Harbour Street\nPortavela",
+        reply_to=None,
+        bounce_address=None,
+        contact="people@orrin-ring.test",
+        promise=DEFAULT_PROMISE,
+        privacy_url=None,
+        language=language,
+        zone="UTC",
+        description="",
+    )
+
+
+def stand_in_media(issue: IssueText, folder: Path = SAMPLES) -> dict[str, MediaItem]:
+    """Media of the right size whose names do not depend on an encoder's version."""
+
+    def stand_in(key: str) -> MediaItem:
+        path = folder / key.removeprefix("large:")
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        if path.suffix == ".pdf":
+            return MediaItem(f"{digest}.pdf", "application/pdf", 0, 0, path.read_bytes())
+        with Image.open(path) as picture:
+            width, height = picture.size
+        return MediaItem(f"{digest}.jpg", "image/jpeg", width, height, b"picture")
+
+    keys = {picture.src for picture in pictures_of(issue) if not picture.src.startswith("large:")}
+    keys |= {enclosure.file for enclosure in issue.enclosures if enclosure.file}
+    keys |= {large_key(figure) for figure in issue.figures}
+    return {key: stand_in(key) for key in sorted(keys)}
+
+
+def compiled(issue: IssueText, media: dict[str, MediaItem] | None = None, language: str = "en") -> CompiledIssue:
+    """The issue compiled for an invented publication."""
+    return compile_issue(
+        issue,
+        publication(issue.publication, "Orrin Ring News", language),
+        base_url=BASE_URL,
+        templates=load_layouts(),
+        media=media or {},
+        view_url=VIEW_URL,
+        boundary="=_golden",
+    )
+
+
+def newsletter(
+    body: str = "Some words that make a body.\n", front: str = "", subject: str = "A plain subject"
+) -> IssueText:
+    """A small newsletter; `front` adds front-matter lines."""
+    return read_issue(
+        "small.md",
+        f"---\nkind: newsletter\npublication: ring-news\nsubject: {subject}\npreheader: Before it\n{front}---\n{body}",
+    )

@@ -1,0 +1,202 @@
+"""From issue text to the frozen content of its mails."""
+
+import re
+
+import pytest
+
+from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, VIEW_URL, compiled, newsletter, stand_in_media
+from worker.compose.marks import census
+from worker.compose.source import read_issue
+from worker.compose.template import check_template, recipient_environment
+from worker.domain.compiled import SYSTEM_VARIABLES, CompiledIssue
+from worker.errors import UsageError
+
+VALUES = {"unsubscribe_url": f"{BASE_URL}/u/token", "consent_date": "3 May 2026"}
+
+
+def fill(source: str, *, html: bool = False, **values: str) -> str:
+    return recipient_environment(autoescape=html).from_string(source).render(VALUES | values)
+
+
+@pytest.fixture(params=[MEMBERS, STATEMENT], ids=["members", "statement"])
+def sample(request: pytest.FixtureRequest) -> CompiledIssue:
+    issue = read_issue(request.param.name, request.param.read_text("utf-8"))
+    return compiled(issue, stand_in_media(issue))
+
+
+def test_stored_form_gives_the_same_issue_back(sample: CompiledIssue) -> None:
+    again = CompiledIssue.from_json(sample.to_json())
+
+    assert again.fingerprint == sample.fingerprint
+
+
+def test_templates_stay_in_the_subset(sample: CompiledIssue) -> None:
+    names = frozenset((*SYSTEM_VARIABLES, *sample.variables))
+
+    for source in (sample.subject, sample.html, sample.text):
+        check_template(source, names, always=frozenset(SYSTEM_VARIABLES))
+
+
+def test_unsubscribe_address_stands_alone_on_its_line_in_the_text(sample: CompiledIssue) -> None:
+    assert "{{ unsubscribe_url }}" in sample.text.split("\n")
+
+
+def test_unsubscribe_is_the_first_link_of_the_footer(sample: CompiledIssue) -> None:
+    footer = sample.html[sample.html.index('role="contentinfo"') :]
+
+    assert re.findall(r'href="([^"]*)"', footer)[0] == "{{ unsubscribe_url }}"
+
+
+def test_text_has_lines_of_72_columns_except_for_addresses(sample: CompiledIssue) -> None:
+    text = fill(sample.text, name="Jo")
+
+    assert "\r" not in text
+    for line in text.split("\n"):
+        assert len(line) <= 72 or line.startswith("http")
+
+
+def test_reason_has_a_date_only_with_evidence(sample: CompiledIssue) -> None:
+    for source in (sample.html, sample.text):
+        assert "on 3 May 2026." in " ".join(fill(source).split())
+        assert "on 3 May" not in fill(source, consent_date="")
+
+
+def test_text_part_says_everything_in_the_order_of_the_html(sample: CompiledIssue) -> None:
+    text = " ".join(fill(sample.text, name="Jo").split())
+    html = fill(sample.html, html=True, name="Jo")
+    titles = [re.sub("<[^>]+>", "", found) for found in re.findall(r"<h[123][^>]*>(.*?)</h[123]>", html)]
+
+    places = [text.find(title) for title in titles]
+
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_view_page_has_no_hole_no_way_to_leave_for_one_and_no_mail_token(sample: CompiledIssue) -> None:
+    assert "{{" not in sample.view_html
+    assert "/u/" not in sample.view_html
+    assert f'{BASE_URL}/"' not in sample.view_html
+    assert f"go to {BASE_URL}/" in sample.view_html
+    assert "<script" not in sample.view_html
+
+
+def test_newsletter_of_seven_cards_is_small() -> None:
+    issue = read_issue(MEMBERS.name, MEMBERS.read_text("utf-8"))
+
+    assert len(compiled(issue, stand_in_media(issue)).html.encode()) <= 20_000
+
+
+def test_title_is_the_subject() -> None:
+    made = compiled(newsletter(subject="\"Hello {{ name | default('you') }} & all\""))
+
+    assert "<title>Hello Jo &amp; all</title>" in fill(made.html, html=True, name="Jo")
+    assert fill(made.subject, name="Jo") == "Hello Jo & all"
+
+
+def test_marks_keep_order_and_parents_through_all_tools() -> None:
+    made = compiled(
+        newsletter(
+            "{% if country == 'France' %}\n\nBonjour **{{ name | default('vous') }}**\n\n"
+            "{% else %}\n\nHello\n\n{% endif %}\n",
+            "intro: \"{% if name %}Dear {{ name | default('x') }}{% endif %}\"\n",
+        )
+    )
+
+    for values in ({"country": "France", "name": "Zoë"}, {"country": "", "name": ""}):
+        html = fill(made.html, html=True, **values)
+        assert ("Bonjour" in html) == (values["country"] == "France")
+        assert ("Hello" in html) == (values["country"] != "France")
+        assert not census(html)
+
+
+def test_conditional_table_row_is_refused_with_its_line() -> None:
+    body = "| a |\n|---|\n{% if name %}\n| b |\n{% endif %}\n"
+
+    with pytest.raises(UsageError, match=r"small\.md line 11: .*endif.* stands in another"):
+        compiled(newsletter(body))
+
+
+def test_system_variables_are_not_for_authors() -> None:
+    with pytest.raises(UsageError, match="belong to the layout"):
+        compiled(newsletter('{{ unsubscribe_url | default("") }}'))
+
+
+def test_card_with_text_opens_on_the_web_page_which_has_all_of_it() -> None:
+    made = compiled(newsletter(front="cards:\n  - {title: A, blurb: Short, text: The **whole** story}\n"))
+
+    assert f'href="{VIEW_URL}#card-1"' in made.html
+    assert "whole" not in made.html
+    assert 'id="card-1"' in made.view_html
+    assert "The <strong>whole</strong> story" in made.view_html
+
+
+def test_blurb_is_cut_at_a_word() -> None:
+    made = compiled(newsletter(front=f"cards:\n  - {{title: A, blurb: {'word ' * 80}}}\n"))
+
+    blurb = re.search(r"<p[^>]*>((?:word ?)+…)</p>", made.html)
+
+    assert blurb is not None
+    assert len(blurb[1]) <= 240
+    assert blurb[1].endswith("word…")
+
+
+@pytest.mark.parametrize(
+    ("language", "direction", "unsubscribe"),
+    [
+        ("fr", "ltr", "Se désabonner"),
+        ("ar", "rtl", "إلغاء الاشتراك"),
+        ("zh-Hans", "ltr", "退订"),
+        ("ja-JP", "ltr", "配信停止"),
+    ],
+)
+def test_layout_speaks_the_language_of_the_issue(language: str, direction: str, unsubscribe: str) -> None:
+    made = compiled(newsletter(), language=language)
+
+    assert f'<html lang="{language}" dir="{direction}"' in made.html
+    assert unsubscribe in made.html
+    assert unsubscribe in made.text
+
+
+def test_english_words_in_another_language_are_marked_as_english() -> None:
+    made = compiled(newsletter(), language="pt")
+
+    assert '<span lang="en" dir="ltr">' in made.html
+    assert '<html lang="pt"' in made.html
+
+
+def test_right_to_left_cards_are_mirrored() -> None:
+    issue = read_issue(
+        MEMBERS.name, MEMBERS.read_text("utf-8").replace("kind: newsletter", "kind: newsletter\nlanguage: ar")
+    )
+
+    html = compiled(issue, stand_in_media(issue)).html
+
+    assert 'align="left"' not in html
+    assert "padding:4px 0 14px 24px" in html
+    assert 'cellpadding="0" cellspacing="0" border="0" dir="rtl"' in html
+
+
+def test_missing_enclosure_is_refused() -> None:
+    issue = read_issue(STATEMENT.name, STATEMENT.read_text("utf-8"))
+    media = {key: item for key, item in stand_in_media(issue).items() if not key.endswith(".pdf")}
+
+    with pytest.raises(UsageError, match=r"annex-1\.pdf is missing"):
+        compiled(issue, media)
+
+
+def test_word_based_outlook_gets_tables_with_widths() -> None:
+    issue = read_issue(MEMBERS.name, MEMBERS.read_text("utf-8"))
+    html = compiled(issue, stand_in_media(issue)).html
+
+    twins = re.findall(r"<!--\[if mso\]>(<table.*?)<!\[endif\]-->", html)
+    columns = re.findall(r'<!--\[if mso\]><table role="presentation" width="552".*?<td width="188" valign="top">', html)
+    assert len(columns) == html.count("max-width:188px") == html.count("max-width:364px") == 7
+    assert all(re.search(r'<table role="presentation" width="\d+"', twin) for twin in twins)
+    assert html.count("<!--[if mso]>") == html.count("<![endif]-->")
+    for picture in re.findall(r"<img [^>]*>", html):
+        assert re.search(r' width="\d+"', picture)
+        assert re.search(r' height="\d+"', picture)
+        assert "margin" not in picture
+    for table in re.findall(r"<table [^>]*>", html):
+        assert 'role="presentation"' in table
+        assert 'cellpadding="0" cellspacing="0" border="0"' in table

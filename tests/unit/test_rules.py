@@ -1,0 +1,141 @@
+"""Each rule: what it finds, where, and what it leaves alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, newsletter, publication
+from worker.compose.findings import Finding, LintFacts
+from worker.compose.media import MediaItem
+from worker.compose.rules import lint
+from worker.domain.issue import IssueText
+from worker.editorial.write import check_issue, load_issue_file, load_layouts
+
+FACTS = LintFacts(
+    publication=publication(),
+    base_url=BASE_URL,
+    loopback_relay=True,
+    signs=True,
+    sent_slugs=frozenset(),
+    attributes=frozenset({"country"}),
+    media={
+        name: MediaItem(f"{'a' * 64}.png", "image/png", 100, 50, b"x") for name in ("a.png", "b.webp", "large:a.png")
+    },
+    media_problems={"broken.png": "broken.png is damaged; save it again as PNG, JPEG or GIF"},
+    layouts=load_layouts(),
+)
+
+
+def found(issue: IssueText, facts: LintFacts = FACTS) -> list[tuple[str, int | None]]:
+    return [(str(finding), finding.line) for finding in lint(issue, facts)]
+
+
+def test_plain_issue_has_no_finding() -> None:
+    assert found(newsletter()) == []
+
+
+@pytest.mark.parametrize("path", [MEMBERS, STATEMENT], ids=["members", "statement"])
+def test_samples_have_no_finding(path: object) -> None:
+    issue, media = load_issue_file(str(path))
+
+    findings = check_issue(issue, publication(issue.publication), base_url=BASE_URL, loopback_relay=True, signs=True)
+
+    assert findings == []
+    assert all(item.data for item in media.values())
+
+
+@pytest.mark.parametrize(
+    ("front", "body", "expected"),
+    [
+        ("", "![](a.png)", ("E201", 7)),
+        ("cards:\n  - {title: A, image: {src: a.png}}\n", "", ("E201", 7)),
+        ("cards:\n  - {title: A, image: {src: a.png, alt: A, w: 9}}\n", "", ("W203", 7)),
+        ("", "x\n\n![a](a.svg)", ("E205", 9)),
+        ("", "![a](b.webp)", ("W205", 7)),
+        ("", "![a](data:image/png;base64,xx)", ("E206", 7)),
+        ("", "![a](none.png)", ("E208", 7)),
+        ("", "![a](broken.png)", ("E208", 7)),
+        ("", "![a](https://example.org/a.png)", ("E208", 7)),
+        ("", "![a](http://example.org/a.png)", ("E208", 7)),
+        ("", "[a](news.html)", ("E301", 7)),
+        ("", "[a]()", ("E301", 7)),
+        ("", "[a](javascript:x)", ("E301", 7)),
+        ("", "[a](http://localhost/x)", ("E301", 7)),
+        ("cards:\n  - {title: A, link: file:///x}\n", "", ("E301", 7)),
+        ("", "[a](http://example.org/)", ("W303", 7)),
+        ("", "one\ntwo [Click here](https://example.org/)", ("W304", 8)),
+        ("", "[ici](https://example.org/)", ("W304", 7)),
+        ("", "{{ name }}", ("E501", 7)),
+        ("", "a\n\n{{ shoe | default('x') }}", ("E501", 9)),
+        ("", "{{ unsubscribe_url | default('x') }}", ("E501", 7)),
+        ("", "{% if name %}\n- a{% endif %}", ("E501", 8)),
+        ("", "{{ name", ("E501", 7)),
+        ("", "::: box", ("E501", 7)),
+        ("", "one\nTODO two", ("E801", 8)),
+        ("", "Lorem ipsum dolor", ("E801", 7)),
+        ("", "[insert date] today", ("E801", 7)),
+        ("", "a }} b", ("E801", 7)),
+        ("language: xx-nowhere\n", "", ("E104", 6)),
+    ],
+)
+def test_rule_finds_its_fault_at_its_line(front: str, body: str, expected: tuple[str, int]) -> None:
+    assert expected in found(newsletter(body, front))
+
+
+@pytest.mark.parametrize(
+    ("subject", "code"),
+    [
+        ("''", "E401"),
+        ("Short", "W401"),
+        ("Long " * 20, "W401"),
+        ("READ THIS NOW please", "W403"),
+        ("Buy this now!! today", "W403"),
+        ('"Re: our meeting of yesterday"', "E403"),
+        ("Before it", "W402"),
+    ],
+)
+def test_subject_is_judged(subject: str, code: str) -> None:
+    assert (code, 4) in found(newsletter(subject=subject)) or (code, 5) in found(newsletter(subject=subject))
+
+
+def test_same_subject_as_last_time_is_noticed() -> None:
+    assert ("W401", 4) in found(newsletter(), replace(FACTS, last_subject="A plain subject"))
+
+
+def test_sent_slug_is_refused_and_cannot_be_waived() -> None:
+    issue = newsletter(front="lint: {allow: [804], why: again}\n")
+
+    assert ("E804", None) in found(issue, replace(FACTS, sent_slugs=frozenset({"small"})))
+
+
+def test_opt_out_address_without_https_is_refused_unless_loopback() -> None:
+    assert ("E405", None) in found(newsletter(), replace(FACTS, base_url="http://news.example.org"))
+    assert found(newsletter(), replace(FACTS, base_url="http://127.0.0.1:8025")) == []
+
+
+def test_unsigned_mail_to_the_world_is_warned_about() -> None:
+    finding = lint(newsletter(), replace(FACTS, signs=False, loopback_relay=False))[0]
+
+    assert str(finding) == "W405"
+    assert "Gmail and Yahoo" in finding.why
+
+
+def test_long_issue_is_refused_before_gmail_cuts_it() -> None:
+    assert ("W101", None) in found(newsletter("A word or two.\n\n" * 1900))
+    assert ("E101", None) in found(newsletter("A word or two.\n\n" * 2600))
+
+
+def test_waiver_turns_a_finding_into_a_note_with_its_reason() -> None:
+    issue = newsletter("[here](https://example.org/)", "lint: {allow: [W304], why: it is a quotation}\n")
+
+    findings = lint(issue, FACTS)
+
+    assert [str(finding) for finding in findings] == ["I304"]
+    assert "it is a quotation" in findings[0].why
+
+
+def test_findings_come_worst_first_and_each_says_why_and_how_to_fix() -> None:
+    findings = lint(newsletter("[here](http://example.org/)\n\nTODO\n\n![](a.png)"), FACTS)
+
+    assert [finding.level for finding in findings] == sorted((f.level for f in findings), key="EWI".index)
+    assert all(isinstance(f, Finding) and f.why and f.fix and "\n" not in f.why + f.fix for f in findings)

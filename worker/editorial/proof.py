@@ -1,0 +1,140 @@
+"""A proof: the issue as it would be, mailed to a few addresses of the editors, marked as what it is.
+
+Nothing is queued and no reader is touched. Its links say that they belong to a proof and change nothing; its pictures
+are hosted like an issue's, under the names of their content.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from worker import clock
+from worker.compose.compile import compile_issue
+from worker.compose.media import MediaItem
+from worker.domain.address import AddressError, parse_address
+from worker.domain.compiled import CompiledIssue
+from worker.domain.issue import IssueText
+from worker.domain.publication import Publication
+from worker.editorial.write import load_layouts
+from worker.errors import CorrantoError, RefusedError, UnreachableError, UsageError
+from worker.message.build import BuildError, MessageBuilder
+from worker.message.key_store import load_signer
+from worker.settings import Settings
+from worker.storage import media as media_rows
+from worker.storage.engine import Database
+from worker.storage.media import MediaRow
+from worker.tokens import Keyring, Purpose, Token
+from worker.transport.relay import Relay, send_one
+from worker.transport.replies import Outcome, Permanence
+from worker.transport.session import Transaction
+
+MAX_PROOFS = 5
+"""More than a few would be a way to mail people who never asked."""
+
+NO_ISSUE = 0
+"""What stands for the issue in a proof's tokens: it has not been queued."""
+
+
+@dataclass(frozen=True)
+class Proofed:
+    """What the relay said about each proof, in the order of the addresses."""
+
+    outcomes: tuple[tuple[str, Outcome], ...]
+
+
+def read_recipients(typed: str) -> list[str]:
+    """One to five addresses separated by commas. Raises UsageError."""
+    found: list[str] = []
+    for part in filter(None, (part.strip() for part in typed.split(","))):
+        try:
+            found.append(parse_address(part).addr_spec)
+        except AddressError as error:
+            raise UsageError(f"--to: {error}") from error
+    if not 1 <= len(set(found)) <= MAX_PROOFS:
+        raise UsageError(f"--to takes 1 to {MAX_PROOFS} different addresses separated by commas, not {len(set(found))}")
+    return list(dict.fromkeys(found))
+
+
+def compile_for_proof(
+    settings: Settings, text: IssueText, publication: Publication, media: dict[str, MediaItem]
+) -> CompiledIssue:
+    """The issue as queueing would compile it, with a proof's token behind every link to a page of its own."""
+    token = Keyring(settings.keys).sign(Token(Purpose.PROOF, issue=NO_ISSUE))
+    view_url = f"{settings.base_url}/v/{token}"
+    compiled = compile_issue(
+        text,
+        publication,
+        base_url=settings.base_url,
+        templates=load_layouts(),
+        media=media,
+        view_url=view_url,
+        boundary="corranto-proof",
+    )
+    html, plain = compiled.html, compiled.text
+    for figure in compiled.figures:
+        # A figure gets its page when the issue is queued; until then its link leads where the proof explains itself.
+        page = f"{settings.base_url}/figure/{figure['id']}"
+        html, plain = html.replace(page, view_url), plain.replace(page, view_url)
+    return replace(compiled, html=html, text=plain)
+
+
+def send_proof(
+    database: Database,
+    settings: Settings,
+    text: IssueText,
+    publication: Publication,
+    media: dict[str, MediaItem],
+    addresses: Sequence[str],
+) -> Proofed:
+    """Hand one proof per address to the relay and report its answers.
+
+    Raises UnreachableError when the relay cannot be used, with the cause; RefusedError when it takes none of them.
+    """
+    compiled = compile_for_proof(settings, text, publication, media)
+    builder = MessageBuilder(
+        compiled,
+        keyring=Keyring(settings.keys),
+        issue_id=NO_ISSUE,
+        instance=database.instance().pepper,
+        base_url=settings.base_url,
+        signer=load_signer(settings.dkim_dir, publication.from_address),
+    )
+    with database.write() as conn:
+        for src, item in media.items():
+            if item.name in compiled.media:
+                media_rows.put(conn, _row(src, item))
+    relay = Relay.from_url(
+        settings.smtp_url.get_secret_value(),
+        ca_file=settings.smtp_ca_file or None,
+        hello_name=settings.smtp_hello_name,
+        connections=1,
+    )
+    outcomes = tuple((address, _hand_over(relay, builder, address)) for address in addresses)
+    if all(outcome.permanence is not Permanence.ACCEPTED for _, outcome in outcomes):
+        raise _trouble(relay, outcomes[0][1])
+    return Proofed(outcomes)
+
+
+def _hand_over(relay: Relay, builder: MessageBuilder, address: str) -> Outcome:
+    try:
+        built = builder.build_proof(address, clock.utcnow())
+    except BuildError as error:
+        raise UsageError(f"the proof cannot be built: {error.reason}") from error
+    return asyncio.run(send_one(relay, Transaction(address, built.envelope, built.message)))
+
+
+def _trouble(relay: Relay, outcome: Outcome) -> CorrantoError:
+    """The relay's answer as an error: not reached, or reached and refusing."""
+    if outcome.permanence is Permanence.UNSENT:
+        return UnreachableError(f"no proof was sent: {outcome.text}; corranto doctor tells more")
+    said = " ".join(str(part) for part in (outcome.code, outcome.enhanced, outcome.text) if part)
+    if outcome.permanence is Permanence.DOUBT:
+        return UnreachableError(f"the line to the relay {relay.key} broke after the proof was handed over: {said}")
+    return RefusedError(f"the relay {relay.key} refused the proof: {said}")
+
+
+def _row(src: str, item: MediaItem) -> MediaRow:
+    sha256, _, ext = item.name.rpartition(".")
+    title = Path(src.removeprefix("large:")).name
+    return MediaRow(sha256, ext, item.content_type, item.width or None, item.height or None, title, item.data)
