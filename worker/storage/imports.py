@@ -212,7 +212,7 @@ def merge_page(conn: Connection, batch: int, publication_id: int, consent: str, 
     suppressed = conn.execute(text(_DROP_SUPPRESSED)).rowcount
     conn.execute(text(_FIND_SUBSCRIBERS))
     conn.execute(text(_FIND_STANDINGS), values)
-    standings: dict[str, int] = dict(conn.execute(text(_COUNT_STANDINGS)).tuples())
+    standings: dict[str, int] = dict(conn.execute(text(_COUNT_STANDINGS)).tuples().all())
     if "new" in standings:
         conn.execute(text(_ADD_SUBSCRIBERS))
         conn.execute(text(_FIND_SUBSCRIBERS))
