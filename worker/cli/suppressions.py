@@ -1,6 +1,5 @@
 """`corranto suppression`: the do-not-mail list, above every publication."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +9,11 @@ import typer
 from worker.cli.opening import open_ledger
 from worker.cli.talk import Json, Yes, confirm, say, tell, tell_json, tell_table, warn
 from worker.consent import optout
+from worker.consent.csv_file import rows, survey
 from worker.domain.address import Address, AddressError, parse_address
 from worker.domain.suppression import SuppressionReason
 from worker.errors import UsageError
-from worker.operations.terminal import clean, count
+from worker.operations.terminal import count
 from worker.storage import suppressions
 from worker.storage.subscribers import read_address
 
@@ -21,6 +21,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Addresses th
 
 MAX_SHOWN_REJECTS = 5
 _PAGE = 1000
+_BY_WISH = {SuppressionReason.COMPLAINED: "complained", SuppressionReason.ERASED: "was erased"}
+"""Reasons that were the reader's own wish, so that lifting one takes a second thought."""
 
 Evidence = Annotated[str, typer.Option("--evidence", help="Why: a complaint's date, a letter, a ticket.")]
 
@@ -38,7 +40,7 @@ def add(
 def import_file(
     file: Annotated[Path, typer.Argument(help="CSV with an email column, or one address a line.")],
     evidence: Evidence = "imported",
-    encoding: Annotated[str, typer.Option(help="The file's encoding, such as cp1252.")] = "utf-8-sig",
+    encoding: Annotated[str | None, typer.Option(help="The file's encoding, such as cp1252.")] = None,
 ) -> None:
     """Add every address of a file to the do-not-mail list."""
     wanted: list[Address] = []
@@ -84,11 +86,11 @@ def list_all(
     elif not found:
         say("Nobody is on the do-not-mail list.")
     else:
-        rows = [
+        lines = [
             [one.address or "(erased)", one.reason, f"{one.created_at:%Y-%m-%d}", one.evidence.replace("\n", " ")]
             for one in found
         ]
-        tell_table(["ADDRESS", "REASON", "SINCE", "EVIDENCE"], rows)
+        tell_table(["ADDRESS", "REASON", "SINCE", "EVIDENCE"], lines)
 
 
 @app.command()
@@ -102,10 +104,9 @@ def remove(
     instance = ledger.database.instance()
     with ledger.database.read() as conn:
         found = suppressions.find(conn, instance, parsed)
-    if found is not None and found.reason in (SuppressionReason.COMPLAINED, SuppressionReason.ERASED):
-        confirm(
-            f"This reader {found.reason} ({found.created_at:%Y-%m-%d}): mail again only if they asked for it.", yes=yes
-        )
+    if found is not None and found.reason in _BY_WISH:
+        why = f"{_BY_WISH[found.reason]} on {found.created_at:%Y-%m-%d}"
+        confirm(f"This reader {why}: mail again only if they asked for it.", yes=yes)
     with ledger.database.write() as conn:
         lifted = suppressions.remove(conn, instance, parsed, actor=ledger.actor)
     tell(f"{parsed.addr_spec} may get mail again; it was on the list because: {lifted.reason}")
@@ -127,28 +128,15 @@ def _suppress(addresses: list[Address], evidence: str) -> None:
         warn(f"{count(done.on_their_way, 'copy', 'copies')} may still be on the way")
 
 
-def _read_column(path: Path, encoding: str) -> Iterator[tuple[int, str]]:
+def _read_column(path: Path, encoding: str | None) -> Iterator[tuple[int, str]]:
     """(line, text) of the column called email, or of the only column. Raises UsageError for another file."""
-    try:
-        with path.open(encoding=encoding, newline="") as file:
-            rows = csv.reader(file)
-            first = next(rows, None)
-            if first is None:
-                raise UsageError(f"{path} is empty")
-            heads = [head.strip().lower() for head in first]
-            column = heads.index("email") if "email" in heads else 0
-            if "email" not in heads:
-                if len(heads) > 1:
-                    raise UsageError(f"{path} has no email column; its columns are {clean(', '.join(first))[:200]}")
-                if first[0].strip():
-                    yield 1, first[0]
-            for row in rows:
-                if len(row) > column and row[column].strip():
-                    yield rows.line_num, row[column]
-    except (UnicodeDecodeError, LookupError) as error:
-        what = "is no encoding Python knows" if isinstance(error, LookupError) else "is not how it is written"
-        raise UsageError(f"{path} cannot be read: {encoding} {what}; name another with --encoding") from None
-    except csv.Error as error:
-        raise UsageError(f"{path} is not a CSV file: {error}") from None
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    file = survey(path, encoding)
+    heads = [head.strip().lower() for head in file.header]
+    if "email" not in heads and (len(heads) > 1 or "@" not in heads[0]):
+        raise UsageError(f"{path.name} has no email column; its columns are {', '.join(file.header)[:200]}")
+    column = heads.index("email") if "email" in heads else 0
+    if "email" not in heads:
+        yield 1, file.header[0]
+    for line, cells in rows(file):
+        if len(cells) > column and cells[column].strip():
+            yield line, cells[column]

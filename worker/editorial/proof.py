@@ -5,7 +5,7 @@ are hosted like an issue's, under the names of their content.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -56,8 +56,13 @@ def read_recipients(typed: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def unsubscribe_url(settings: Settings) -> str:
+    """Where a proof's way out leads: a page that looks like the real one, says what it is and changes nothing."""
+    return f"{settings.base_url}/u/{Keyring(settings.keys).sign(Token(Purpose.PROOF, issue=NO_ISSUE))}"
+
+
 def compile_for_proof(
-    settings: Settings, text: IssueText, publication: Publication, media: dict[str, MediaItem]
+    settings: Settings, text: IssueText, publication: Publication, media: Mapping[str, MediaItem]
 ) -> CompiledIssue:
     """The issue as queueing would compile it, with a proof's token behind every link to a page of its own."""
     token = Keyring(settings.keys).sign(Token(Purpose.PROOF, issue=NO_ISSUE))
@@ -79,12 +84,24 @@ def compile_for_proof(
     return replace(compiled, html=html, text=plain)
 
 
+def proof_builder(database: Database, settings: Settings, compiled: CompiledIssue) -> MessageBuilder:
+    """What builds the proofs of an issue compiled by `compile_for_proof`; signs as the issue would."""
+    return MessageBuilder(
+        compiled,
+        keyring=Keyring(settings.keys),
+        issue_id=NO_ISSUE,
+        instance=database.instance().pepper,
+        base_url=settings.base_url,
+        signer=load_signer(settings.dkim_dir, compiled.from_address),
+    )
+
+
 def send_proof(
     database: Database,
     settings: Settings,
     text: IssueText,
     publication: Publication,
-    media: dict[str, MediaItem],
+    media: Mapping[str, MediaItem],
     addresses: Sequence[str],
 ) -> Proofed:
     """Hand one proof per address to the relay and report its answers.
@@ -92,14 +109,7 @@ def send_proof(
     Raises UnreachableError when the relay cannot be used, with the cause; RefusedError when it takes none of them.
     """
     compiled = compile_for_proof(settings, text, publication, media)
-    builder = MessageBuilder(
-        compiled,
-        keyring=Keyring(settings.keys),
-        issue_id=NO_ISSUE,
-        instance=database.instance().pepper,
-        base_url=settings.base_url,
-        signer=load_signer(settings.dkim_dir, publication.from_address),
-    )
+    builder = proof_builder(database, settings, compiled)
     with database.write() as conn:
         for src, item in media.items():
             if item.name in compiled.media:
@@ -110,6 +120,8 @@ def send_proof(
         hello_name=settings.smtp_hello_name,
         connections=1,
     )
+    # Somebody is watching: a fifth of what an issue's mail may wait.
+    relay = replace(relay, timeouts=relay.timeouts.scaled(0.2))
     outcomes = tuple((address, _hand_over(relay, builder, address)) for address in addresses)
     if all(outcome.permanence is not Permanence.ACCEPTED for _, outcome in outcomes):
         raise _trouble(relay, outcomes[0][1])

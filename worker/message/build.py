@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 from base64 import b32encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -124,14 +124,17 @@ class MessageBuilder:
         signed = executor.map(self._sign_chunk, chunks, [date] * len(chunks))
         return [answer for chunk in signed for answer in chunk]
 
-    def build_proof(self, address: str, date: datetime) -> Built:
+    def build_proof(self, address: str, date: datetime, reader: Mapping[str, str] | None = None) -> Built:
         """A test mail: marked in its subject; what its links open says so and changes nothing. Raises BuildError.
+
+        `reader` are the values of a reader to show it as; without them it is one of whom nothing is known.
 
         Every proof has a Message-ID of its own, or the second one would be hidden as a duplicate.
         """
         token = self._keyring.sign(Token(Purpose.PROOF, issue=self._issue_id))
         values = {
             "language": self._compiled.language,
+            **(reader or {}),
             "unsubscribe_url": f"{self._base_url}/u/{token}",
             "view_url": f"{self._base_url}/v/{token}",
         }
