@@ -31,10 +31,8 @@ class RedisStore:
     def put(self, queue: str, body: bytes) -> None:
         key = self._key(queue)
         with trouble(self._where), self._own_type(key):
-            pipe = self._client.pipeline(transaction=False)
-            pipe.rpush(key, body)
-            pipe.ltrim(key, -MOST_WAITING, -1)
-            pipe.execute()
+            if int(self._client.rpush(key, body)) > MOST_WAITING:
+                self._client.ltrim(key, -MOST_WAITING, -1)
 
     def take(self, queue: str, wait_s: float, stop: threading.Event) -> bytes | None:
         key = self._key(queue)

@@ -1,0 +1,208 @@
+"""Nudges through a real Redis that is flushed, forged into, filled, locked, stopped and started again."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import structlog
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from tests.support.nudged import JOIN_MS, QUEUE, Woken, working
+from tests.support.programs import find_program, free_port, require
+from worker.broker.build import build_broker, ping
+from worker.broker.hints import HintBroker
+from worker.broker.nudge import nudge
+from worker.errors import UnreachableError, UsageError
+from worker.storage.engine import Database
+
+pytestmark = pytest.mark.needs("redis")
+KEY = f"corranto:{QUEUE}"
+
+
+def no_database() -> Database:
+    raise AssertionError("a Redis broker needs no database")
+
+
+def broker_on(url: str, namespace: str = "corranto") -> HintBroker:
+    return build_broker(url, database=no_database, secret=b"a secret of the tests", namespace=namespace)
+
+
+class OwnRedis:
+    """A server that one test may stop and start."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.port = home, free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/1"
+
+    def start(self, *options: str) -> None:
+        program = find_program("redis-server")
+        assert program
+        command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.home), "--save", ""]
+        self.process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+        retry = Retry(ConstantBackoff(0.05), 200)
+        password = options[1] if "--requirepass" in options else None
+        with redis.Redis(port=self.port, password=password, retry=retry) as client:
+            client.ping()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    require("redis")
+    server = OwnRedis(tmp_path)
+    yield server
+    server.stop()
+
+
+def test_nudges_arrive_in_order_and_leave_nothing_behind(redis_url: str) -> None:
+    broker, woken = broker_on(redis_url), Woken()
+    for number in range(20):
+        nudge(broker, "send", QUEUE, issue_id=number)
+
+    with working(broker, woken, threads=1):
+        broker.join(QUEUE, timeout=JOIN_MS)
+
+    assert woken.ids == list(range(20))
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.dbsize() == 0
+
+
+def test_two_workers_share_the_queue_and_nobody_takes_what_another_took(redis_url: str) -> None:
+    first, second, woken = broker_on(redis_url), broker_on(redis_url), Woken()
+
+    with working(first, woken), working(second, woken):
+        for number in range(100):
+            nudge(first, "send", QUEUE, issue_id=number)
+        woken.wait_for(100)
+        second.join(QUEUE, timeout=JOIN_MS)
+
+    assert sorted(woken.ids) == list(range(100))
+
+
+def test_forged_and_broken_entries_are_dropped_and_their_neighbours_arrive(redis_url: str) -> None:
+    broker, woken = broker_on(redis_url), Woken()
+    forged = [b"", b"{not json", b"\x80\x04pickle", b"x" * 5_000_000, b"[" * 100_000]
+    with redis.Redis.from_url(redis_url) as client:
+        for number, body in enumerate(forged):
+            client.rpush(KEY, body)
+            nudge(broker, "send", QUEUE, issue_id=number)
+
+    with working(broker, woken, threads=1):
+        broker.join(QUEUE, timeout=JOIN_MS)
+
+    assert woken.ids == list(range(len(forged)))
+    assert broker.dropped == len(forged)
+
+
+def test_a_key_of_another_type_under_our_name_is_removed(redis_url: str) -> None:
+    broker, woken = broker_on(redis_url), Woken()
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(KEY, "not a list")
+
+    nudge(broker, "send", QUEUE, issue_id=1)
+    with working(broker, woken):
+        nudge(broker, "send", QUEUE, issue_id=2)
+        woken.wait_for(1)
+
+    assert 2 in woken.ids
+
+
+def test_a_flush_costs_what_waited_and_nothing_after(redis_url: str) -> None:
+    broker, woken = broker_on(redis_url), Woken()
+    nudge(broker, "send", QUEUE, issue_id=1)
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushdb()
+
+    with working(broker, woken):
+        nudge(broker, "send", QUEUE, issue_id=2)
+        assert woken.wait_for(1) == [2]
+
+
+def test_two_installations_on_one_server_do_not_hear_each_other(redis_url: str) -> None:
+    ours, theirs, woken = broker_on(redis_url), broker_on(redis_url, "other"), Woken()
+
+    with working(ours, woken):
+        nudge(theirs, "send", QUEUE, issue_id=1)
+        nudge(ours, "send", QUEUE, issue_id=2)
+        woken.wait_for(1)
+
+    assert woken.ids == [2]
+
+
+def test_a_worker_outlives_the_server_and_goes_on_by_itself(own_redis: OwnRedis) -> None:
+    own_redis.start()
+    broker, woken = broker_on(own_redis.url), Woken()
+
+    with working(broker, woken):
+        nudge(broker, "send", QUEUE, issue_id=1)
+        woken.wait_for(1)
+        own_redis.stop()
+        with pytest.raises(UnreachableError, match="cannot be reached"):
+            nudge(broker, "send", QUEUE, issue_id=2)
+        own_redis.start()
+        nudge(broker, "send", QUEUE, issue_id=3)
+        assert woken.wait_for(2) == [1, 3]
+
+
+def test_an_outage_is_said_once_and_its_end_too(own_redis: OwnRedis) -> None:
+    own_redis.start()
+    broker, woken = broker_on(own_redis.url), Woken()
+
+    with structlog.testing.capture_logs() as logs, working(broker, woken):
+        own_redis.stop()
+        for _ in range(2):
+            broker.fetch(QUEUE, 0.01)
+        own_redis.start()
+        nudge(broker, "send", QUEUE, issue_id=1)
+        woken.wait_for(1)
+
+    said = [entry["event"] for entry in logs if entry["event"].startswith("broker")]
+    assert said == ["broker unreachable, waiting for it", "broker answers again"]
+    assert not any("critical" in entry["log_level"] for entry in logs)
+
+
+@pytest.mark.parametrize(
+    ("options", "url", "cause"),
+    [
+        (("--requirepass", "right"), "redis://:wrong@127.0.0.1:{port}/1", "refuses the user or password"),
+        (("--requirepass", "right"), "redis://127.0.0.1:{port}/1", "refuses the user or password"),
+        (("--maxmemory", "1", "--maxmemory-policy", "noeviction"), "redis://127.0.0.1:{port}/1", "out of memory"),
+        (("--replicaof", "127.0.0.1 1"), "redis://127.0.0.1:{port}/1", "read-only"),
+    ],
+    ids=["wrong password", "no password", "full", "replica"],
+)
+def test_a_server_that_refuses_says_why_in_one_sentence(
+    own_redis: OwnRedis, options: tuple[str, ...], url: str, cause: str
+) -> None:
+    own_redis.start(*options)
+    broker = broker_on(url.format(port=own_redis.port))
+
+    with pytest.raises(UnreachableError, match=cause) as caught:
+        nudge(broker, "send", QUEUE, issue_id=1)
+
+    assert "wrong" not in str(caught.value)
+    assert f"127.0.0.1:{own_redis.port}, database 1" in str(caught.value)
+
+
+def test_ping_tells_version_and_time_or_the_cause(redis_url: str) -> None:
+    answer = ping(redis_url)
+
+    assert answer.version[0].isdigit()
+    assert answer.latency_s > 0
+    with pytest.raises(UnreachableError, match="connection refused") as caught:
+        ping(f"redis://user:hidden@127.0.0.1:{free_port()}/0")
+    assert "hidden" not in str(caught.value)
+    with pytest.raises(UsageError):
+        ping("nonsense")
