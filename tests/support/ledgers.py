@@ -8,9 +8,9 @@ from uuid import uuid4
 from sqlalchemy import Connection
 
 from worker.domain.delivery import DeliveryState
-from worker.storage import claims, deliveries, issues, schema, workers
+from worker.storage import audiences, claims, issues, schema, settlements, workers
 from worker.storage.claims import Claim
-from worker.storage.deliveries import Result
+from worker.storage.settlements import Result
 from worker.storage.engine import Database
 
 LONG_AGO = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -98,7 +98,7 @@ def planned_issue(database: Database, readers: int, shard_size: int = 200) -> in
         issue_id = add_issue(conn, publication_id)
         add_worker(conn)
     with database.write() as conn:
-        assert deliveries.plan_page(conn, issue_id, readers + 1, shard_size) == (readers, True)
+        assert audiences.plan_page(conn, issue_id, readers + 1, shard_size) == (readers, True)
     return issue_id
 
 
@@ -116,4 +116,4 @@ def numbers(held: Claim) -> range:
 
 def settle(database: Database, held: Claim, results: list[Result]) -> None:
     with database.write() as conn:
-        assert deliveries.settle(conn, held, "w1", results) == len(results)
+        assert settlements.settle(conn, held, "w1", results) == len(results)

@@ -2,7 +2,7 @@
 
 from worker import log
 from worker.dispatch.wake import Nudger
-from worker.storage import deliveries, issues
+from worker.storage import audiences, issues
 from worker.storage.engine import Database
 
 FIRST_PAGE = 2_000
@@ -22,7 +22,7 @@ def plan(database: Database, nudger: Nudger, issue_id: int, shard_size: int) -> 
     with database.write() as conn:
         issue = issues.get(conn, issue_id)
         page = FIRST_PAGE if issue.audience == 0 else PAGE[database.dialect]
-        planned = deliveries.plan_page(conn, issue_id, page, shard_size)
+        planned = audiences.plan_page(conn, issue_id, page, shard_size)
     if planned is None:
         return
     count, complete = planned

@@ -12,9 +12,10 @@ import uuid
 import dramatiq
 
 from worker import clock, log
+from worker.dispatch.hand_over import Sender
 from worker.dispatch.plan import plan
 from worker.dispatch.queue import relay_of
-from worker.dispatch.send import Sender, Slice
+from worker.dispatch.send import Slice
 from worker.dispatch.tick import TICK_S, Tick
 from worker.dispatch.wake import Nudger
 from worker.errors import UnreachableError

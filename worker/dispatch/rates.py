@@ -8,8 +8,6 @@ import asyncio
 import math
 import threading
 
-from sqlalchemy import Connection
-
 from worker import clock
 from worker.storage import rates
 from worker.storage.engine import Database
@@ -39,7 +37,9 @@ class RateGate:
             return granted.state.next_slot_at, granted.state.buckets, (granted, now)
 
         with self._database.write() as conn:
-            sight = self._look(conn)
+            asked = clock.monotonic()
+            there = rates.epoch(conn)
+            sight = ClockMap.seen(asked, there, clock.monotonic())
             granted, now = rates.lease_slots(conn, self._relay, decide)
         with self._guard:
             self._clock = sight if self._clock is None else self._clock.better(sight)
@@ -48,11 +48,6 @@ class RateGate:
             return len(granted.slots), 0.0
         wait_s = (granted.not_before or math.inf) - now
         return 0, min(max(wait_s, 0.01), LONGEST_WAIT_S)
-
-    def _look(self, conn: Connection) -> ClockMap:
-        asked = clock.monotonic()
-        there = rates.epoch(conn)
-        return ClockMap.seen(asked, there, clock.monotonic())
 
     async def pace(self) -> bool:
         """Wait for the next slot. False when the lease is used up: the mail is given back."""

@@ -6,36 +6,22 @@ older than `optout_fresh_s`; results are written under the claim's id. A crash a
 worker, which `reconcile` finds.
 """
 
-import asyncio
 import random
 import threading
-from collections import deque
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import cast
 
 from worker import clock, log
-from worker.dispatch.rates import RateGate
+from worker.dispatch.hand_over import SETTLE_ROWS, Held, Sender
 from worker.dispatch.settle import Breaker, judge
-from worker.dispatch.wake import Nudger
-from worker.domain.compiled import CompiledIssue
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
 from worker.errors import UnreachableError
-from worker.journal import Journal
-from worker.message.build import BuildError, MessageBuilder
-from worker.message.key_store import load_signer
-from worker.settings import Settings
-from worker.storage import claims, deliveries, issues
+from worker.message.build import BuildError
+from worker.storage import claims, deliveries, issues, settlements
 from worker.storage.claims import Claim
-from worker.storage.deliveries import Due, Result
-from worker.storage.engine import Database
-from worker.tokens import Keyring
-from worker.transport.pool import Fault, Pool, Transaction
-from worker.transport.relay import Relay
-from worker.transport.replies import Outcome, Permanence
+from worker.storage.deliveries import Due
+from worker.storage.settlements import Result
+from worker.transport.pool import Transaction
 
 SLICE_S = 1.0
 """Work per nudge: short, so that issues share workers and a stop is quick."""
@@ -44,136 +30,10 @@ OVERTIME_S = 1.0
 """What was submitted may still leave this long after the slice; then what no connection has begun is taken back."""
 
 SETTLE_S = 0.25
-SETTLE_ROWS = 200
 LOOK_S = 1.0
 """How often held rows are looked at again for people who left."""
 
 _log = log.logger("dispatch.send")
-
-
-@dataclass
-class _Held:
-    """A claim in this process: its rows, the last look at them, and what came back. Results are judged on settling."""
-
-    claim: Claim
-    due: dict[int, Due]
-    looked_at: float
-    stopped: dict[int, str] = field(default_factory=dict)
-    live: bool = True
-    fingerprints: dict[int, bytes] = field(default_factory=dict)
-    outcomes: deque[tuple[int, Outcome]] = field(default_factory=deque)
-    results: list[Result] = field(default_factory=list)
-    flying: int = 0
-    """Submitted and not yet recorded; counted on the loop thread only after submission."""
-
-
-class Sender:
-    """What one process needs to send: connections on a loop of its own, journal, rate gate, builders per issue."""
-
-    def __init__(
-        self, database: Database, settings: Settings, relay: Relay, journal: Journal, worker_id: str, nudger: Nudger
-    ) -> None:
-        self.database, self.settings, self.relay = database, settings, relay
-        self.journal, self.worker_id, self.nudger = journal, worker_id, nudger
-        self.draining = threading.Event()
-        self.note = ""
-        self.accepted = 0
-        self._keyring = Keyring(settings.keys)
-        self._builders: dict[int, tuple[str, MessageBuilder]] = {}
-        self._builders_guard = threading.Lock()
-        self._signing = ThreadPoolExecutor(2, thread_name_prefix="dkim")
-        self.held: dict[int, tuple[_Held, threading.Event]] = {}
-        self.breakers: dict[int, Breaker] = {}
-        self.gate = RateGate(database, relay.key, settings.rate)
-        self.on_result: Callable[[Result], None] = lambda result: None
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run_loop, name="smtp", daemon=True)
-        self._thread.start()
-        self.pool: Pool = asyncio.run_coroutine_threadsafe(self._make_pool(), self.loop).result()
-
-    def close(self, grace_s: float) -> None:
-        """End the connections; everything submitted was recorded before."""
-        asyncio.run_coroutine_threadsafe(self.pool.close(grace_s), self.loop).result(grace_s + 10)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(5)
-        self._signing.shutdown(wait=False)
-
-    def builder(self, issue_id: int) -> MessageBuilder:
-        """The issue's compiled pieces, kept while its fingerprint stays (an undone draft may be queued again)."""
-        with self.database.read() as conn:
-            body = issues.compiled_body(conn, issue_id)
-        with self._builders_guard:
-            kept = self._builders.get(issue_id)
-            if kept is not None and kept[0] == body:
-                return kept[1]
-            compiled = CompiledIssue.from_json(body)
-            made = MessageBuilder(
-                compiled,
-                keyring=self._keyring,
-                issue_id=issue_id,
-                instance=self.database.instance().pepper,
-                base_url=self.settings.base_url,
-                signer=load_signer(self.settings.dkim_dir, compiled.from_address),
-            )
-            while len(self._builders) >= 8:
-                del self._builders[next(iter(self._builders))]
-            self._builders[issue_id] = (body, made)
-            return made
-
-    @property
-    def signing(self) -> ThreadPoolExecutor:
-        return self._signing
-
-    def submit(self, transactions: list[Transaction]) -> None:
-        self.loop.call_soon_threadsafe(self.pool.submit, transactions)
-
-    def recall(self, claim_ids: set[int]) -> None:
-        """Take back what no connection has begun of these claims; it is recorded as unsent."""
-        self.loop.call_soon_threadsafe(self._recall, claim_ids)
-
-    def _recall(self, claim_ids: set[int]) -> None:
-        others = []
-        for transaction in self.pool.recall():
-            if _key(transaction)[0] in claim_ids:
-                self._record(transaction, None)
-            else:
-                others.append(transaction)
-        self.pool.submit(others)
-
-    def fault(self) -> Fault | None:
-        """Trouble with the relay that is not worth another try yet."""
-        fault = self.pool.fault
-        return fault if fault is not None and fault.retry_at > clock.monotonic() else None
-
-    def _run_loop(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
-
-    async def _make_pool(self) -> Pool:
-        return Pool(self.relay, arm=self._arm, record=self._record, pace=self.gate.pace if self.gate.limits else None)
-
-    def _arm(self, transaction: Transaction) -> bool:
-        """The last look before a body is written: still ours, still wanted, and looked at not longer than S ago."""
-        claim_id, n = _key(transaction)
-        entry = self.held.get(claim_id)
-        if entry is None:
-            return False
-        held = entry[0]
-        fresh = clock.monotonic() - held.looked_at <= self.settings.optout_fresh_s
-        return held.live and fresh and n not in held.stopped
-
-    def _record(self, transaction: Transaction, outcome: Outcome | None) -> None:
-        claim_id, n = _key(transaction)
-        entry = self.held.get(claim_id)
-        if entry is None:
-            _log.critical("an outcome came back for a claim that is not held", claim=claim_id, n=n)
-            return
-        held, wake = entry
-        if outcome is not None and outcome.permanence is not Permanence.UNSENT:
-            held.outcomes.append((n, outcome))
-        held.flying -= 1
-        if held.flying == 0 or len(held.outcomes) >= SETTLE_ROWS:
-            wake.set()
 
 
 class Slice:
@@ -183,7 +43,7 @@ class Slice:
         self._sender, self._issue_id = sender, issue_id
         self._database = sender.database
         self._wake = threading.Event()
-        self._held: list[_Held] = []
+        self._held: list[Held] = []
         self._rng = random.Random()  # noqa: S311 - jitter of retry times, not a secret
         self._settled_at = clock.monotonic()
         self._size = sender.settings.claim_size
@@ -266,7 +126,7 @@ class Slice:
         with self._database.read() as conn:
             due = deliveries.read_due(conn, claim)
             sending, _ = deliveries.read_stops(conn, claim)
-        held = _Held(claim, {row.recipient.n: row for row in due}, looked_at, live=sending)
+        held = Held(claim, {row.recipient.n: row for row in due}, looked_at, live=sending)
         self._held.append(held)
         self._sender.held[claim.id] = (held, self._wake)
         if not sending:
@@ -282,7 +142,7 @@ class Slice:
         if transactions:
             self._sender.submit(transactions)
 
-    def _build(self, held: _Held, rows: list[Due]) -> list[Transaction]:
+    def _build(self, held: Held, rows: list[Due]) -> list[Transaction]:
         builder = self._sender.builder(self._issue_id)
         fresh = [row for row in rows if row.claimed_at is None]
         built = list(
@@ -360,7 +220,7 @@ class Slice:
             batch = held.results
             try:
                 with self._database.write() as conn:
-                    written = deliveries.settle(conn, held.claim, self._sender.worker_id, batch)
+                    written = settlements.settle(conn, held.claim, self._sender.worker_id, batch)
                     issues.touch_progress(conn, self._issue_id)
             except UnreachableError as error:
                 self._sender.note = str(error)
@@ -374,7 +234,7 @@ class Slice:
             for result in batch:
                 self._sender.on_result(result)
 
-    def _judge(self, held: _Held) -> None:
+    def _judge(self, held: Held) -> None:
         outcomes = []
         now = clock.utcnow()
         while held.outcomes:
@@ -427,7 +287,7 @@ class Slice:
                 number = issues.bump_nudge(conn, self._issue_id)
             self._sender.nudger.send(self._issue_id, number)
 
-    def _release(self, held: _Held) -> bool:
+    def _release(self, held: Held) -> bool:
         """Whether rows were given back."""
         while True:
             try:
@@ -439,11 +299,6 @@ class Slice:
                 self._wake.wait(1.0)
         self._sender.held.pop(held.claim.id, None)
         return left
-
-
-def _key(transaction: Transaction) -> tuple[int, int]:
-    """(claim, n): what this room put there."""
-    return cast("tuple[int, int]", transaction.key)
 
 
 def _skipped(row: Due, reason: str) -> Result:

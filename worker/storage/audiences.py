@@ -1,12 +1,169 @@
-"""Looking at an audience before it is frozen."""
+"""Audiences: who an issue is for, counted before it is frozen, and frozen into numbered ledger rows page by page."""
 
-from sqlalchemy import Connection, func, select, text
+from datetime import datetime
+from typing import Any
 
-from worker.domain.delivery import SkipReason
-from worker.domain.issue import AudienceKind
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from worker.domain.delivery import DeliveryState, SkipReason
+from worker.domain.issue import AudienceKind, IssueState
 from worker.domain.subscription import SubscriptionState
-from worker.storage.deliveries import audience_query
-from worker.storage.schema import subscription
+from worker.storage.engine import database_now
+from worker.storage.schema import delivery, issue, shard, subscriber, subscription, suppression
+
+REST_STATES = (DeliveryState.CANCELLED, DeliveryState.FAILED, DeliveryState.EXPIRED)
+"""Copies that certainly never left: whom `--to-rest-of` reaches."""
+
+
+def skip_reason() -> ColumnElement[str | None]:
+    """Why a subscription gets nothing now, or NULL; needs subscription ⨝ subscriber ⟕ suppression."""
+    return case(
+        (subscriber.c.erased_at.is_not(None), literal(str(SkipReason.ERASED))),
+        (suppression.c.id.is_not(None), literal(str(SkipReason.SUPPRESSED))),
+        (subscription.c.state != SubscriptionState.CONFIRMED, literal(str(SkipReason.OPTED_OUT))),
+        (subscription.c.paused_until > database_now(), literal(str(SkipReason.PAUSED))),
+        else_=null(),
+    )
+
+
+def audience_query(publication_id: int, kind: AudienceKind, of: int | None, queued_at: datetime | None) -> Select[Any]:
+    """subscription_id, subscriber_id and skip reason of everyone an issue is for.
+
+    Confirmed and not ended, plus (with `queued_at`) those active then who ended since: they get their row, skipped.
+    """
+    active: ColumnElement[bool] = subscription.c.state == SubscriptionState.CONFIRMED
+    if queued_at is not None:
+        ended_since = and_(
+            subscription.c.state == SubscriptionState.ENDED,
+            subscription.c.confirmed_at <= queued_at,
+            subscription.c.ended_at >= queued_at,
+        )
+        active = or_(active, ended_since)
+    query = (
+        select(
+            subscription.c.id.label("subscription_id"),
+            subscription.c.subscriber_id.label("subscriber_id"),
+            skip_reason().label("reason"),
+        )
+        .join(subscriber, subscriber.c.id == subscription.c.subscriber_id)
+        .outerjoin(suppression, suppression.c.address_hash == subscriber.c.address_hash)
+        .where(subscription.c.publication_id == publication_id, active)
+    )
+    if kind is AudienceKind.ALL:
+        return query
+    states = REST_STATES if kind is AudienceKind.REST_OF else (DeliveryState.ACCEPTED,)
+    before = delivery.alias("before")
+    return query.where(
+        exists().where(
+            before.c.issue_id == of,
+            before.c.subscriber_id == subscription.c.subscriber_id,
+            before.c.state.in_([str(state) for state in states]),
+        )
+    )
+
+
+def plan_page(conn: Connection, issue_id: int, page: int, shard_size: int) -> tuple[int, bool] | None:
+    """Write the next up to `page` ledger rows and their shards, and move plan_cursor with them.
+
+    Returns (rows written, complete), or None when another process plans this issue now or it is no longer being sent.
+    """
+    row = conn.execute(
+        select(issue)
+        .where(issue.c.id == issue_id, issue.c.plan_cursor.is_not(None), issue.c.state == IssueState.SENDING)
+        .with_for_update(skip_locked=True)
+    ).first()
+    if row is None:
+        return None
+    until = row.plan_until
+    if until is None:
+        until = conn.execute(
+            select(func.coalesce(func.max(subscription.c.id), 0)).where(
+                subscription.c.publication_id == row.publication_id
+            )
+        ).scalar_one()
+    source = (
+        audience_query(row.publication_id, AudienceKind(row.audience_kind), row.audience_of, row.queued_at)
+        .where(subscription.c.id > row.plan_cursor, subscription.c.id <= until)
+        .order_by(subscription.c.id)
+        .limit(page)
+    )
+    ids = source.with_only_columns(subscription.c.id).subquery()
+    count, last = conn.execute(select(func.count(), func.max(ids.c.id))).one()
+    if count:
+        _insert_rows(conn, issue_id, row.audience, source.subquery())
+        _insert_shards(conn, issue_id, row.audience, int(count), shard_size)
+    complete = count < page
+    conn.execute(
+        update(issue)
+        .where(issue.c.id == issue_id)
+        .values(
+            plan_cursor=None if complete else last,
+            plan_until=until,
+            audience=issue.c.audience + count,
+            last_progress_at=database_now(),
+        )
+    )
+    return int(count), complete
+
+
+def _insert_rows(conn: Connection, issue_id: int, before: int, source: Any) -> None:  # noqa: ANN401 - a Subquery
+    number = func.row_number().over(order_by=source.c.subscription_id) + before
+    state = case(
+        (source.c.reason.is_(None), literal(str(DeliveryState.WAITING))), else_=literal(str(DeliveryState.SKIPPED))
+    )
+    at = case((source.c.reason.is_(None), null()), else_=database_now())
+    conn.execute(
+        delivery.insert().from_select(
+            ["issue_id", "n", "subscriber_id", "state", "reason", "at", "tries", "doubts"],
+            select(
+                literal(issue_id), number, source.c.subscriber_id, state, source.c.reason, at, literal(0), literal(0)
+            ),
+            include_defaults=False,
+        )
+    )
+
+
+def _insert_shards(conn: Connection, issue_id: int, before: int, count: int, shard_size: int) -> None:
+    highest = conn.execute(select(func.max(shard.c.no)).where(shard.c.issue_id == issue_id)).scalar()
+    first_no = 0 if highest is None else highest + 1
+    rows = []
+    for number, start in enumerate(range(before + 1, before + count + 1, shard_size), first_no):
+        end = min(start + shard_size - 1, before + count)
+        skipped = conn.execute(
+            select(func.count())
+            .select_from(delivery)
+            .where(
+                delivery.c.issue_id == issue_id,
+                delivery.c.n.between(start, end),
+                delivery.c.state == DeliveryState.SKIPPED,
+            )
+        ).scalar_one()
+        rows.append(
+            {
+                "issue_id": issue_id,
+                "no": number,
+                "from_n": start,
+                "to_n": end,
+                "next_n": start,
+                "waiting": end - start + 1 - skipped,
+                "skipped": skipped,
+            }
+        )
+    conn.execute(shard.insert(), rows)
 
 
 def count(conn: Connection, publication_id: int, kind: AudienceKind, of: int | None) -> dict[str, int]:
