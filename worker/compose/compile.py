@@ -20,7 +20,7 @@ from worker.compose.typeset import LEAD_CHARS, Typesetter, sender_lines
 from worker.compose.wording import Wording, direction, wording_for
 from worker.domain.compiled import SYSTEM_VARIABLES, CompiledIssue
 from worker.domain.issue import IssueKind, IssueText
-from worker.domain.publication import Publication
+from worker.domain.publication import DEFAULT_PROMISE, Publication
 from worker.errors import UsageError
 
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, minify_css=True)
@@ -126,6 +126,7 @@ def _values(
         "view_url": setter.view_url,
         "privacy_url": publication.privacy_url or f"{base_url}/privacy",
         "promise": publication.promise,
+        "english_promise": publication.promise == DEFAULT_PROMISE and not language.lower().startswith("en"),
         "sender": sender_lines(publication),
         "leave": wording.leave.format(title=publication.title, url=f"{base_url}/"),
     }
