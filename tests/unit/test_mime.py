@@ -13,7 +13,7 @@ from worker.message.mime import (
     Alternative,
     HeaderError,
     clean_text,
-    join_body,
+    end_body,
     one_line,
     phrase_field,
     plain_field,
@@ -42,7 +42,7 @@ def read_lf(text: str) -> str:
 @example(["x" * 75, "y" * 76, "." * 200])
 @example(["é" * 200, "= =" * 60])
 def test_pieces_encoded_apart_decode_to_the_text_they_make(pieces: list[str]) -> None:
-    body = join_body([quote(piece) for piece in pieces])
+    body = b"".join(end_body([quote(piece) for piece in pieces]))
 
     assert unquote(body) == "".join(read_lf(piece) for piece in pieces)
 
@@ -52,7 +52,7 @@ def test_pieces_encoded_apart_decode_to_the_text_they_make(pieces: list[str]) ->
 def test_a_framed_body_keeps_every_line_rule_and_its_boundary_to_itself(text: list[str], html: list[str]) -> None:
     frame = Alternative("=_frame")
 
-    body = frame.body(join_body([quote(p) for p in text]), join_body([quote(p) for p in html]))
+    body = b"".join(frame.body(end_body([quote(p) for p in text]), end_body([quote(p) for p in html])))
 
     check_lines(b"X: y\r\n\r\n" + body)
     assert body.count(b"--=_frame") == 3

@@ -56,13 +56,13 @@ class Built:
     """With its angle brackets."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Unsigned:
     """A mail before its signature."""
 
     envelope: Envelope
     header: bytes
-    body: bytes
+    body: list[bytes]
     fingerprint: bytes
     message_id: str
 
@@ -168,13 +168,13 @@ class MessageBuilder:
     ) -> _Unsigned:
         try:
             local, domain = _split(address)
-            filled = self._personalizer.fill(values)
+            subject, text, html = self._personalizer.fill_pieces(values)
             message_id = f"<{left}@{self._from_domain}>"
             header = b"".join(
                 (
                     self._from,
                     plain_field("To", f"<{local}@{domain}>"),
-                    text_field("Subject", mark + filled.subject),
+                    text_field("Subject", mark + subject),
                     plain_field("Date", stamp),
                     plain_field("Message-ID", message_id),
                     unsubscribe_headers(values["unsubscribe_url"], self._leave_address(n)),
@@ -187,12 +187,15 @@ class MessageBuilder:
             )
         except (PersonalizeError, HeaderError, _BadMailboxError) as error:
             raise BuildError(n, str(error)) from error
-        body = self._frame.body(filled.text, filled.html)
+        body = self._frame.body(text, html)
         return _Unsigned(envelope, header, body, self._fingerprint(n, address, values), message_id)
 
     def _signed(self, mail: _Unsigned, date: datetime) -> Built:
-        signature = self._signer.sign(mail.header, mail.body, date) if self._signer else b""
-        message = b"".join((signature, mail.header, b"\r\n", mail.body))
+        if self._signer is None:
+            message = b"".join((mail.header, b"\r\n", *mail.body))
+        else:
+            body = b"".join(mail.body)
+            message = b"".join((self._signer.sign(mail.header, body, date), mail.header, b"\r\n", body))
         return Built(mail.envelope, message, mail.fingerprint, mail.message_id)
 
     def _sign_chunk(self, chunk: Sequence[_Unsigned | BuildError], date: datetime) -> list[Built | BuildError]:

@@ -15,7 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from worker.compose.template import recipient_environment
 from worker.domain.compiled import READER_VARIABLES, SYSTEM_VARIABLES, CompiledIssue
-from worker.message.mime import clean_text, join_body, one_line, quote
+from worker.message.mime import clean_text, end_body, one_line, quote
 
 MAX_VALUE_CHARS = 10_000  # import caps values far lower; this bounds one mail when something else wrote the row
 
@@ -60,11 +60,15 @@ class Personalizer:
 
         Raises PersonalizeError.
         """
+        subject, text, html = self.fill_pieces(values)
+        return Filled(subject, b"".join(text), b"".join(html))
+
+    def fill_pieces(self, values: Mapping[str, str]) -> tuple[str, list[bytes], list[bytes]]:
+        """Subject, text and HTML like `fill`, the bodies not yet joined: what surrounds them joins everything once."""
         clean = self.clean(values)
         try:
-            return Filled(
-                one_line("".join(self._subject.pieces(clean))), self._text.encode(clean), self._html.encode(clean)
-            )
+            subject = one_line("".join(self._subject.pieces(clean)))
+            return subject, self._text.encode(clean), self._html.encode(clean)
         except jinja2.TemplateError as error:
             raise PersonalizeError(f"the template failed: {type(error).__name__}") from error
 
@@ -105,10 +109,10 @@ class _Template:
         template = self._template
         return template.root_render_func(template.new_context(values, shared=True))
 
-    def encode(self, values: dict[str, str]) -> bytes:
-        """The output in quoted-printable."""
+    def encode(self, values: dict[str, str]) -> list[bytes]:
+        """The output in quoted-printable pieces."""
         known = self._constants.get
-        return join_body([known(piece) or quote(piece) for piece in self.pieces(values)])
+        return end_body([known(piece) or quote(piece) for piece in self.pieces(values)])
 
 
 def _texts_of(code: CodeType) -> Iterator[str]:
