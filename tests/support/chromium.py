@@ -1,11 +1,12 @@
 """A real browser, headless, kept to this machine: script is off unless a test says otherwise."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.support.programs import PROGRAMS, find_program
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -24,7 +25,7 @@ DESKTOP = 1280
 def browser() -> Iterator[Browser]:
     """One browser for a module's tests."""
     with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        opened = playwright.chromium.launch(executable_path=find_program(PROGRAMS["chromium"][0]), args=ARGUMENTS)
         yield opened
         opened.close()
 

@@ -10,21 +10,14 @@ import uvicorn
 from worker.settings import Settings
 from worker.storage.engine import Database
 from worker.web.app import create_app
+from worker.web.ops import server_config
 
 
 @contextmanager
 def running_web(settings: Settings, database: Database) -> Iterator[tuple[str, int]]:
     """(host, port) of a web process's application; it answers when this yields."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        create_app(settings, database=database),
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        http="h11",
-        ws="none",
-    )
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(server_config(create_app(settings, database=database), settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:
@@ -37,10 +30,13 @@ def running_web(settings: Settings, database: Database) -> Iterator[tuple[str, i
 
 
 def exchange(place: tuple[str, int], raw: bytes) -> bytes:
-    """Send bytes as they are, read until the other side closes."""
+    """Send bytes as they are, read until the other side closes; it may cut us off before it read all."""
+    received = b""
     with socket.create_connection(place, timeout=15) as connection:
-        connection.sendall(raw)
-        received = b""
-        while chunk := connection.recv(65_536):
-            received += chunk
+        try:
+            connection.sendall(raw)
+            while chunk := connection.recv(65_536):
+                received += chunk
+        except ConnectionError:
+            pass  # a refusal may close the connection while we still send
     return received

@@ -11,6 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from worker import metrics
 from worker.errors import UnreachableError
@@ -63,7 +64,18 @@ def serve(settings: Settings) -> int:
 
     metrics.observe_ledger(read)
     metrics_port = metrics.start_metrics(settings.metrics_host, settings.metrics_port)
-    config = uvicorn.Config(
+    _log.info("web_ready", host=settings.web_host, port=port, base_url=settings.base_url, metrics_port=metrics_port)
+    try:
+        _Server(server_config(app, settings)).run(sockets=[listener])
+    finally:
+        listener.close()
+        database.close()
+    return 0
+
+
+def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves us: bounded, quiet about itself, believing only the proxies the settings name."""
+    return uvicorn.Config(
         app,
         log_config=None,
         # Paths hold tokens. Requests are counted by route in the metrics instead.
@@ -79,13 +91,6 @@ def serve(settings: Settings) -> int:
         ws="none",
         lifespan="off",
     )
-    _log.info("web_ready", host=settings.web_host, port=port, base_url=settings.base_url, metrics_port=metrics_port)
-    try:
-        _Server(config).run(sockets=[listener])
-    finally:
-        listener.close()
-        database.close()
-    return 0
 
 
 def _listen(host: str, port: int) -> socket.socket:
