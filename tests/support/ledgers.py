@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from worker.domain.delivery import DeliveryState
 from worker.storage import audiences, claims, issues, schema, settlements, workers
 from worker.storage.claims import Claim
-from worker.storage.settlements import Result
 from worker.storage.engine import Database
+from worker.storage.settlements import Result
 
 LONG_AGO = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FINGERPRINT = b"8 octets"
