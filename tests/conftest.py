@@ -5,4 +5,5 @@ pytest_plugins = [
     "tests.support.postgresql",
     "tests.support.redis",
     "tests.support.databases",
+    "tests.support.chromium",
 ]
