@@ -4,6 +4,7 @@ One registry per process. Counters are moved where the thing happens; gauges abo
 a callable that `observe_ledger` is given, because this room knows no storage.
 """
 
+import logging
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,8 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-from worker.log import logger
 
 PORTS_TRIED = 100
 """One process takes one port; a hundred in a row taken means something else is wrong."""
@@ -57,7 +56,7 @@ SHOWN_ENHANCED = frozenset(
 """Enhanced codes with a label of their own (RFC 3463); a relay may invent others, which count as `other`."""
 
 registry = CollectorRegistry()
-_log = logger("metrics")
+_log = logging.getLogger("metrics")
 
 delivery_results = Counter(
     "corranto_delivery_results", "Results of hand-overs.", ["result", "provider"], registry=registry
@@ -123,7 +122,7 @@ def start_metrics(host: str, first_port: int) -> int | None:
         except OSError:
             continue
         return port
-    _log.warning("metrics_port_taken", host=host, first_port=first_port, tried=PORTS_TRIED)
+    _log.warning("no port of %s from %d upward is free for metrics; %d tried", host, first_port, PORTS_TRIED)
     return None
 
 
@@ -142,7 +141,7 @@ class _Ledger(Collector):
             reading = self._read()
         except Exception as error:
             # Whatever fails here is told by the readiness page in words; a scrape must go on.
-            _log.warning("ledger_unread", why=type(error).__name__)
+            _log.warning("the ledger's gauges could not be read: %s", type(error).__name__)
             return
         yield _by_state("corranto_issues", "Issues by state.", reading.issues)
         yield _by_state("corranto_deliveries", "Copies of open issues by state.", reading.deliveries)
