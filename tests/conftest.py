@@ -5,5 +5,6 @@ pytest_plugins = [
     "tests.support.postgresql",
     "tests.support.redis",
     "tests.support.databases",
+    "tests.support.postfix",
     "tests.support.chromium",
 ]

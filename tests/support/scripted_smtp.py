@@ -105,6 +105,7 @@ class ScriptedRelay:
         """The connections on which a command arrived before the one before it was answered."""
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Condition()
 
     async def __aenter__(self) -> "ScriptedRelay":
         sock = socket.create_server(("127.0.0.1", 0))
@@ -127,6 +128,11 @@ class ScriptedRelay:
     async def stop(self) -> None:
         """Close the door and every connection, as a relay that is restarted does."""
         await self.__aexit__(None, None, None)
+
+    async def has_taken(self, count: int) -> None:
+        """Wait until `count` mails were taken."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.taken) >= count)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Its sockets come from a listener without a protocol number, so asyncio does not do this by itself.
@@ -250,11 +256,13 @@ class _Conversation:
             await self._step("body", line, b"503 5.5.1 no recipient\r\n")
             return
         if await self._step("body", f"{self.mail} {self.rcpt}", b"250 2.0.0 queued\r\n"):
-            self._keep()
+            await self._keep()
         self.mail = self.rcpt = ""
 
-    def _keep(self) -> None:
+    async def _keep(self) -> None:
         self.relay.taken.append(Taken(self.mail, self.rcpt, self.body, self.number))
+        async with self.relay._changed:
+            self.relay._changed.notify_all()
 
     async def _step(self, event: str, line: str, usual: bytes) -> bool:
         """Whether the answer was positive, or for data and body whether the usual thing was done."""
@@ -277,7 +285,7 @@ class _Conversation:
                 self.writer.write(usual)
                 did_usual = True
             elif step is KEEP:
-                self._keep()
+                await self._keep()
             elif step is LISTEN:
                 for _ in range(5):
                     await asyncio.sleep(0)
