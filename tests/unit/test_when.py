@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.cli.when import When, find_zone, parse_span, parse_when
+from worker.cli.when import find_zone, parse_span, parse_when
 from worker.errors import UsageError
+from worker.operations.moments import When
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 

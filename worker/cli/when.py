@@ -5,11 +5,11 @@ A local time that a clock change skips or repeats is refused with both possible 
 
 import difflib
 import re
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from worker.errors import UsageError
+from worker.operations.moments import When, spell_day
 from worker.operations.terminal import spell_span
 
 FORMS = '"2026-11-24 09:00" with --tz Europe/Paris, 2026-11-24T08:00Z, "tomorrow 9:00" or +2h'
@@ -19,22 +19,6 @@ _SPAN = re.compile(r"(?:\d{1,6}(?:\.\d{1,3})?\s*(?:d|h|min|m|s)\s*)+", re.ASCII)
 _UNIT_S = {"d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
 _LOCAL = re.compile(r"(\d{4}-\d{2}-\d{2}|today|tomorrow)[ T]+(\d{1,2}):(\d{2})(?::(\d{2}))?", re.ASCII | re.IGNORECASE)
 _EXACT = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}(?::\d{2})?)\s*(Z|[+-]\d{2}:?\d{2})", re.ASCII | re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class When:
-    """An instant (aware, UTC) and the IANA zone in which it is spoken of."""
-
-    at: datetime
-    zone: str
-
-    def spell(self) -> str:
-        """Tue 24 Nov 2026, 09:00 Europe/Paris (UTC+1, 08:00 UTC)."""
-        local = self.at.astimezone(ZoneInfo(self.zone))
-        if self.zone == "UTC":
-            return f"{_day(local)}, {local:%H:%M} UTC"
-        there = f"{self.at:%H:%M}" if self.at.date() == local.date() else f"{_day(self.at)} {self.at:%H:%M}"
-        return f"{_day(local)}, {local:%H:%M} {self.zone} ({spell_offset(local)}, {there} UTC)"
 
 
 def parse_span(text: str) -> int:
@@ -83,16 +67,6 @@ def find_zone(name: str) -> ZoneInfo:
     raise UsageError(f"there is no time zone {name!r}{hint}")
 
 
-def spell_offset(local: datetime) -> str:
-    """UTC+1, UTC-3:30, UTC."""
-    offset = local.utcoffset() or timedelta(0)
-    minutes = round(offset.total_seconds() / 60)
-    if minutes == 0:
-        return "UTC"
-    hours, rest = divmod(abs(minutes), 60)
-    return f"UTC{'+' if minutes > 0 else '-'}{hours}" + (f":{rest:02d}" if rest else "")
-
-
 def _exact(text: str, day: str, clock: str, offset: str) -> datetime:
     try:
         return datetime.fromisoformat(f"{day}T{clock}{offset.upper().replace('Z', '+00:00')}").astimezone(UTC)
@@ -112,12 +86,12 @@ def _local(text: str, found: re.Match[str], zone: ZoneInfo, now: datetime) -> da
     if first.astimezone(zone).replace(tzinfo=None) != typed:
         before, after = second.astimezone(zone), first.astimezone(zone)
         raise UsageError(
-            f"{typed:%H:%M} does not exist on {_day(typed)} in {zone.key}, because clocks go forward: "
+            f"{typed:%H:%M} does not exist on {spell_day(typed)} in {zone.key}, because clocks go forward: "
             f'say "{before:%Y-%m-%d %H:%M}" or "{after:%Y-%m-%d %H:%M}"'
         )
     one, two = first.astimezone(zone), second.astimezone(zone)
     raise UsageError(
-        f"{typed:%H:%M} comes twice on {_day(typed)} in {zone.key}, because clocks go back: "
+        f"{typed:%H:%M} comes twice on {spell_day(typed)} in {zone.key}, because clocks go back: "
         f"say {one.isoformat(timespec='minutes')} (the first) or {two.isoformat(timespec='minutes')} (the second)"
     )
 
@@ -131,10 +105,3 @@ def _date(word: str, zone: ZoneInfo, now: datetime) -> date:
             return today + timedelta(days=1)
         case _:
             return date.fromisoformat(word)
-
-
-def _day(moment: datetime) -> str:
-    """Tue 24 Nov 2026, in English whatever the process's locale."""
-    weekday = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[moment.weekday()]
-    month = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")[moment.month - 1]
-    return f"{weekday} {moment.day} {month} {moment.year}"

@@ -77,7 +77,8 @@ def lint(
 ) -> None:
     """Check issue files: what blocks queueing (E), what deserves a look (W), what is good to know (I). Exit 3 on E."""
     ledger = open_ledger()
-    code, shown = 0, []
+    code = 0
+    shown: list[dict[str, object]] = []
     for path in files:
         try:
             checked = check_file(ledger, path)
@@ -97,7 +98,7 @@ def lint(
     if json:
         tell_json({"files": shown, "ok": code == 0})
     elif code == 0:
-        hint(f"corranto preview {files[0]}    corranto queue {files[0]}")
+        hint(f"corranto preview {files[0]}")
     end(code)
 
 

@@ -1,0 +1,191 @@
+"""`corranto queue`: send an issue, after showing whom it reaches, when, and how long it takes."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker import clock
+from worker.cli.opening import Ledger, open_ledger
+from worker.cli.talk import Json, Yes, confirm, end, hint, say, tell, tell_json, warn
+from worker.cli.watching import watch
+from worker.cli.when import FORMS, parse_span, parse_when
+from worker.cli.writing import show_findings
+from worker.dispatch.queue import Prepared, prepare, queue_issue
+from worker.domain.delivery import DoubtPolicy
+from worker.domain.issue import AudienceKind, Issue, IssueState
+from worker.errors import UsageError
+from worker.message.key_store import load_signer
+from worker.operations.lines import paragraph
+from worker.operations.moments import When
+from worker.operations.terminal import count, spell_number, spell_span
+from worker.settings import Settings
+from worker.storage import workers
+from worker.transport.shaping import parse_rates
+
+ASK_ABOVE = 500
+"""Readers beyond which a person types their number: the size of a slip nobody notices."""
+
+MAX_HOLD_S = 86_400
+_WORKER_SILENT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for, read: None for `at` means as soon as the hold is over."""
+
+    at: When | None
+    zone: str
+    hold_s: int
+
+
+def queue(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The issue: Markdown with front matter.")],
+    at: Annotated[str | None, typer.Option("--at", metavar="WHEN", help=f"Start then: {FORMS}.")] = None,
+    tz: Annotated[
+        str | None, typer.Option("--tz", metavar="ZONE", help="Zone of WHEN. Default: the publication's.")
+    ] = None,
+    hold: Annotated[str | None, typer.Option(metavar="SPAN", help="Time for undo, such as 60s or 10m.")] = None,
+    doubt: Annotated[
+        DoubtPolicy, typer.Option(help="A copy whose line broke: leave it in doubt, or send it once more.")
+    ] = DoubtPolicy.NEVER_TWICE,
+    to_rest_of: Annotated[
+        str | None, typer.Option("--to-rest-of", metavar="ISSUE", help="Only to whom ISSUE's copy never left for.")
+    ] = None,
+    to_accepted_of: Annotated[
+        str | None, typer.Option("--to-accepted-of", metavar="ISSUE", help="Only to whom ISSUE was accepted for.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch until it is sent; exit 6 when some need a look.")] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Send FILE to its publication. What is queued is frozen: editing the file afterwards changes nothing."""
+    if to_rest_of is not None and to_accepted_of is not None:
+        raise UsageError("choose one of --to-rest-of and --to-accepted-of")
+    if tz is not None and at is None:
+        raise UsageError("--tz says in which zone --at is meant: give both, or neither")
+    ledger = open_ledger()
+    kind = AudienceKind.REST_OF if to_rest_of else AudienceKind.ACCEPTED_OF if to_accepted_of else AudienceKind.ALL
+    prepared = prepare(ledger.database, ledger.settings, file, audience=kind, audience_of=to_rest_of or to_accepted_of)
+    plan = _read_plan(ledger, prepared, at, tz, hold)
+    if prepared.findings:
+        # Talk, not data: with --json standard output holds the object alone.
+        for found in show_findings(prepared.findings):
+            say(found.text, style=found.style or None)
+    if not prepared.errors:
+        for line in summarise(ledger.settings, prepared, plan):
+            say(line)
+    if dry_run:
+        if prepared.errors:
+            end(3)
+        say("Nothing was queued.")
+        return
+    if not prepared.errors:
+        _ask(prepared, yes=yes)
+    queued = queue_issue(
+        ledger.database,
+        ledger.settings,
+        prepared,
+        due_at=plan.at.at if plan.at else None,
+        zone=plan.zone,
+        hold_s=plan.hold_s,
+        doubt=doubt,
+        actor=ledger.actor,
+    )
+    warnings = [*queued.warnings, *_no_worker(ledger)]
+    _tell_queued(queued.issue, plan, warnings, json=json)
+    if wait:
+        end(watch(ledger, queued.issue.id))
+
+
+def summarise(settings: Settings, prepared: Prepared, plan: Plan) -> list[str]:
+    """What would happen, for a person to check before it does: lines of at most 80 columns."""
+    publication, people = prepared.publication, prepared.audience
+    signs = load_signer(settings.dkim_dir, publication.from_address) is not None
+    left_out = {
+        "unconfirmed": people.unconfirmed,
+        "do-not-mail": people.suppressed,
+        "paused": people.paused,
+        "opted out": people.opted_out,
+    }
+    named = ", ".join(f"{spell_number(number)} {name}" for name, number in left_out.items() if number)
+    who = count(people.will_get, "person", "people") + " now"
+    if prepared.audience_kind is AudienceKind.ALL:
+        who += " (whoever joins before the start is included)"
+    sender = f"{publication.from_name} <{publication.from_address}>"
+    fields = [
+        ("from", f"{sender}, {'signed' if signs else 'not signed'} by DKIM"),
+        ("to", f"{publication.title}: {who}"),
+        ("left out", named or "nobody"),
+        ("when", _spell_when(plan)),
+        ("takes", _spell_duration(settings, people.will_get)),
+    ]
+    lines = [line.text for line in paragraph(f'"{prepared.text.subject}"', first="Would send  ", rest=" " * 12)]
+    for name, value in fields:
+        lines += [line.text for line in paragraph(value, first=f"  {name:<10}", rest=" " * 12)]
+    return lines
+
+
+def _read_plan(ledger: Ledger, prepared: Prepared, at: str | None, tz: str | None, hold: str | None) -> Plan:
+    zone = tz or prepared.publication.zone
+    hold_s = ledger.settings.hold_s if hold is None else parse_span(hold)
+    if hold_s > MAX_HOLD_S:
+        raise UsageError(f"--hold {hold} is longer than a day; use --at for a later start")
+    if at is None:
+        return Plan(None, zone, hold_s)
+    return Plan(parse_when(at, zone, clock.utcnow()), zone, hold_s)
+
+
+def _ask(prepared: Prepared, *, yes: bool) -> None:
+    number = prepared.audience.will_get
+    if number > ASK_ABOVE:
+        confirm(f"This reaches {count(number, 'person', 'people')}.", yes=yes, answer=str(number))
+
+
+def _spell_when(plan: Plan) -> str:
+    hold = f"then {spell_span(plan.hold_s)} hold" if plan.hold_s else "without a hold"
+    if plan.at is None:
+        return f"now, {hold}, during which undo loses nothing" if plan.hold_s else "now, without a hold: no undo"
+    left = spell_span((plan.at.at - clock.utcnow()).total_seconds())
+    return f"{plan.at.spell()}, in {left}; {hold}"
+
+
+def _spell_duration(settings: Settings, number: int) -> str:
+    windows = parse_rates(settings.rate)
+    if not windows:
+        return "as long as the relay needs: no rate limit is set"
+    seconds = number / windows.per_second
+    return f"about {spell_span(seconds)} to {spell_span(seconds * 1.2)} at {windows}" if seconds >= 1 else "a second"
+
+
+def _no_worker(ledger: Ledger) -> list[str]:
+    with ledger.database.read() as conn:
+        now = ledger.database.now(conn)
+        rows = workers.list_workers(conn)
+    if any(row.state != "lost" and now - row.seen_at < timedelta(seconds=_WORKER_SILENT_S) for row in rows):
+        return []
+    return ["no worker is running, so nothing leaves yet: start one with corranto worker"]
+
+
+def _tell_queued(issue: Issue, plan: Plan, warnings: list[str], *, json: bool) -> None:
+    if json:
+        tell_json(
+            {
+                "issue": issue.slug,
+                "id": issue.id,
+                "state": issue.state,
+                "hold_until": issue.hold_until,
+                "due_at": issue.due_at,
+                "warnings": warnings,
+            }
+        )
+    elif issue.state is IssueState.SCHEDULED and plan.at is not None:
+        tell(f"queued {issue.slug}: it goes out {plan.at.spell()}")
+    else:
+        tell(f"queued {issue.slug}: sending starts in {spell_span(issue.hold_s)}")
+    for text in warnings:
+        warn(text)
+    hint(f"corranto issue undo {issue.slug}    corranto issue watch {issue.slug}")

@@ -1,0 +1,90 @@
+"""Watching an issue: a live view on a terminal, a line every ten seconds elsewhere."""
+
+import sys
+
+from rich.live import Live
+from rich.text import Text
+
+from worker import clock
+from worker.cli.opening import Ledger
+from worker.cli.talk import say
+from worker.dispatch import orders
+from worker.dispatch.progress import Progress, observe
+from worker.dispatch.wake import Nudger, open_broker
+from worker.domain.issue import IssueState
+from worker.errors import CorrantoError
+from worker.operations import live
+from worker.operations.keys import Keys
+from worker.operations.terminal import err_console
+
+LOOK_S = 0.5
+LINE_EVERY_S = 10.0
+WITH_PROBLEMS = 6
+
+_OVER = (IssueState.FINISHED, IssueState.CANCELLED, IssueState.DRAFT)
+_HELP = "  [p] pause or resume  [c] cancel  [q] stop watching, sending goes on"
+
+
+def watch(ledger: Ledger, issue_id: int) -> int:
+    """Until the issue is over, or q. Returns the exit code: 0, or 6 when somebody should look."""
+    first = observe(ledger.database, ledger.settings, issue_id)
+    last = _watch_terminal(ledger, first) if sys.stderr.isatty() else _watch_lines(ledger, first)
+    if last.issue.state not in _OVER:
+        return 0
+    return WITH_PROBLEMS if live.needs_look(last.totals) or not last.totals.adds_up else 0
+
+
+def _watch_lines(ledger: Ledger, first: Progress) -> Progress:
+    seen, said_at = first, clock.monotonic()
+    say(live.render_line(first, clock.utcnow()))
+    with Keys() as keys:
+        while seen.issue.state not in _OVER:
+            keys.read(LOOK_S)
+            before, seen = seen, observe(ledger.database, ledger.settings, seen.issue.id, seen)
+            if seen.issue.state != before.issue.state or clock.monotonic() - said_at >= LINE_EVERY_S:
+                say(live.render_line(seen, clock.utcnow()))
+                said_at = clock.monotonic()
+    return seen
+
+
+def _watch_terminal(ledger: Ledger, first: Progress) -> Progress:
+    seen, note, sure = first, "", False
+    with Keys() as keys, Live(console=err_console(), auto_refresh=False) as screen:
+        while True:
+            shown = live.render(seen, clock.utcnow())
+            is_over = seen.issue.state in _OVER
+            if not is_over and keys.is_open:
+                shown.append(f"\n{note or _HELP}", style="dim")
+            screen.update(shown, refresh=True)
+            if is_over:
+                return seen
+            key = keys.read(LOOK_S)
+            if key == "q":
+                screen.update(_without_help(seen), refresh=True)
+                return seen
+            if key in ("p", "c"):
+                note, sure = _obey(ledger, seen, key, sure=sure and key == "c")
+            elif key:
+                note, sure = "", False
+            seen = observe(ledger.database, ledger.settings, seen.issue.id, seen)
+
+
+def _obey(ledger: Ledger, seen: Progress, key: str, *, sure: bool) -> tuple[str, bool]:
+    """Carry out a key. Returns what to show instead of the help, and whether c was pressed once."""
+    slug = seen.issue.slug
+    if key == "c" and not sure:
+        return "  Cancel for good? Press c again; any other key goes on.", True
+    try:
+        if key == "c":
+            orders.cancel(ledger.database, ledger.settings, slug, ledger.actor)
+        elif seen.issue.state is IssueState.PAUSED:
+            orders.resume(ledger.database, Nudger(open_broker(ledger.database, ledger.settings)), slug, ledger.actor)
+        else:
+            orders.pause(ledger.database, ledger.settings, slug, ledger.actor)
+    except CorrantoError as error:
+        return f"  {error}", False
+    return "", False
+
+
+def _without_help(seen: Progress) -> Text:
+    return live.render(seen, clock.utcnow())

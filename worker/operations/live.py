@@ -1,0 +1,147 @@
+"""An issue in motion as a few lines: state, bar, pace, equation, and why it stands still. Pure, for watch and demo."""
+
+from datetime import datetime
+
+from rich.text import Text
+
+from worker.dispatch.progress import Progress
+from worker.domain.delivery import Totals
+from worker.domain.issue import Issue, IssueState
+from worker.operations.moments import When
+from worker.operations.report import equation
+from worker.operations.terminal import PLAIN_WIDTH, clean, count, spell_number, spell_span
+
+BAR_CELLS = 40
+RATE_SHOWN_AFTER_S = 5.0
+"""A rate and a finish from the first seconds would only jump about."""
+
+_SEGMENTS = (
+    ("accepted", "█", "green"),
+    ("bounced", "▓", "red"),
+    ("failed", "▓", "red"),
+    ("skipped", "▒", "blue"),
+    ("cancelled", "▒", "dim"),
+    ("expired", "▒", "dim"),
+    ("in_doubt", "▒", "magenta"),
+    ("deferred", "░", "yellow"),
+    ("sending", "░", "cyan"),
+    ("waiting", "·", "dim"),
+)
+"""Ledger order, each with a pattern of its own, so that the bar says something without colour too."""
+
+
+def needs_look(totals: Totals) -> int:
+    """How many recipients somebody should look at: in doubt, failed on our side, or given up."""
+    return totals.in_doubt + totals.failed + totals.expired
+
+
+def spell_state(issue: Issue, totals: Totals, now: datetime) -> str:
+    """Where the issue stands, as a sentence without its name."""
+    match issue.state:
+        case IssueState.HOLDING if issue.hold_until is not None:
+            return f"sending starts in {spell_span((issue.hold_until - now).total_seconds())}"
+        case IssueState.SCHEDULED if issue.due_at is not None:
+            left = spell_span((issue.due_at - now).total_seconds())
+            return f"goes out {When(issue.due_at, issue.zone).spell()}, in {left}"
+        case IssueState.SENDING:
+            done = totals.audience - totals.waiting - totals.sending - totals.deferred
+            return f"sending: {spell_number(done)} of {spell_number(totals.audience)}"
+        case IssueState.FINISHED:
+            look = needs_look(totals)
+            return f"sent; {count(look, 'needs', 'need')} a look" if look else "sent"
+        case IssueState.CANCELLED:
+            return f"stopped after {spell_number(totals.accepted)}" + _because(issue)
+        case IssueState.DRAFT:
+            return "draft: nothing will leave until it is queued again"
+        case IssueState.HELD_LATE:
+            return "held" + _because(issue)
+        case _:
+            return str(issue.state).replace("_", " ") + _because(issue)
+
+
+def bar(totals: Totals, cells: int = BAR_CELLS) -> Text:
+    """The audience as one stacked bar; a state that holds anybody gets at least one cell."""
+    shown = Text()
+    if not totals.audience:
+        return Text("·" * cells, style="dim")
+    left = cells
+    parts = [(number, glyph, style) for name, glyph, style in _SEGMENTS if (number := totals.parts[name])]
+    for i, (number, glyph, style) in enumerate(parts):
+        after = len(parts) - i - 1
+        width = left if not after else min(left - after, max(1, round(cells * number / totals.audience)))
+        shown.append(glyph * width, style)
+        left -= width
+    return shown
+
+
+def spell_pace(progress: Progress) -> str:
+    """Rate with its limit, range of the finish, last progress, workers."""
+    parts = []
+    if progress.issue.state is IssueState.SENDING:
+        totals = progress.totals
+        limit = "no limit" if progress.rate_limit == "none" else f"limit {progress.rate_limit}"
+        parts.append(f"{progress.rate_now:,.1f}/s ({limit})")
+        if totals.waiting + totals.sending:
+            parts.append(_finish(progress))
+        elif totals.deferred:
+            parts.append(f"only later tries are left: {totals.deferred:,}")
+        if progress.last_progress_s is not None:
+            parts.append(f"last progress {spell_span(progress.last_progress_s)} ago")
+        parts.append(count(progress.workers, "worker"))
+    return " · ".join(part for part in parts if part)
+
+
+def render(progress: Progress, now: datetime) -> Text:
+    """The view of a terminal, at most 80 columns wide."""
+    issue, totals = progress.issue, progress.totals
+    counting = " (counting)" if progress.counting and issue.state is IssueState.SENDING else ""
+    lines = [
+        Text(f"{clean(issue.slug)}  ", style="bold").append(
+            spell_state(issue, totals, now) + counting, style="not bold"
+        ),
+    ]
+    if totals.audience:
+        share = f"  {spell_number(progress.done)}/{spell_number(totals.audience)}"
+        percent = f"  {100 * progress.done / totals.audience:.1f} %"
+        lines.append(Text("  ").append_text(bar(totals)).append(share + percent))
+        lines += [Text("  " + line.text, style=line.style) for line in equation(totals)]
+    if pace := spell_pace(progress):
+        lines += [Text("  " + part) for part in _wrap(pace)]
+    if progress.cause:
+        lines.append(Text(f"  standing still: {clean(progress.cause)}", style="yellow", overflow="fold"))
+    return Text("\n").join(lines)
+
+
+def render_line(progress: Progress, now: datetime) -> str:
+    """The same in one line, for logs and pipes."""
+    parts = [f"{progress.issue.slug}: {spell_state(progress.issue, progress.totals, now)}", spell_pace(progress)]
+    if progress.totals.audience:
+        parts.insert(1, " ".join(line.text for line in equation(progress.totals)))
+    if progress.cause:
+        parts.append(f"standing still: {progress.cause}")
+    return clean("; ".join(part for part in parts if part))
+
+
+def _because(issue: Issue) -> str:
+    return f": {clean(issue.stopped_reason)}" if issue.stopped_reason else ""
+
+
+def _finish(progress: Progress) -> str:
+    low, high = progress.eta_low_s, progress.eta_high_s
+    seen_for_s = progress.seen[-1][0] - progress.seen[0][0] if progress.seen else 0.0
+    if low is None or high is None or seen_for_s < RATE_SHOWN_AFTER_S:
+        return ""
+    one, two = spell_span(low), spell_span(high)
+    return f"about {one} left" if one == two else f"about {one} to {two} left"
+
+
+def _wrap(text: str) -> list[str]:
+    """Cut between two parts, so that no line is wider than the terminal."""
+    lines = [""]
+    for part in text.split(" · "):
+        joined = f"{lines[-1]} · {part}" if lines[-1] else part
+        if len(joined) > PLAIN_WIDTH - 2:
+            lines.append(part)
+        else:
+            lines[-1] = joined
+    return lines
