@@ -97,21 +97,22 @@ _COLUMNS = "address_hash, address, name, language, attributes, consent_at"
 
 _CREATE_ON_POSTGRESQL = """
     CREATE TEMPORARY TABLE import_page (
-        address_hash bytea, address text, name text, language text, attributes json, consent_at timestamptz,
+        address_hash bytea PRIMARY KEY, address text, name text, language text, attributes json, consent_at timestamptz,
         subscriber_id bigint, standing text
     ) ON COMMIT DROP
 """
 
 _CREATE_ON_SQLITE = """
     CREATE TEMPORARY TABLE IF NOT EXISTS import_page (
-        address_hash BLOB, address TEXT, name TEXT, language TEXT, attributes TEXT, consent_at TEXT,
+        address_hash BLOB PRIMARY KEY, address TEXT, name TEXT, language TEXT, attributes TEXT, consent_at TEXT,
         subscriber_id INTEGER, standing TEXT
     )
 """
 
 # Every statement goes from the page's rows into the large tables by one index probe each, however large these are and
 # however old their statistics: a plan chosen while they were empty would read them whole for each page of a million.
-# PostgreSQL is told so here; in SQLite, correlated subqueries and CROSS JOIN keep the written order.
+# Hence subqueries that hang on a row of the page, never joins. A sign before a column keeps planners from an index that
+# leads to a whole publication or import instead of to one reader.
 _PLAN = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit")
 
 _DROP_SUPPRESSED = """
@@ -145,7 +146,7 @@ _FIND_STANDINGS = """
                 WHERE l.subscription_id = b.id AND l.generation = b.generation AND l.event = 'ended'
             ) THEN 'undone' ELSE b.state END
         FROM subscription b
-        WHERE b.subscriber_id = import_page.subscriber_id AND b.publication_id = :publication
+        WHERE b.subscriber_id = import_page.subscriber_id AND +b.publication_id = :publication
     ), 'known')
     WHERE subscriber_id IS NOT NULL
 """
@@ -166,25 +167,37 @@ _RESTART_UNDONE = """
     UPDATE subscription
     SET state = 'confirmed', generation = generation + 1, confirmed_at = (SELECT now()),
         ended_at = NULL, ended_by = NULL, ended_issue_id = NULL, consent_source = :consent, import_id = :batch,
-        consent_at = (SELECT p.consent_at FROM import_page p WHERE p.subscriber_id = subscription.subscriber_id)
-    WHERE publication_id = :publication AND state = 'ended' AND ended_by = 'import'
+        consent_at = (
+            SELECT p.consent_at FROM subscriber s JOIN import_page p ON p.address_hash = s.address_hash
+            WHERE s.id = subscription.subscriber_id
+        )
+    WHERE +publication_id = :publication AND state = 'ended' AND ended_by = 'import'
       AND subscriber_id IN (SELECT p.subscriber_id FROM import_page p WHERE p.standing = 'undone')
 """
 
 _LOG_CONSENT = """
     INSERT INTO consent_log (subscription_id, generation, event, channel, at, import_id, evidence)
-    SELECT b.id, b.generation, 'imported', 'import', (SELECT now()), :batch, :consent
-    FROM import_page p CROSS JOIN subscription b
-    WHERE b.subscriber_id = p.subscriber_id AND b.publication_id = :publication
-      AND +b.import_id = :batch -- the sign keeps planners from starting at the rows of the whole import
+    SELECT x.id, (SELECT b.generation FROM subscription b WHERE b.id = x.id), 'imported', 'import', (SELECT now()),
+           :batch, :consent
+    FROM (
+        SELECT (
+            SELECT b.id FROM subscription b
+            WHERE b.subscriber_id = p.subscriber_id AND +b.publication_id = :publication AND +b.import_id = :batch
+        ) AS id
+        FROM import_page p
+    ) x
+    WHERE x.id IS NOT NULL
 """
 
 _KNOWN = """
-    SELECT s.id, s.name, s.language, s.attributes, p.name AS new_name, p.language AS new_language,
-           p.attributes AS new_attributes
-    FROM import_page p CROSS JOIN subscriber s
-    WHERE s.id = p.subscriber_id AND p.standing IN ('pending', 'confirmed', 'undone', 'known')
-    ORDER BY s.id
+    SELECT p.subscriber_id AS id,
+           (SELECT s.name FROM subscriber s WHERE s.id = p.subscriber_id) AS name,
+           (SELECT s.language FROM subscriber s WHERE s.id = p.subscriber_id) AS language,
+           (SELECT s.attributes FROM subscriber s WHERE s.id = p.subscriber_id) AS attributes,
+           p.name AS new_name, p.language AS new_language, p.attributes AS new_attributes
+    FROM import_page p
+    WHERE p.standing IN ('pending', 'confirmed', 'undone', 'known')
+    ORDER BY p.subscriber_id
 """
 
 
