@@ -97,9 +97,7 @@ def read_row(
     except AddressError as error:
         raise RowError(str(error)) from None
     name = _cell(cells, columns.name, "name", MAX_NAME_CHARS, folds)
-    language = _cell(cells, columns.language, "language", MAX_VALUE_CHARS, folds)
-    if language and not _LANGUAGE.fullmatch(language):
-        raise RowError("language is not a tag like en or pt-BR")
+    language = read_language(_cell(cells, columns.language, "language", MAX_VALUE_CHARS, folds))
     attributes = {}
     for index, variable in columns.attributes:
         if value := _cell(cells, index, variable, MAX_VALUE_CHARS, folds):
@@ -113,10 +111,23 @@ def read_row(
         instance_hash(pepper, address.key),
         address.addr_spec,
         name,
-        language or None,
+        language,
         json.dumps(attributes, ensure_ascii=False, separators=(",", ":")) if attributes else "{}",
         consented,
     )
+
+
+def read_language(typed: str) -> str | None:
+    """A BCP 47 tag, or None for nothing. Raises RowError."""
+    if typed and not _LANGUAGE.fullmatch(typed):
+        raise RowError("language is not a tag like en or pt-BR")
+    return typed or None
+
+
+def is_variable(name: str) -> bool:
+    """Whether a value of this name can be kept and used in a text."""
+    taken = name in _OWN or name in _WORDS or name in SYSTEM_VARIABLES
+    return not taken and _IDENTIFIER.fullmatch(name) is not None
 
 
 def read_consent(text: str, now: datetime) -> tuple[str, datetime | None]:
@@ -144,7 +155,12 @@ def read_consent(text: str, now: datetime) -> tuple[str, datetime | None]:
 def _cell(cells: Sequence[str], index: int | None, name: str, limit: int, folds: Counter[str]) -> str:
     if index is None or index >= len(cells):
         return ""
-    value = cells[index].strip()
+    return read_value(cells[index], name, limit, folds)
+
+
+def read_value(typed: str, name: str, limit: int, folds: Counter[str]) -> str:
+    """A value as kept: no blanks around it, line breaks folded to one blank. Raises RowError."""
+    value = typed.strip()
     if not value or (value.isascii() and value.isprintable() and len(value) <= limit):
         return value
     if "\n" in value or "\r" in value:
@@ -186,7 +202,7 @@ def _find(texts: list[str], wanted: str) -> int:
 
 
 def _claim(indexes: dict[str, int], name: str, index: int, text: str) -> None:
-    if not _IDENTIFIER.fullmatch(name) or name in _WORDS or name in SYSTEM_VARIABLES:
+    if name not in _OWN and not is_variable(name):
         raise UsageError(
             f"the column “{_shown(text)}” gives no name that a text could use: rename it, or --map "
             f"city='{_shown(text)}' (small letters, digits, underscores; not {', '.join(SYSTEM_VARIABLES)})"

@@ -273,8 +273,8 @@ def _end(
     actor: str,
     state_dir: Path,
 ) -> list[Changed]:
-    """Log, then commit, the end of what is still active; nothing for a repeat."""
-    active = [one for one in reach if one.is_active]
+    """Log, then commit, the end of what the reader has not ended yet; nothing for a repeat."""
+    active = [one for one in reach if one.is_endable]
     if not active:
         return []
     _append(state_dir, "out", active)

@@ -43,6 +43,7 @@ class Standing:
     generation: int
     state: SubscriptionState
     ended_at: datetime | None
+    ended_by: str | None
     title: str
     language: str
     contact: str
@@ -54,6 +55,11 @@ class Standing:
     @property
     def is_active(self) -> bool:
         return self.state is not SubscriptionState.ENDED
+
+    @property
+    def is_endable(self) -> bool:
+        """Whether the reader's no would be news: active, or ended only by undoing an import."""
+        return self.is_active or self.ended_by == Channel.IMPORT
 
 
 @dataclass(frozen=True)
@@ -117,10 +123,20 @@ def ids_by_address(conn: Connection, address_hash: bytes, publication_slug: str 
 def end(
     conn: Connection, ids: Sequence[int], *, channel: Channel, issue_id: int | None, evidence: str
 ) -> list[Changed]:
-    """End those of `ids` that are not ended yet, with a consent line each. Returns only what this call ended."""
+    """End those of `ids` that their reader has not ended yet, with a consent line each. Returns what this call ended.
+
+    The end that undoing an import put there is nobody's wish, and a later import may lift it: the reader's own no
+    takes its place.
+    """
     rows = conn.execute(
         update(subscription)
-        .where(subscription.c.id.in_(ids), subscription.c.state.in_([str(state) for state in _ACTIVE]))
+        .where(
+            subscription.c.id.in_(ids),
+            or_(
+                subscription.c.state.in_([str(state) for state in _ACTIVE]),
+                subscription.c.ended_by == Channel.IMPORT,
+            ),
+        )
         .values(
             state=SubscriptionState.ENDED,
             ended_at=database_now(),
@@ -237,6 +253,7 @@ def _standings() -> Select[Any]:
             subscription.c.generation,
             subscription.c.state,
             subscription.c.ended_at,
+            subscription.c.ended_by,
             publication.c.title,
             publication.c.language,
             publication.c.contact,
