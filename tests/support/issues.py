@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from worker.compose.compile import compile_issue
+from worker.compose.issue_file import load_layouts
 from worker.compose.media import MediaItem
 from worker.compose.rules_targets import pictures_of
 from worker.compose.source import read_issue
@@ -13,7 +14,6 @@ from worker.compose.typeset import large_key
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
 from worker.domain.publication import DEFAULT_PROMISE, Publication
-from worker.editorial.write import load_layouts
 
 SAMPLES = Path(__file__).parents[2] / "worker" / "demo" / "samples"
 MEMBERS = SAMPLES / "2026-11-members.md"

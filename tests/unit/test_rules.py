@@ -6,10 +6,10 @@ import pytest
 
 from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, newsletter, publication
 from worker.compose.findings import Finding, LintFacts
+from worker.compose.issue_file import check_issue, load_issue_file, load_layouts
 from worker.compose.media import MediaItem
 from worker.compose.rules import lint
 from worker.domain.issue import IssueText
-from worker.editorial.write import check_issue, load_issue_file, load_layouts
 
 FACTS = LintFacts(
     publication=publication(),

@@ -8,10 +8,10 @@ from playwright.sync_api import Browser, Page
 
 from tests.support.chromium import browser, reading
 from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, compiled
+from worker.compose.issue_file import load_issue_file
 from worker.compose.template import recipient_environment
 from worker.domain.compiled import CompiledIssue
 from worker.editorial.preview import preview_html
-from worker.editorial.write import load_issue_file
 
 __all__ = ["browser"]
 

@@ -13,13 +13,13 @@ from worker import clock
 from worker.cli.opening import Ledger, open_ledger
 from worker.cli.talk import Json, end, hint, say, tell, tell_json, tell_lines, warn
 from worker.compose.findings import Finding
+from worker.compose.issue_file import check_issue, load_issue_file, take_in_media
 from worker.compose.media import MediaItem
 from worker.compose.template import recipient_environment
 from worker.domain.issue import IssueState, IssueText
 from worker.domain.publication import Publication
 from worker.editorial.preview import preview_html
 from worker.editorial.proof import compile_for_proof, proof_builder, read_recipients, send_proof, unsubscribe_url
-from worker.editorial.write import check_issue, load_issue_file, take_in_media
 from worker.errors import CorrantoError, UsageError
 from worker.message.key_store import load_signer
 from worker.operations.lines import Line, paragraph

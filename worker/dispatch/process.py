@@ -14,7 +14,6 @@ import dramatiq
 from worker import clock, log
 from worker.dispatch.hand_over import Sender
 from worker.dispatch.plan import plan
-from worker.dispatch.queue import relay_of
 from worker.dispatch.send import Slice
 from worker.dispatch.tick import TICK_S, Tick
 from worker.dispatch.wake import Nudger
@@ -23,6 +22,7 @@ from worker.journal import Journal
 from worker.settings import Settings
 from worker.storage import workers
 from worker.storage.engine import Database
+from worker.transport.relay import relay_of
 
 BEAT_S = 1.0
 CLOCK_SKEW_S = 300.0

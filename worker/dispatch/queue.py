@@ -14,13 +14,13 @@ from pathlib import Path
 from worker.broker.build import SQL_URL, ping
 from worker.compose.compile import compile_issue
 from worker.compose.findings import Finding
+from worker.compose.issue_file import check_issue, load_issue_file, load_layouts, take_in_media
 from worker.compose.media import MediaItem
 from worker.dispatch.audience import AudienceSummary, summarise
 from worker.dispatch.probe import is_wanted, probe_optout
 from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import AudienceKind, Issue, IssueState, IssueText
 from worker.domain.publication import Publication
-from worker.editorial.write import check_issue, load_issue_file, load_layouts, take_in_media
 from worker.errors import LintError, RefusedError, UnreachableError
 from worker.message.key_store import load_signer
 from worker.settings import Settings
@@ -29,7 +29,7 @@ from worker.storage import media as media_rows
 from worker.storage.engine import Database, database_now
 from worker.storage.media import MediaRow
 from worker.tokens import Keyring, Purpose, Token
-from worker.transport.relay import Relay, probe
+from worker.transport.relay import probe, relay_of
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,6 @@ class Queued:
 
     issue: Issue
     warnings: list[str]
-
-
-def relay_of(settings: Settings) -> Relay:
-    """The relay the settings name."""
-    return Relay.from_url(
-        settings.smtp_url.get_secret_value(),
-        ca_file=settings.smtp_ca_file or None,
-        hello_name=settings.smtp_hello_name,
-        connections=settings.smtp_connections,
-        per_connection=settings.smtp_messages_per_connection,
-    )
 
 
 def prepare(

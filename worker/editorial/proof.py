@@ -11,12 +11,12 @@ from pathlib import Path
 
 from worker import clock
 from worker.compose.compile import compile_issue
+from worker.compose.issue_file import load_layouts
 from worker.compose.media import MediaItem
 from worker.domain.address import AddressError, parse_address
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
 from worker.domain.publication import Publication
-from worker.editorial.write import load_layouts
 from worker.errors import CorrantoError, RefusedError, UnreachableError, UsageError
 from worker.message.build import BuildError, MessageBuilder
 from worker.message.key_store import load_signer
@@ -25,7 +25,7 @@ from worker.storage import media as media_rows
 from worker.storage.engine import Database
 from worker.storage.media import MediaRow
 from worker.tokens import Keyring, Purpose, Token
-from worker.transport.relay import Relay, send_one
+from worker.transport.relay import Relay, relay_of, send_one
 from worker.transport.replies import Outcome, Permanence
 from worker.transport.session import Transaction
 
@@ -114,12 +114,7 @@ def send_proof(
         for src, item in media.items():
             if item.name in compiled.media:
                 media_rows.put(conn, _row(src, item))
-    relay = Relay.from_url(
-        settings.smtp_url.get_secret_value(),
-        ca_file=settings.smtp_ca_file or None,
-        hello_name=settings.smtp_hello_name,
-        connections=1,
-    )
+    relay = relay_of(settings)
     # Somebody is watching: a fifth of what an issue's mail may wait.
     relay = replace(relay, timeouts=relay.timeouts.scaled(0.2))
     outcomes = tuple((address, _hand_over(relay, builder, address)) for address in addresses)

@@ -9,6 +9,7 @@ import os
 import shutil
 import ssl
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,8 +29,7 @@ from worker.operations.terminal import count
 from worker.settings import Settings
 from worker.storage import issues, publications, workers
 from worker.storage.engine import Database, open_database
-from worker.transport.next_hop import Relay
-from worker.transport.relay import RelayReport, probe
+from worker.transport.relay import Relay, RelayReport, probe, relay_of
 from worker.transport.replies import Phase
 
 CLOCK_FAIL_S = 300.0
@@ -97,12 +97,8 @@ def _broker(url: str) -> Iterator[Check]:
 
 def _relay(settings: Settings) -> Iterator[Check]:
     try:
-        relay = Relay.from_url(
-            settings.smtp_url.get_secret_value(),
-            ca_file=settings.smtp_ca_file or None,
-            hello_name=settings.smtp_hello_name,
-            timeouts=Relay("localhost", 25).timeouts.scaled(PROBE_FACTOR),
-        )
+        relay = relay_of(settings)
+        relay = replace(relay, timeouts=relay.timeouts.scaled(PROBE_FACTOR))
         report = asyncio.run(probe(relay))
     except (UsageError, OSError, ssl.SSLError) as error:
         yield Check(Verdict.FAIL, "relay", scrub(str(error)), "correct CORRANTO_SMTP_URL or CORRANTO_SMTP_CA_FILE")

@@ -5,13 +5,25 @@
 
 from dataclasses import dataclass
 
+from worker.settings import Settings
 from worker.transport.next_hop import Relay, Timeouts
 from worker.transport.opening import OpeningError, open_wire
 from worker.transport.pool import Pool, Transaction
 from worker.transport.replies import Outcome, Phase, unsent
 from worker.transport.session import Session
 
-__all__ = ["Relay", "RelayReport", "Timeouts", "probe", "send_one"]
+__all__ = ["Relay", "RelayReport", "Timeouts", "probe", "relay_of", "send_one"]
+
+
+def relay_of(settings: Settings) -> Relay:
+    """The relay the settings name. Raises UsageError, never with the password in it."""
+    return Relay.from_url(
+        settings.smtp_url.get_secret_value(),
+        ca_file=settings.smtp_ca_file or None,
+        hello_name=settings.smtp_hello_name,
+        connections=settings.smtp_connections,
+        per_connection=settings.smtp_messages_per_connection,
+    )
 
 
 @dataclass(frozen=True, slots=True)
