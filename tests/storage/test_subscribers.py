@@ -1,0 +1,245 @@
+"""Readers on both databases: added, found, listed, told about, exported, erased."""
+
+import json
+
+import pytest
+from sqlalchemy import select, text
+
+from tests.support.press import ACTOR, CONSENT, publish
+from worker.consent.subscribe import Added, add_subscriber
+from worker.domain.address import parse_address
+from worker.domain.publication import Publication
+from worker.domain.subscription import Channel, SubscriptionState
+from worker.domain.suppression import SuppressionReason
+from worker.errors import NotFoundError, RefusedError, UsageError
+from worker.storage import schema, subscribers, subscriptions, suppressions, timelines
+from worker.storage.engine import Database
+
+ANNA = "Anna.Sample@Example.org"
+
+
+@pytest.fixture
+def briefing(database: Database) -> Publication:
+    return publish(database)
+
+
+def add(database: Database, publication: Publication, address: str = ANNA, **values: object) -> Added:
+    return add_subscriber(database, publication, address, consent=CONSENT, actor=ACTOR, **values)
+
+
+def leave(database: Database, subscription_id: int) -> None:
+    with database.write() as conn:
+        subscriptions.end(conn, [subscription_id], channel=Channel.PAGE, issue_id=None, evidence="")
+
+
+def test_added_reader_is_confirmed_with_dated_evidence(database: Database, briefing: Publication) -> None:
+    # When
+    made = add(database, briefing, name="Anna Sample", language="fr", attributes={"city": "Ghent"})
+
+    # Then
+    assert made.added
+    with database.read() as conn:
+        found = subscribers.find_by_address(conn, database.instance(), "anna.sample@EXAMPLE.ORG ")
+        row = conn.execute(select(schema.subscription)).one()
+    assert (found.id, found.name, found.language, dict(found.attributes)) == (
+        made.subscriber_id, "Anna Sample", "fr", {"city": "Ghent"},
+    )  # fmt: skip
+    assert found.address == "Anna.Sample@example.org"
+    assert (row.state, row.generation, row.consent_source) == ("confirmed", 1, CONSENT)
+    assert row.consent_at.date().isoformat() == "2024-05-04"
+
+
+def test_adding_twice_keeps_the_subscription_and_updates_what_is_given(
+    database: Database, briefing: Publication
+) -> None:
+    # Given
+    first = add(database, briefing, name="Anna", attributes={"city": "Ghent", "plan": "free"})
+
+    # When
+    again = add(database, briefing, attributes={"city": "Bruges"})
+
+    # Then
+    assert again == Added(first.subscriber_id, first.subscription_id, added=False)
+    with database.read() as conn:
+        found = subscribers.get_subscriber(conn, first.subscriber_id)
+    assert (found.name, found.attributes) == ("Anna", {"city": "Bruges", "plan": "free"})
+
+
+def test_adding_a_reader_who_left_is_refused_and_changes_nothing(database: Database, briefing: Publication) -> None:
+    # Given
+    made = add(database, briefing)
+    leave(database, made.subscription_id)
+
+    # When
+    with pytest.raises(RefusedError, match="only the reader"):
+        add(database, briefing, name="New Name")
+
+    # Then
+    with database.read() as conn:
+        standing = subscriptions.find(conn, made.subscription_id)
+        assert subscribers.get_subscriber(conn, made.subscriber_id).name == ""
+    assert standing is not None
+    assert standing.state is SubscriptionState.ENDED
+
+
+def test_adding_a_suppressed_address_is_refused(database: Database, briefing: Publication) -> None:
+    with database.write() as conn:
+        args = (parse_address(ANNA), SuppressionReason.MANUAL, "asked by phone")
+        suppressions.add(conn, database.instance(), *args, actor=ACTOR)
+    with pytest.raises(RefusedError, match="do-not-mail"):
+        add(database, briefing)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"name": "a\x00b"},
+        {"language": "English!"},
+        {"attributes": {"Not A Name": "x"}},
+        {"attributes": {"unsubscribe_url": "x"}},
+        {"attributes": {"city": "x" * 501}},
+    ],
+)
+def test_values_that_cannot_be_kept_are_wrong_usage(
+    database: Database, briefing: Publication, values: dict[str, object]
+) -> None:
+    with pytest.raises(UsageError):
+        add(database, briefing, **values)
+
+
+def test_consent_text_that_repeats_the_address_is_kept_without_it(database: Database, briefing: Publication) -> None:
+    # When
+    consent = f"mail from {ANNA.upper()} to the desk"
+    add_subscriber(database, briefing, ANNA, consent=consent, actor=ACTOR)
+
+    # Then
+    with database.read() as conn:
+        evidence = conn.scalars(select(schema.consent_log.c.evidence)).one()
+    assert "anna.sample" not in evidence.lower()
+
+
+def test_unknown_and_impossible_addresses_are_told_apart(database: Database) -> None:
+    with database.read() as conn:
+        with pytest.raises(NotFoundError):
+            subscribers.find_by_address(conn, database.instance(), "nobody@example.org")
+        with pytest.raises(UsageError):
+            subscribers.find_by_address(conn, database.instance(), "no\nbody")
+
+
+def test_list_filters_by_publication_state_and_domain(database: Database, briefing: Publication) -> None:
+    # Given
+    other = publish(database, "other")
+    left = add(database, briefing, "left@example.org")
+    leave(database, left.subscription_id)
+    stays = add(database, briefing, "stays@sub.example.org")
+    away = add(database, other, "away@münchen.example")
+
+    def ids(**filters: object) -> list[int]:
+        with database.read() as conn:
+            return [one.subscriber.id for one in subscribers.list_subscribers(conn, **filters)]
+
+    # Then
+    assert ids() == [left.subscriber_id, stays.subscriber_id, away.subscriber_id]
+    assert ids(publication_id=briefing.id) == [left.subscriber_id, stays.subscriber_id]
+    assert ids(publication_id=briefing.id, state=SubscriptionState.ENDED) == [left.subscriber_id]
+    assert ids(domain="EXAMPLE.org") == [left.subscriber_id]
+    assert ids(domain="München.example") == [away.subscriber_id]
+    assert ids(after_id=left.subscriber_id, limit=1) == [stays.subscriber_id]
+    with database.read() as conn:
+        assert subscribers.list_subscribers(conn)[0].standings == {"briefing": SubscriptionState.ENDED}
+
+
+def send_issue(database: Database, publication: Publication, subscriber_id: int) -> None:
+    """An issue whose one copy to this reader bounced, with the relay repeating the address."""
+    at = "2026-01-02 03:04:05.000006"
+    kept = {"postgresql": f"TIMESTAMPTZ '{at}+00'", "sqlite": f"'{at}'"}[database.dialect]
+    with database.write() as conn:
+        conn.execute(text(
+            "INSERT INTO issue (id, publication_id, slug, kind, subject, state, doubt, fingerprint, source, queued_at,"
+            " queued_by, hold_s, zone, audience_kind, stopped_reason, audience, nudge_no, wait_reason, started_at)"
+            f" VALUES (1, {publication.id}, 'spring', 'newsletter', 'Spring', 'sending', 'never-twice', '', '', {kept},"
+            f" 'e', 0, 'UTC', 'all', '', 1, 0, '', {kept})"
+        ))  # fmt: skip
+        row = {"issue_id": 1, "n": 1, "subscriber_id": subscriber_id, "tries": 1, "code": 550, "state": "bounced"}
+        now = database.now(conn)
+        conn.execute(schema.delivery.insert().values(**row, reason="at_handover", at=now))
+        said = {"issue_id": 1, "n": 1, "try_no": 1, "phase": "rcpt", "code": 550, "text": f"<{ANNA}> unknown"}
+        conn.execute(schema.reply.insert().values(**said, at=now))
+
+
+def test_timeline_tells_consent_copies_and_the_end_in_order(database: Database, briefing: Publication) -> None:
+    # Given
+    made = add(database, briefing)
+    send_issue(database, briefing, made.subscriber_id)
+    leave(database, made.subscription_id)
+
+    # When
+    with database.read() as conn:
+        entries = timelines.timeline(conn, made.subscriber_id)
+
+    # Then
+    assert [entry.what for entry in entries] == ["first known", "subscribed", "relay answered", "bounced", "opted out"]
+    assert entries[1].detail == f"on the command line: {CONSENT}"
+    assert entries[3] == timelines.TimelineEntry(entries[3].at, "bounced", "bounced: at handover", "briefing", "spring")
+
+
+def test_export_is_plain_json_with_everything_kept(database: Database, briefing: Publication) -> None:
+    # Given
+    made = add(database, briefing, attributes={"city": "Ghent"})
+    send_issue(database, briefing, made.subscriber_id)
+
+    # When
+    with database.read() as conn:
+        found = json.loads(json.dumps(timelines.export_subscriber(conn, made.subscriber_id)))
+
+    # Then
+    assert found["subscriber"]["address"] == "Anna.Sample@example.org"
+    assert found["subscriber"]["attributes"] == {"city": "Ghent"}
+    assert found["subscriptions"][0]["consent_at"] == "2024-05-04T00:00:00+00:00"
+    assert found["consent"][0]["evidence"] == CONSENT
+    assert found["deliveries"][0]["state"] == "bounced"
+    assert ANNA in found["replies"][0]["text"]
+
+
+def everything(database: Database) -> str:
+    """All rows of all tables as text."""
+    with database.read() as conn:
+        return " ".join(str(row) for table in schema.metadata.sorted_tables for row in conn.execute(select(table)))
+
+
+def test_erasure_leaves_no_trace_of_the_address_and_keeps_the_no(database: Database, briefing: Publication) -> None:
+    # Given
+    made = add(database, briefing, name="Anna Sample", attributes={"city": "Ghent"})
+    send_issue(database, briefing, made.subscriber_id)
+    assert "anna" in everything(database).lower()
+
+    # When
+    with database.write_durably() as conn:
+        erased = subscribers.erase_subscriber(conn, made.subscriber_id, actor=ACTOR)
+
+    # Then
+    kept = everything(database).lower()
+    assert "anna" not in kept
+    assert "ghent" not in kept
+    assert erased == subscribers.Erased(made.subscriber_id, subscriptions=1, replies=1, suppressed=True)
+    with database.read() as conn:
+        assert subscribers.list_subscribers(conn) == []
+        assert timelines.timeline(conn, made.subscriber_id)[-1].what == "erased"
+    with pytest.raises(RefusedError):
+        add(database, briefing)
+    with pytest.raises(NotFoundError), database.write() as conn:
+        subscribers.erase_subscriber(conn, made.subscriber_id, actor=ACTOR)
+
+
+def test_erasure_asked_to_forget_the_no_lets_the_reader_return_as_somebody_new(
+    database: Database, briefing: Publication
+) -> None:
+    # Given
+    made = add(database, briefing)
+
+    # When
+    with database.write_durably() as conn:
+        subscribers.erase_subscriber(conn, made.subscriber_id, actor=ACTOR, keep_no=False)
+
+    # Then
+    assert add(database, briefing).subscriber_id != made.subscriber_id
