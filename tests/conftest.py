@@ -6,5 +6,6 @@ pytest_plugins = [
     "tests.support.redis",
     "tests.support.databases",
     "tests.support.postfix",
+    "tests.support.lists",
     "tests.support.chromium",
 ]
