@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, func, literal, select, update
 
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
@@ -45,7 +45,7 @@ def rows_of(held: Claim) -> ColumnElement[bool]:
 
 
 def claim_first(conn: Connection, issue_id: int, owner: str, size: int) -> Claim | None:
-    """A released range, else the next up to `size` numbers of a shard. None when there is none left.
+    """Up to `size` rows of a released range, else the next up to `size` numbers of a shard. None without any left.
 
     Shards that another worker is settling are passed over first, and waited for only when all of them are.
     """
@@ -59,8 +59,8 @@ def claim_first(conn: Connection, issue_id: int, owner: str, size: int) -> Claim
         .with_for_update(skip_locked=True)
     ).first()
     if released is not None:
-        conn.execute(delete(claim).where(claim.c.id == released.id))
-        return _insert(conn, issue_id, released.shard_no, "first", released.from_n, released.to_n, owner)
+        to_n = _shorten(conn, _claim(released._mapping), size)
+        return _insert(conn, issue_id, released.shard_no, "first", released.from_n, to_n, owner)
     open_shards = (
         select(shard.c.no, shard.c.next_n, shard.c.to_n)
         .where(shard.c.issue_id == issue_id, shard.c.next_n <= shard.c.to_n)
@@ -75,6 +75,21 @@ def claim_first(conn: Connection, issue_id: int, owner: str, size: int) -> Claim
     to_n = min(found.next_n + size - 1, found.to_n)
     conn.execute(update(shard).where(shard.c.issue_id == issue_id, shard.c.no == found.no).values(next_n=to_n + 1))
     return _insert(conn, issue_id, found.no, "first", found.next_n, to_n, owner)
+
+
+def _shorten(conn: Connection, released: Claim, size: int) -> int:
+    """Take the first `size` rows out of a released range; the rest stays released. Returns the last number taken.
+
+    A range claimed under a wide rate must not be taken whole under a narrow one.
+    """
+    numbers = select(delivery.c.n).where(rows_of(released)).order_by(delivery.c.n).limit(size)
+    taken = list(conn.execute(numbers).scalars())
+    if len(taken) < size or taken[-1] == released.to_n:
+        conn.execute(delete(claim).where(claim.c.id == released.id))
+        return released.to_n
+    rest = {"from_n": taken[-1] + 1, "left": claim.c.left - len(taken)}
+    conn.execute(update(claim).where(claim.c.id == released.id).values(**rest))
+    return int(taken[-1])
 
 
 def claim_retry(conn: Connection, issue_id: int, owner: str, size: int) -> Claim | None:
@@ -112,7 +127,7 @@ def claim_retry(conn: Connection, issue_id: int, owner: str, size: int) -> Claim
 def release(conn: Connection, held: Claim, owner: str) -> bool:
     """Give back what has no result: a range stays to be taken, single rows lose the claim's id.
 
-    Of a cancelled issue the rows are cancelled instead. Whether the claim still was ours and rows were left.
+    Of a cancelled issue the rows are cancelled instead. Whether the claim still was ours and rows can be sent again.
     """
     state = conn.execute(select(issue.c.state).where(issue.c.id == held.issue_id)).scalar()
     mine = conn.execute(
@@ -128,7 +143,7 @@ def release(conn: Connection, held: Claim, owner: str) -> bool:
         conn.execute(delete(claim).where(claim.c.id == held.id))
     else:
         conn.execute(update(claim).where(claim.c.id == held.id).values(owner=None))
-    return int(mine) > 0
+    return int(mine) > 0 and state != IssueState.CANCELLED
 
 
 def cancel_rows(conn: Connection, held: Claim) -> int:
@@ -158,7 +173,8 @@ def lose(conn: Connection, held: Claim, reason: str) -> int:
             reason=reason,
             at=database_now(),
             claim=held.id,
-            claimed_at=held.claimed_at,
+            # A repeat that is lost again was dated like the first copy.
+            claimed_at=func.coalesce(delivery.c.claimed_at, literal(held.claimed_at, delivery.c.claimed_at.type)),
             next_try=None,
             doubts=delivery.c.doubts + 1,
             tries=delivery.c.tries + 1,
@@ -183,6 +199,11 @@ def cancel_leftovers(conn: Connection) -> int:
         total += cancel_rows(conn, held)
         conn.execute(delete(claim).where(claim.c.id == held.id))
     return total
+
+
+def is_owned(conn: Connection, held: Claim, owner: str) -> bool:
+    """Whether a claim still is this worker's: not when it was taken for dead."""
+    return conn.execute(select(claim.c.owner).where(claim.c.id == held.id)).scalar() == owner
 
 
 def owned_by(conn: Connection, owners: Sequence[str]) -> list[Claim]:

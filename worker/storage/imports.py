@@ -225,7 +225,7 @@ def merge_page(conn: Connection, batch: int, publication_id: int, consent: str, 
     suppressed = conn.execute(text(_DROP_SUPPRESSED)).rowcount
     conn.execute(text(_FIND_SUBSCRIBERS))
     conn.execute(text(_FIND_STANDINGS), values)
-    standings: dict[str, int] = dict(conn.execute(text(_COUNT_STANDINGS)).tuples().all())
+    standings = {str(row[0]): int(row[1]) for row in conn.execute(text(_COUNT_STANDINGS))}
     if "new" in standings:
         conn.execute(text(_ADD_SUBSCRIBERS))
         conn.execute(text(_FIND_SUBSCRIBERS))

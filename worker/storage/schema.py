@@ -179,6 +179,12 @@ consent_log = Table(
     Column("import_id", Integer),
     Column("evidence", Text, nullable=False),
     Index(None, "subscription_id"),
+    Index(
+        "ix_consent_log_issue_id",
+        "issue_id",
+        postgresql_where=text("issue_id IS NOT NULL"),
+        sqlite_where=text("issue_id IS NOT NULL"),
+    ),
     CheckConstraint(_one_of("event", ConsentEvent), name="event"),
     CheckConstraint(_one_of("channel", Channel), name="channel"),
     sqlite_autoincrement=True,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.storage.engine import database_now
 from worker.storage.schema import lease, worker
@@ -76,9 +77,10 @@ def take_lease(conn: Connection, name: str, owner: str, seconds: float) -> bool:
     if row is not None and row.owner != owner and row.until > now:
         return False
     if row is None:
-        conn.execute(delete(lease).where(lease.c.name == name))
-        conn.execute(lease.insert().values(name=name, owner=owner, until=until))
-        return True
+        # Two first takers at once must not fail each other.
+        insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+        taken = insert(lease).values(name=name, owner=owner, until=until)
+        return conn.execute(taken.on_conflict_do_nothing(index_elements=["name"])).rowcount == 1
     done = conn.execute(
         update(lease)
         .where(lease.c.name == name, lease.c.owner == row.owner, lease.c.until == row.until)

@@ -115,6 +115,14 @@ def _consent_log() -> None:
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_consent_log_subscription_id"), "consent_log", ["subscription_id"], unique=False)
+    op.create_index(
+        "ix_consent_log_issue_id",
+        "consent_log",
+        ["issue_id"],
+        unique=False,
+        postgresql_where=sa.text("issue_id IS NOT NULL"),
+        sqlite_where=sa.text("issue_id IS NOT NULL"),
+    )
 
 
 def _delivery() -> None:
@@ -152,7 +160,7 @@ def _delivery() -> None:
         sa.Column("provider", sa.String(length=12), nullable=True),
         sa.Column("fingerprint", sa.LargeBinary(length=8), nullable=True),
         sa.CheckConstraint(
-            "COALESCE(CASE state WHEN 'skipped' THEN reason IN ('opted_out', 'suppressed', 'paused', 'erased') WHEN 'bounced' THEN reason IN ('at_handover', 'returned') WHEN 'failed' THEN reason IN ('unbuildable', 'message_refused', 'no_smtputf8', 'too_big') WHEN 'in_doubt' THEN reason IN ('line_broke', 'reply_unclear', 'worker_lost', 'host_lost', 'not_the_same') ELSE reason IS NULL END, FALSE)",
+            "COALESCE(CASE state WHEN 'skipped' THEN reason IN ('opted_out', 'suppressed', 'paused', 'erased') WHEN 'bounced' THEN reason IN ('at_handover', 'returned') WHEN 'failed' THEN reason IN ('unbuildable', 'message_refused', 'sender_refused', 'no_smtputf8', 'too_big') WHEN 'in_doubt' THEN reason IN ('line_broke', 'reply_unclear', 'worker_lost', 'host_lost', 'not_the_same') ELSE reason IS NULL END, FALSE)",
             name=op.f("ck_delivery_reason"),
         ),
         sa.CheckConstraint(
