@@ -87,8 +87,11 @@ def import_subscribers(
     dry_run: bool = False,
     rejects_path: Path | None = None,
     progress: Progress | None = None,
+    page_size: int | None = None,
 ) -> ImportResult:
     """Import a CSV file into the publication with this slug. `mapping` is variable → heading of the column.
+
+    `progress` is called with (rows read, rows in all) after each page of `page_size` rows and every 1,000 rows.
 
     Everything that can be wrong with the file as a whole is found before the first change: raises NotFoundError or
     UsageError then. A dry run does all of it and takes it back, page by page.
@@ -99,7 +102,7 @@ def import_subscribers(
     file = csv_file.survey(path, encoding)
     columns = read_header(file.header, mapping or {})
     with _open_rejects(rejects_path, path) as rejects:
-        run = _Import(database, target, file.path.name, text, actor, dry_run, rejects)
+        run = _Import(database, target, file, text, actor, dry_run, rejects, progress, page_size)
         pepper, now = database.instance().pepper, clock.utcnow()
         for line, cells in csv_file.rows(file):
             run.read += 1
@@ -109,9 +112,9 @@ def import_subscribers(
                 run.reject(line, cells[columns.email] if columns.email < len(cells) else "", str(error))
             else:
                 run.take(row)
-            if progress is not None and run.read % 1_000 == 0:
-                progress(run.read, file.rows)
-        return run.finish(file, progress)
+            if run.read % 1_000 == 0:
+                run.tell()
+        return run.finish()
 
 
 def list_imports(database: Database, publication: str | None = None) -> list[ImportBatch]:
@@ -150,24 +153,27 @@ class _Import:
         self,
         database: Database,
         publication: Publication,
-        file_name: str,
+        file: CsvFile,
         consent: str,
         actor: str,
         dry_run: bool,
         rejects: Any,  # noqa: ANN401 - csv has no name for its writer's type
+        progress: Progress | None,
+        page_size: int | None,
     ) -> None:
         self.read = 0
         self.folds: Counter[str] = Counter()
         self._database = database
         self._publication = publication
-        self._file_name = "".join(char if char.isprintable() else "�" for char in file_name)[:200]
+        self._file = file
+        self._progress = progress
         self._consent = consent
         self._actor = actor
         self._dry_run = dry_run
         self._rejects = rejects
         self._batch: int | None = None
         self._page: list[PageRow] = []
-        self._page_size = imports.PAGE[database.dialect]
+        self._page_size = page_size or imports.PAGE[database.dialect]
         self._seen: set[bytes] = set()
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
@@ -191,7 +197,11 @@ class _Import:
         self._seen.add(row.address_hash)
         self._page.append(row)
 
-    def finish(self, file: CsvFile, progress: Progress | None) -> ImportResult:
+    def tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self.read, self._file.rows)
+
+    def finish(self) -> ImportResult:
         if self._page:
             self._merge()
         if self._batch is not None:
@@ -200,8 +210,7 @@ class _Import:
                 imports.note_counts(conn, self._batch, {**counts, "finished": True})
                 acts.record(conn, self._actor, "import.finish", f"import:{self._batch}", counts)
             self._database.checkpoint()
-        if progress is not None:
-            progress(self.read, file.rows)
+        self.tell()
         return ImportResult(
             self._batch,
             self._dry_run,
@@ -217,9 +226,8 @@ class _Import:
         with self._database.write() as conn, conn.begin_nested() as page:
             batch = self._batch
             if batch is None:
-                batch = imports.create_batch(
-                    conn, self._publication.id, self._file_name, self._consent, actor=self._actor
-                )
+                name = "".join(char if char.isprintable() else "�" for char in self._file.path.name)[:200]
+                batch = imports.create_batch(conn, self._publication.id, name, self._consent, actor=self._actor)
             done = imports.merge_page(conn, batch, self._publication.id, self._consent, self._page)
             self._counts["added"] += done.added
             self._counts["already"] += done.already
@@ -234,6 +242,7 @@ class _Import:
         self._page = []
         # The rows of the next page are read while the writer's place is free.
         self._free_from = clock.monotonic() + _rest_s(self._database, clock.monotonic() - began)
+        self.tell()
 
     def _as_counts(self) -> dict[str, int]:
         names = ("added", "already", "updated", "kept_out_opted_out", "kept_out_suppressed", "duplicates_in_file")
