@@ -112,12 +112,13 @@ class SendingProcess:
         """Heartbeat and tick, until the end. Being taken for dead ends the sending: our claims are in doubt already."""
         beaten_at = 0.0
         while not self._ended.wait(TICK_S):
-            if clock.monotonic() - beaten_at >= BEAT_S and not self._beat():
-                _log.critical("this process was taken for dead, its claims are in doubt: it stops", worker=self.id)
-                self.is_lost.set()
-                self.drain()
-                return
-            beaten_at = clock.monotonic()
+            if clock.monotonic() - beaten_at >= BEAT_S:
+                if not self._beat():
+                    _log.critical("this process was taken for dead, its claims are in doubt: it stops", worker=self.id)
+                    self.is_lost.set()
+                    self.drain()
+                    return
+                beaten_at = clock.monotonic()
             if not self.sender.draining.is_set():
                 self._tick.run()
 
