@@ -1,11 +1,6 @@
 """`corranto subscriber`: readers, one by one and by file."""
 
-import csv
-import io
-import json as jsonlib
-import os
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from worker.cli.exports import export
 from worker.cli.opening import open_ledger
 from worker.cli.talk import (
     Json,
@@ -28,12 +24,12 @@ from worker.cli.talk import (
     warn,
 )
 from worker.consent import optout
-from worker.consent.imports import ImportResult, import_subscribers, neutral_cell
+from worker.consent.imports import ImportResult, import_subscribers
 from worker.consent.subscribe import add_subscriber
 from worker.domain.subscription import SubscriptionState
 from worker.errors import NotFoundError, UsageError
 from worker.operations.terminal import count, err_console
-from worker.storage import audiences, publications, subscribers, subscriptions, timelines
+from worker.storage import publications, subscribers, subscriptions, timelines
 from worker.storage.subscribers import read_address
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Readers: import, add, look up, export, erase.")
@@ -43,6 +39,8 @@ Consent = Annotated[
     str, typer.Option("--consent", help="Where and when they asked; an ISO date in it counts as evidence.")
 ]
 Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The reader's address.")]
+
+app.command()(export)
 
 _PAGE = 1000
 _MOST_REASONS = 10
@@ -101,7 +99,7 @@ def add(
     ledger = open_ledger()
     with ledger.database.read() as conn:
         wanted = publications.get_publication(conn, publication)
-    add_subscriber(
+    done = add_subscriber(
         ledger.database,
         wanted,
         address,
@@ -111,8 +109,12 @@ def add(
         consent=consent,
         actor=ledger.actor,
     )
-    tell(f"{read_address(address).addr_spec} gets {publication} from the next issue on")
-    hint(f"corranto subscriber show {read_address(address).addr_spec}")
+    shown = read_address(address).addr_spec
+    if done.added:
+        tell(f"{shown} gets {publication} from the next issue on")
+    else:
+        tell(f"{shown} gets {publication} already; name, language and attributes are as given now")
+    hint(f"corranto subscriber show {shown}")
 
 
 @app.command()
@@ -152,12 +154,12 @@ def show(address: Address, json: Json = False) -> None:
     fields = {"language": found.language or "not known", **found.attributes}
     fields |= {one.title: _spell_standing(one.state) for one in standings}
     tell_fields(fields)
-    tell("")
+    say("\nTimes are UTC.")
     for one in entries:
         at = f"{one.at:%Y-%m-%d %H:%M}" if one.at else "not yet         "
         about = one.issue or one.publication or ""
         tell(f"{at}  {one.what}" + (f"  {about}" if about else ""))
-        if one.detail:
+        if one.detail and one.detail != one.what:
             tell(f"{'':18}{one.detail}", style="dim")
 
 
@@ -218,31 +220,6 @@ def list_some(
         tell_table(["ADDRESS", "NAME", "LANGUAGE", "SUBSCRIPTIONS"], rows)
         if more:
             say(f"More than {limit:,}: --limit shows more.")
-
-
-@app.command()
-def export(
-    address: Annotated[str | None, typer.Argument(metavar="[ADDRESS]", help="One reader, as JSON.")] = None,
-    publication: Annotated[str | None, typer.Option("--publication", "-p", help="All of its readers, as CSV.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
-) -> None:
-    """Everything kept about one reader as JSON (for a request of access), or a publication's readers as CSV."""
-    if (address is None) == (publication is None):
-        raise UsageError("say what to export: an ADDRESS, or -p PUBLICATION")
-    texts = _export_one(address) if address is not None else _export_csv(publication or "")
-    if out is None:
-        for text in texts:
-            sys.stdout.write(text)
-        return
-    try:
-        # Personal data: nobody but its owner may read the file, and no file is overwritten unasked.
-        with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.writelines(texts)
-    except FileExistsError:
-        raise UsageError(f"{out} exists already: name another file") from None
-    except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}") from None
-    say(f"wrote {out}")
 
 
 @app.command()
@@ -332,41 +309,6 @@ def _show_result(result: ImportResult, publication: str, rejects: Path | None) -
         say(f"All refused lines are in {rejects}." if rejects else "--rejects FILE writes all refused lines to a file.")
     if result.import_id is not None:
         hint(f"corranto import undo {result.import_id} takes this back; corranto queue FILE sends an issue")
-
-
-def _export_one(address: str) -> Iterator[str]:
-    ledger = open_ledger()
-    with ledger.database.read() as conn:
-        found = subscribers.find_by_address(conn, ledger.database.instance(), address)
-        data = timelines.export_subscriber(conn, found.id)
-    yield jsonlib.dumps(data, indent=2) + "\n"
-
-
-def _export_csv(publication: str) -> Iterator[str]:
-    """Whoever gets the publication now, in the form `subscriber import` reads. Page by page, in bounded memory."""
-    ledger = open_ledger()
-    with ledger.database.read() as conn:
-        wanted = publications.get_publication(conn, publication)
-        names = sorted(audiences.attribute_names(conn, wanted.id))
-    yield _csv_line(["email", "name", "language", *names])
-    after = 0
-    while True:
-        with ledger.database.read() as conn:
-            page = subscribers.list_subscribers(
-                conn, publication_id=wanted.id, state=SubscriptionState.CONFIRMED, after_id=after, limit=_PAGE
-            )
-        for one in (listed.subscriber for listed in page):
-            values = [one.address or "", one.name, one.language or ""]
-            yield _csv_line([*values, *(str(one.attributes.get(name, "")) for name in names)])
-        if len(page) < _PAGE:
-            return
-        after = page[-1].subscriber.id
-
-
-def _csv_line(cells: list[str]) -> str:
-    line = io.StringIO(newline="")
-    csv.writer(line).writerow([neutral_cell(cell) for cell in cells])
-    return line.getvalue()
 
 
 def _spell_standing(state: SubscriptionState) -> str:
