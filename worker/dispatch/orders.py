@@ -11,7 +11,7 @@ from worker.domain.issue import Issue, IssueState
 from worker.errors import RefusedError
 from worker.settings import Settings
 from worker.storage import acts, claims, deliveries, issues
-from worker.storage.engine import Database
+from worker.storage.engine import Database, database_now
 
 POLL_S = 0.05
 MARGIN_S = 3.0
@@ -72,11 +72,17 @@ def cancel(database: Database, settings: Settings, ref: str, actor: str) -> Stop
     with database.write() as conn:
         issue = issues.get(conn, ref)
         old = (*_BEFORE_SENDING, IssueState.SENDING, IssueState.PAUSED)
-        if not issues.move(conn, issue.id, old, IssueState.CANCELLED, stopped_reason=f"cancelled by {actor}"):
+        reason = f"cancelled by {actor}"
+        # A nudge time on a cancelled issue asks the tick to sweep until nothing of it is in flight any more.
+        if not issues.move(
+            conn, issue.id, old, IssueState.CANCELLED, stopped_reason=reason, nudge_at=database_now(), wait_reason=""
+        ):
             raise RefusedError(f"{issue.slug} is {issue.state}: there is nothing to cancel")
-    with database.write() as conn:
         count = deliveries.cancel_open(conn, issue.id)
         acts.record(conn, actor, "issue.cancel", f"issue {issue.slug}", {"cancelled": count})
+    _wait_until_still(database, settings, issue.id)
+    with database.write() as conn:
+        deliveries.cancel_open(conn, issue.id)  # a copy that was in flight may have been put off till later
     return _wait_until_still(database, settings, issue.id)
 
 
@@ -90,7 +96,7 @@ def retry(database: Database, nudger: Nudger, ref: str, states: Set[DeliveryStat
         allowed = ", ".join(sorted(RETRYABLE))
         raise RefusedError(f"{', '.join(sorted(wrong))} cannot be retried; these can: {allowed}")
     with database.write() as conn:
-        issue = issues.get(conn, ref)
+        issue = issues.get_locked(conn, ref)
         if issue.state not in (IssueState.SENDING, IssueState.PAUSED, IssueState.FINISHED):
             raise RefusedError(f"{issue.slug} is {issue.state}: retry is for an issue that was sent")
         count = deliveries.reopen(conn, issue.id, sorted(states))

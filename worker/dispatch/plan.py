@@ -26,13 +26,12 @@ def plan(database: Database, nudger: Nudger, issue_id: int, shard_size: int) -> 
     if planned is None:
         return
     count, complete = planned
-    if count and issue.audience == 0:
+    if count:
+        # With each page: whoever had sent the earlier ones and found nothing more has ended the chain.
         with database.write() as conn:
             number = issues.bump_nudge(conn, issue_id)
         nudger.send(issue_id, number)
     if complete:
         _log.info("audience frozen", issue=issue_id, recipients=issue.audience + count)
-        if not count and issue.audience == 0:
-            return  # nobody: the tick finishes it
     else:
         nudger.plan(issue_id)

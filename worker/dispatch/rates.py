@@ -46,7 +46,8 @@ class RateGate:
             self._slots.add(granted.slots, self._clock)
         if granted.slots:
             return len(granted.slots), 0.0
-        wait_s = (granted.not_before or math.inf) - now
+        # A slot may be leased HORIZON_S before its time.
+        wait_s = (granted.not_before or math.inf) - HORIZON_S - now
         return 0, min(max(wait_s, 0.01), LONGEST_WAIT_S)
 
     async def pace(self) -> bool:

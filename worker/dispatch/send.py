@@ -30,6 +30,9 @@ OVERTIME_S = 1.0
 """What was submitted may still leave this long after the slice; then what no connection has begun is taken back."""
 
 SETTLE_S = 0.25
+SLOT_LOOK_S = 0.25
+"""Between asking for slots again, while other workers hold those of the next second."""
+
 LOOK_S = 1.0
 """How often held rows are looked at again for people who left."""
 
@@ -93,12 +96,9 @@ class Slice:
 
     def _claim(self) -> Claim | None:
         """Commit a claim of what may be sent now; retries that are due go first."""
-        size = self._size
-        if self._sender.gate.limits:
-            size, wait_s = self._sender.gate.reserve(size)
-            if size == 0:
-                self._wait(wait_s, f"rate limit {self._sender.gate.limits}")
-                return None
+        size = self._reserve()
+        if size == 0:
+            return None
         owner = self._sender.worker_id
         with self._database.write() as conn:
             claim = claims.claim_retry(conn, self._issue_id, owner, size)
@@ -107,6 +107,25 @@ class Slice:
             with self._database.write() as conn:
                 issues.touch_claimed(conn, self._issue_id)
         return claim
+
+    def _reserve(self) -> int:
+        """How many rows may be claimed: as many as slots could be leased. Waits out a short gap between slots.
+
+        A longer one is left to the tick; waiting here for seconds would only hold the thread.
+        """
+        gate = self._sender.gate
+        if not gate.limits:
+            return self._size
+        asked_at = clock.monotonic()
+        while True:
+            size, wait_s = gate.reserve(self._size)
+            if size:
+                return size
+            if wait_s > SLICE_S or clock.monotonic() - asked_at > 2 * SLICE_S:
+                self._wait(wait_s, f"rate limit {gate.limits}")
+                return 0
+            if self._held or self._sender.draining.wait(min(wait_s, SLOT_LOOK_S)):
+                return 0  # with mails on the wire the slice settles them first
 
     def _nothing_to_claim(self) -> None:
         """End the chain: the tick, a release or the next page's nudge begins it again."""
