@@ -9,20 +9,20 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 from worker import clock
 from worker.consent import csv_file
-from worker.consent.csv_file import CsvFile
 from worker.consent.import_rows import RowError, read_consent, read_header, read_row
 from worker.domain.publication import Publication
 from worker.errors import UsageError
 from worker.storage import acts, imports, publications
 from worker.storage.engine import Database
-from worker.storage.imports import ImportBatch, PageRow
+from worker.storage.imports import ImportBatch, PageCounts, PageRow
 
 WRITE_DUTY = 0.3
 """SQLite has one writer: the other 70 % of the time are for opt-outs and the sending."""
@@ -101,8 +101,9 @@ def import_subscribers(
         target = publications.get_publication(conn, publication)
     file = csv_file.survey(path, encoding)
     columns = read_header(file.header, mapping or {})
-    with _open_rejects(rejects_path, path) as rejects:
-        run = _Import(database, target, file, text, actor, dry_run, rejects, progress, page_size)
+    writer = _Writer(database, target, file.path.name, text, actor, dry_run)
+    with _open_rejects(rejects_path, path) as rejects, ThreadPoolExecutor(max_workers=1) as beside:
+        run = _Import(writer, beside, rejects, page_size or imports.PAGE[database.dialect], progress, file.rows)
         pepper, now = database.instance().pepper, clock.utcnow()
         for line, cells in csv_file.rows(file):
             run.read += 1
@@ -146,39 +147,78 @@ def undo_import(database: Database, import_id: int, *, actor: str) -> int:
     return ended
 
 
+class _Writer:
+    """Merges page after page, and keeps SQLite's one place to write free for most of the time."""
+
+    def __init__(
+        self, database: Database, publication: Publication, file_name: str, consent: str, actor: str, dry_run: bool
+    ) -> None:
+        self.batch: int | None = None
+        self.dry_run = dry_run
+        self._database = database
+        self._publication = publication
+        self._file_name = "".join(char if char.isprintable() else "�" for char in file_name)[:200]
+        self._consent = consent
+        self._actor = actor
+        self._free_from = 0.0
+
+    def merge(self, rows: list[PageRow], counts: Counter[str]) -> Counter[str]:
+        """Merge one page in one transaction; `counts` with what became of it."""
+        time.sleep(max(0.0, self._free_from - clock.monotonic()))
+        began = clock.monotonic()
+        with self._database.write() as conn, conn.begin_nested() as page:
+            batch = self.batch
+            if batch is None:
+                batch = imports.create_batch(
+                    conn, self._publication.id, self._file_name, self._consent, actor=self._actor
+                )
+            done = imports.merge_page(conn, batch, self._publication.id, self._consent, rows)
+            after = counts + Counter(asdict(done))
+            if self.dry_run:
+                page.rollback()
+            else:
+                imports.note_counts(conn, batch, _as_counts(after))
+                self.batch = batch
+        self._free_from = clock.monotonic() + _rest_s(self._database, clock.monotonic() - began)
+        return after
+
+    def finish(self, counts: Mapping[str, int]) -> None:
+        """Say that the file was read to its end."""
+        if self.batch is None:
+            return
+        with self._database.write() as conn:
+            imports.note_counts(conn, self.batch, {**counts, "finished": True})
+            acts.record(conn, self._actor, "import.finish", f"import:{self.batch}", counts)
+        self._database.checkpoint()
+
+
 class _Import:
-    """One run: collects rows into pages, counts what becomes of them."""
+    """One run: collects rows into pages while the page before is merged beside, and counts what becomes of them."""
 
     def __init__(
         self,
-        database: Database,
-        publication: Publication,
-        file: CsvFile,
-        consent: str,
-        actor: str,
-        dry_run: bool,
+        writer: _Writer,
+        beside: Executor,
         rejects: Any,  # noqa: ANN401 - csv has no name for its writer's type
+        page_size: int,
         progress: Progress | None,
-        page_size: int | None,
+        total: int,
     ) -> None:
         self.read = 0
         self.folds: Counter[str] = Counter()
-        self._database = database
-        self._publication = publication
-        self._file = file
-        self._progress = progress
-        self._consent = consent
-        self._actor = actor
-        self._dry_run = dry_run
+        self._writer = writer
+        self._beside = beside
         self._rejects = rejects
-        self._batch: int | None = None
+        self._page_size = page_size
+        self._progress = progress
+        self._total = total
         self._page: list[PageRow] = []
-        self._page_size = page_size or imports.PAGE[database.dialect]
+        self._merging: Future[Counter[str]] | None = None
+        self._merged: Counter[str] = Counter()
         self._seen: set[bytes] = set()
         self._counts: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
         self._examples: list[Reject] = []
-        self._free_from = 0.0
 
     def reject(self, line: int, value: str, reason: str) -> None:
         self._counts["rejected"] += 1
@@ -199,54 +239,54 @@ class _Import:
 
     def tell(self) -> None:
         if self._progress is not None:
-            self._progress(self.read, self._file.rows)
+            self._progress(self.read, self._total)
 
     def finish(self) -> ImportResult:
         if self._page:
             self._merge()
-        if self._batch is not None:
-            counts = self._as_counts()
-            with self._database.write() as conn:
-                imports.note_counts(conn, self._batch, {**counts, "finished": True})
-                acts.record(conn, self._actor, "import.finish", f"import:{self._batch}", counts)
-            self._database.checkpoint()
+        self._await_page()
+        counts = _as_counts(self._merged + self._snapshot())
+        self._writer.finish(counts)
         self.tell()
         return ImportResult(
-            self._batch,
-            self._dry_run,
-            **self._as_counts(),
+            self._writer.batch,
+            self._writer.dry_run,
+            **counts,
             reasons=dict(self._reasons.most_common()),
             folds=dict(self.folds),
             examples=tuple(self._examples),
         )
 
     def _merge(self) -> None:
-        time.sleep(max(0.0, self._free_from - clock.monotonic()))
-        began = clock.monotonic()
-        with self._database.write() as conn, conn.begin_nested() as page:
-            batch = self._batch
-            if batch is None:
-                name = "".join(char if char.isprintable() else "�" for char in self._file.path.name)[:200]
-                batch = imports.create_batch(conn, self._publication.id, name, self._consent, actor=self._actor)
-            done = imports.merge_page(conn, batch, self._publication.id, self._consent, self._page)
-            self._counts["added"] += done.added
-            self._counts["already"] += done.already
-            self._counts["updated"] += done.updated
-            self._counts["kept_out_opted_out"] += done.opted_out
-            self._counts["kept_out_suppressed"] += done.suppressed
-            if self._dry_run:
-                page.rollback()
-            else:
-                imports.note_counts(conn, batch, self._as_counts())
-                self._batch = batch
+        self._await_page()
+        self._merging = self._beside.submit(self._writer.merge, self._page, self._merged + self._snapshot())
         self._page = []
-        # The rows of the next page are read while the writer's place is free.
-        self._free_from = clock.monotonic() + _rest_s(self._database, clock.monotonic() - began)
+
+    def _await_page(self) -> None:
+        """Wait for the page before: one at a time, so that a kill leaves whole pages, in the file's order."""
+        if self._merging is None:
+            return
+        after = self._merging.result()
+        self._merging = None
+        self._merged = Counter({name: after[name] for name in PageCounts.__dataclass_fields__})
         self.tell()
 
-    def _as_counts(self) -> dict[str, int]:
-        names = ("added", "already", "updated", "kept_out_opted_out", "kept_out_suppressed", "duplicates_in_file")
-        return {"read": self.read, **{name: self._counts[name] for name in (*names, "rejected")}}
+    def _snapshot(self) -> Counter[str]:
+        return Counter({**self._counts, "read": self.read})
+
+
+def _as_counts(counts: Counter[str]) -> dict[str, int]:
+    """The counts of an import under the names its result and its batch have."""
+    return {
+        "read": counts["read"],
+        "added": counts["added"],
+        "already": counts["already"],
+        "updated": counts["updated"],
+        "kept_out_opted_out": counts["opted_out"],
+        "kept_out_suppressed": counts["suppressed"],
+        "duplicates_in_file": counts["duplicates_in_file"],
+        "rejected": counts["rejected"],
+    }
 
 
 def neutral_cell(text: str) -> str:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     bindparam,
     column,
+    func,
     insert,
     select,
     text,
@@ -95,19 +96,36 @@ _page = Table(
 
 _COLUMNS = "address_hash, address, name, language, attributes, consent_at"
 
-_CREATE_ON_POSTGRESQL = """
-    CREATE TEMPORARY TABLE import_page (
-        address_hash bytea PRIMARY KEY, address text, name text, language text, attributes json, consent_at timestamptz,
-        subscriber_id bigint, standing text
-    ) ON COMMIT DROP
-"""
-
-_CREATE_ON_SQLITE = """
-    CREATE TEMPORARY TABLE IF NOT EXISTS import_page (
-        address_hash BLOB PRIMARY KEY, address TEXT, name TEXT, language TEXT, attributes TEXT, consent_at TEXT,
-        subscriber_id INTEGER, standing TEXT
-    )
-"""
+_CREATE = {
+    "postgresql": (
+        """
+        CREATE TEMPORARY TABLE import_page (
+            address_hash bytea, address text, name text, language text, attributes json, consent_at timestamptz
+        ) ON COMMIT DROP
+        """,
+        """
+        CREATE TEMPORARY TABLE import_found (
+            subscriber_id bigint PRIMARY KEY, standing text,
+            name text, language text, attributes json, consent_at timestamptz
+        ) ON COMMIT DROP
+        """,
+    ),
+    "sqlite": (
+        """
+        CREATE TEMPORARY TABLE IF NOT EXISTS import_page (
+            address_hash BLOB, address TEXT, name TEXT, language TEXT, attributes TEXT, consent_at TEXT
+        )
+        """,
+        """
+        CREATE TEMPORARY TABLE IF NOT EXISTS import_found (
+            subscriber_id INTEGER PRIMARY KEY, standing TEXT,
+            name TEXT, language TEXT, attributes TEXT, consent_at TEXT
+        )
+        """,
+        "DELETE FROM import_page",
+        "DELETE FROM import_found",
+    ),
+}
 
 # Every statement goes from the page's rows into the large tables by one index probe each, however large these are and
 # however old their statistics: a plan chosen while they were empty would read them whole for each page of a million.
@@ -124,41 +142,43 @@ _ADD_SUBSCRIBERS = """
     INSERT INTO subscriber (address, address_hash, name, language, attributes, created_at)
     SELECT p.address, p.address_hash, p.name, p.language, p.attributes, (SELECT now())
     FROM import_page p
-    WHERE p.subscriber_id IS NULL
+    WHERE NOT EXISTS (SELECT 1 FROM subscriber s WHERE s.address_hash = p.address_hash)
     ORDER BY p.address_hash
     ON CONFLICT (address_hash) DO NOTHING
 """
 
-_FIND_SUBSCRIBERS = """
-    UPDATE import_page
-    SET subscriber_id = (SELECT s.id FROM subscriber s WHERE s.address_hash = import_page.address_hash)
-    WHERE subscriber_id IS NULL
+# standing: NULL = new to this publication; `undone` = ended by undoing an import, and not by the reader as well; else
+# the subscription's state.
+_FIND = """
+    INSERT INTO import_found (subscriber_id, standing, name, language, attributes, consent_at)
+    WITH x AS MATERIALIZED (
+        SELECT (SELECT s.id FROM subscriber s WHERE s.address_hash = p.address_hash) AS id,
+               p.name, p.language, p.attributes, p.consent_at
+        FROM import_page p
+    )
+    SELECT x.id,
+           (
+               SELECT CASE
+                   WHEN b.state = 'ended' AND b.ended_by = 'import' AND NOT EXISTS (
+                       SELECT 1 FROM consent_log l
+                       WHERE l.subscription_id = b.id AND l.generation = b.generation AND l.event = 'ended'
+                   ) THEN 'undone' ELSE b.state END
+               FROM subscription b
+               WHERE b.subscriber_id = x.id AND +b.publication_id = :publication
+           ),
+           x.name, x.language, x.attributes, x.consent_at
+    FROM x
+    WHERE x.id IS NOT NULL
 """
 
-# NULL = nobody we know; `known` = from another publication; `undone` = ended by undoing an import, and not by the
-# reader as well; else the subscription's state.
-_FIND_STANDINGS = """
-    UPDATE import_page
-    SET standing = COALESCE((
-        SELECT CASE
-            WHEN b.state = 'ended' AND b.ended_by = 'import' AND NOT EXISTS (
-                SELECT 1 FROM consent_log l
-                WHERE l.subscription_id = b.id AND l.generation = b.generation AND l.event = 'ended'
-            ) THEN 'undone' ELSE b.state END
-        FROM subscription b
-        WHERE b.subscriber_id = import_page.subscriber_id AND +b.publication_id = :publication
-    ), 'known')
-    WHERE subscriber_id IS NOT NULL
-"""
-
-_COUNT_STANDINGS = "SELECT COALESCE(standing, 'new'), count(*) FROM import_page GROUP BY standing"
+_COUNT_STANDINGS = "SELECT COALESCE(standing, 'new'), count(*) FROM import_found GROUP BY standing"
 
 _ADD_SUBSCRIPTIONS = """
     INSERT INTO subscription
         (subscriber_id, publication_id, generation, state, confirmed_at, consent_at, consent_source, import_id)
     SELECT p.subscriber_id, :publication, 1, 'confirmed', (SELECT now()), p.consent_at, :consent, :batch
-    FROM import_page p
-    WHERE (p.standing IS NULL OR p.standing = 'known') AND p.subscriber_id IS NOT NULL
+    FROM import_found p
+    WHERE p.standing IS NULL
     ORDER BY p.subscriber_id
     ON CONFLICT (subscriber_id, publication_id) DO NOTHING
 """
@@ -167,12 +187,9 @@ _RESTART_UNDONE = """
     UPDATE subscription
     SET state = 'confirmed', generation = generation + 1, confirmed_at = (SELECT now()),
         ended_at = NULL, ended_by = NULL, ended_issue_id = NULL, consent_source = :consent, import_id = :batch,
-        consent_at = (
-            SELECT p.consent_at FROM subscriber s JOIN import_page p ON p.address_hash = s.address_hash
-            WHERE s.id = subscription.subscriber_id
-        )
+        consent_at = (SELECT p.consent_at FROM import_found p WHERE p.subscriber_id = subscription.subscriber_id)
     WHERE +publication_id = :publication AND state = 'ended' AND ended_by = 'import'
-      AND subscriber_id IN (SELECT p.subscriber_id FROM import_page p WHERE p.standing = 'undone')
+      AND subscriber_id IN (SELECT p.subscriber_id FROM import_found p WHERE p.standing = 'undone')
 """
 
 _LOG_CONSENT = """
@@ -184,7 +201,8 @@ _LOG_CONSENT = """
             SELECT b.id FROM subscription b
             WHERE b.subscriber_id = p.subscriber_id AND +b.publication_id = :publication AND +b.import_id = :batch
         ) AS id
-        FROM import_page p
+        FROM import_found p
+        WHERE p.standing IS NULL OR p.standing = 'undone'
     ) x
     WHERE x.id IS NOT NULL
 """
@@ -195,8 +213,8 @@ _KNOWN = """
            (SELECT s.language FROM subscriber s WHERE s.id = p.subscriber_id) AS language,
            (SELECT s.attributes FROM subscriber s WHERE s.id = p.subscriber_id) AS attributes,
            p.name AS new_name, p.language AS new_language, p.attributes AS new_attributes
-    FROM import_page p
-    WHERE p.standing IN ('pending', 'confirmed', 'undone', 'known')
+    FROM import_found p
+    WHERE p.subscriber_id <= :newest AND (p.standing IS NULL OR p.standing <> 'ended')
     ORDER BY p.subscriber_id
 """
 
@@ -222,29 +240,31 @@ def merge_page(conn: Connection, batch: int, publication_id: int, consent: str, 
     """
     _load(conn, rows)
     values = {"publication": publication_id, "consent": consent, "batch": batch}
+    newest = conn.scalar(select(func.max(subscriber.c.id))) or 0
     suppressed = conn.execute(text(_DROP_SUPPRESSED)).rowcount
-    conn.execute(text(_FIND_SUBSCRIBERS))
-    conn.execute(text(_FIND_STANDINGS), values)
+    conn.execute(text(_ADD_SUBSCRIBERS))
+    conn.execute(text(_FIND), values)
     standings = {str(row[0]): int(row[1]) for row in conn.execute(text(_COUNT_STANDINGS))}
-    if "new" in standings:
-        conn.execute(text(_ADD_SUBSCRIBERS))
-        conn.execute(text(_FIND_SUBSCRIBERS))
     conn.execute(text(_ADD_SUBSCRIPTIONS), values)
     if "undone" in standings:
         conn.execute(text(_RESTART_UNDONE), values)
     added = conn.execute(text(_LOG_CONSENT), values).rowcount
     opted_out = standings.get("ended", 0)
-    return PageCounts(added, len(rows) - added - opted_out - suppressed, opted_out, suppressed, _merge_values(conn))
+    updated = _merge_values(conn, newest)
+    return PageCounts(added, len(rows) - added - opted_out - suppressed, opted_out, suppressed, updated)
 
 
-def _merge_values(conn: Connection) -> int:
-    """What the file says replaces what is kept; what it leaves empty stays. Returns how many readers changed."""
+def _merge_values(conn: Connection, newest: int) -> int:
+    """What the file says replaces what is kept, up to subscriber `newest`; what it leaves empty stays.
+
+    Returns how many readers changed.
+    """
     query = text(_KNOWN).columns(
         column("id"), column("name"), column("language"), column("attributes", JSON),
         column("new_name"), column("new_language"), column("new_attributes", JSON),
     )  # fmt: skip
     changed = []
-    for row in conn.execute(query):
+    for row in conn.execute(query, {"newest": newest}):
         name, language = row.new_name or row.name, row.new_language or row.language
         attributes = {**row.attributes, **row.new_attributes}
         if (name, language, attributes) != (row.name, row.language, row.attributes):
@@ -319,15 +339,15 @@ def close_undone(conn: Connection, batch: int, ended: int, *, actor: str) -> Non
 
 
 def _load(conn: Connection, rows: Sequence[PageRow]) -> None:
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        for setting in _PLAN:
+            conn.exec_driver_sql(f"SET LOCAL {setting} = off")
+    for statement in _CREATE[conn.dialect.name]:
+        conn.exec_driver_sql(statement)
     if conn.dialect.name == "sqlite":
-        conn.exec_driver_sql(_CREATE_ON_SQLITE)
-        conn.exec_driver_sql("DELETE FROM import_page")
         conn.execute(insert(_page), [{name: getattr(row, name) for name in PageRow.__slots__} for row in rows])
         return
-    conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    for setting in _PLAN:
-        conn.exec_driver_sql(f"SET LOCAL {setting} = off")
-    conn.exec_driver_sql(_CREATE_ON_POSTGRESQL)
     raw = conn.connection.dbapi_connection
     assert isinstance(raw, psycopg.Connection)
     with raw.cursor() as cursor, cursor.copy(f"COPY import_page ({_COLUMNS}) FROM STDIN") as copy:
