@@ -1,0 +1,26 @@
+"""`corranto demo`: everything on this machine, to try it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.cli.talk import end
+from worker.demo.place import FOLDER, WEB_PORT
+from worker.demo.show import Wish, run
+
+
+def demo(
+    recipients: Annotated[int, typer.Option("--recipients", metavar="N", help="Invented readers of a new demo.")] = 200,
+    leave: Annotated[bool, typer.Option("--exit", help="End after the sum: 0 when it adds up, else 1.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier runs first.")] = False,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65_535, help=f"Web port. Default: {WEB_PORT}, or the next free.")
+    ] = None,
+    folder: Annotated[Path, typer.Option("--folder", help="Where it keeps its data.", show_default=False)] = FOLDER,
+) -> None:
+    """Start everything with invented readers, send a sample issue, and show where to look. Nothing leaves this machine.
+
+    A second run carries on with the same data. Ctrl-C ends it and leaves no process.
+    """
+    end(run(Wish(readers=recipients, leaves=leave, fresh=fresh, port=port, folder=folder)))

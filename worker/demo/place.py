@@ -1,0 +1,166 @@
+"""Where the demo lives: its folder, its own key, its ports and the settings made of them.
+
+The folder is held with a lock while the demo runs, and everything in it may be lost: `--fresh` begins again. A killed
+demo leaves `live.json` behind; whoever reads that checks the process id in it.
+"""
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from worker.errors import RefusedError, UnreachableError
+from worker.settings import HOME, PREFIX
+
+FOLDER = HOME / "demo-data"
+SAMPLES = Path(__file__).parent / "samples"
+WEB_PORT, SINK_PORT, METRICS_PORT = 8025, 1025, 9125
+_PORTS_TRIED = 200
+_MARK = "This folder belongs to the demo: corranto demo --fresh empties it.\n"
+_KEPT_WHEN_FRESH = ("lock", "README")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder that is ours, with what was decided about it. `is_new` when nothing from an earlier run is in it."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    """Complete environment of the demo's processes."""
+    base_url: str
+    sink_port: int
+    is_new: bool
+    moved: bool
+    """The web port of the last run was taken, so links in mails from then lead nowhere."""
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "log"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The CORRANTO_* part of the environment."""
+        return {name: value for name, value in self.environment.items() if name.startswith(PREFIX)}
+
+
+@contextmanager
+def hold(folder: Path, *, fresh: bool, web_port: int | None) -> Iterator[Place]:
+    """Take the folder for as long as the context lasts. Raises RefusedError: another demo runs in it, it holds
+    something else, or the wanted port is taken. Raises UnreachableError when it cannot be written."""
+    try:
+        lock = _lock(folder)
+    except OSError as error:
+        raise UnreachableError(f"the demo cannot keep its data in {folder}: {error.strerror}") from error
+    try:
+        if fresh:
+            _empty(folder)
+        yield _prepare(folder, web_port)
+    finally:
+        (folder / "live.json").unlink(missing_ok=True)
+        os.close(lock)
+
+
+def announce(place: Place) -> None:
+    """Tell `./run corranto` in this checkout which settings to use while the demo is live."""
+    text = json.dumps({"environment": place.settings, "pid": os.getpid()}, indent=2)
+    _write_private(place.folder / "live.json", text)
+
+
+def _lock(folder: Path) -> int:
+    """The descriptor that holds the folder. What is not ours is not touched, `--fresh` or not."""
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "README").is_file():
+        raise RefusedError(f"{folder} holds something that is not the demo's: move it away, or name another folder")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise RefusedError(f"a demo is running in {folder} already: use it, or stop it with Ctrl-C") from None
+    (folder / "README").write_text(_MARK, encoding="utf-8")
+    return descriptor
+
+
+def _empty(folder: Path) -> None:
+    for found in folder.iterdir():
+        if found.name in _KEPT_WHEN_FRESH:
+            continue
+        if found.is_dir() and not found.is_symlink():
+            shutil.rmtree(found)
+        else:
+            found.unlink()
+
+
+def _prepare(folder: Path, web_port: int | None) -> Place:
+    is_new = not (folder / "corranto.sqlite3").exists()
+    for name in ("state", "log"):
+        (folder / name).mkdir(mode=0o700, exist_ok=True)
+    before = _read_ports(folder)
+    if web_port is not None and not _is_free(web_port):
+        raise RefusedError(f"port {web_port} is taken: name another with --port, or leave it to the demo")
+    web = web_port or _free_port(before.get("web", WEB_PORT))
+    sink = _free_port(before.get("sink", SINK_PORT), taken={web})
+    metrics = _free_port(METRICS_PORT, taken={web, sink})
+    _write_private(folder / "ports.json", json.dumps({"web": web, "sink": sink}))
+    base_url = f"http://127.0.0.1:{web}"
+    ours = {
+        "CONFIG": str(HOME / "config" / "demo.toml"),
+        "DATABASE_URL": f"sqlite:///{folder.absolute() / 'corranto.sqlite3'}",
+        "STATE_DIR": str(folder.absolute() / "state"),
+        "SECRET_KEYS": _key(folder),
+        "SMTP_URL": f"smtp://127.0.0.1:{sink}",
+        "SINK_PORT": str(sink),
+        "WEB_PORT": str(web),
+        "BASE_URL": base_url,
+        "METRICS_PORT": str(metrics),
+    }
+    # Whatever installation the caller's environment speaks of, the demo has nothing to do with it.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment |= {PREFIX + name: value for name, value in ours.items()}
+    moved = not is_new and web_port is None and before.get("web", web) != web
+    return Place(folder, environment, base_url, sink, is_new, moved)
+
+
+def _key(folder: Path) -> str:
+    path = folder / "key"
+    if not path.exists():
+        _write_private(path, secrets.token_urlsafe(32))
+    return path.read_text(encoding="ascii").strip()
+
+
+def _read_ports(folder: Path) -> dict[str, int]:
+    try:
+        found = json.loads((folder / "ports.json").read_text(encoding="utf-8"))
+        return {name: port for name in ("web", "sink") if 0 < (port := int(found[name])) < 65_536}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _free_port(first: int, taken: set[int] | None = None) -> int:
+    """The first free port from here upward, on loopback."""
+    for port in range(first, min(first + _PORTS_TRIED, 65_536)):
+        if port not in (taken or ()) and _is_free(port):
+            return port
+    raise RefusedError(f"no port from {first} to {first + _PORTS_TRIED} is free: name one with --port")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        # As the servers do it: a port in TIME_WAIT from the last run counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _write_private(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)

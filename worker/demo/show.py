@@ -1,0 +1,294 @@
+"""The demo from start to end: prepare, start the tree, send a sample, show the sum, stay until Ctrl-C.
+
+In order: the folder is held; the schema stands; the processes start and warm up while readers are imported; when the
+web answers, the sample is queued; its hold can be undone; progress until nothing more leaves now; the sum; the URLs.
+"""
+
+import http.client
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from worker import clock, log, settings
+from worker.demo.place import SAMPLES, Place, announce, hold
+from worker.demo.readers import LANGUAGES, MAX_READERS, count_troubles
+from worker.demo.seed import ACTOR, Seeded, seed
+from worker.dispatch import orders
+from worker.dispatch.progress import Progress, observe
+from worker.dispatch.queue import prepare, queue_issue
+from worker.domain.delivery import DoubtPolicy, Totals
+from worker.domain.issue import Issue, IssueState
+from worker.errors import CorrantoError, UnreachableError, UsageError
+from worker.operations import live, verify
+from worker.operations.keys import Keys
+from worker.operations.report import equation
+from worker.operations.terminal import clean, count, fit, out_console, spell_span
+from worker.operations.tree import Member, Tree
+from worker.settings import HOME, Settings
+from worker.storage import issues, migrations
+from worker.storage.engine import Database, open_database
+from worker.storage.migrations.upgrade import upgrade
+
+NEWSLETTER, STATEMENT = SAMPLES / "2026-11-members.md", SAMPLES / "2026-11-statement.md"
+GRACE_S = 2.0
+READY_S = 60.0
+"""The processes start within two seconds; a machine that is busy with something else gets a minute."""
+
+STUCK_S = 120.0
+"""With --exit nobody watches: no progress for so long is a failure."""
+
+_MEMBERS = (
+    Member("sink", ("sink",), is_last=True),
+    Member("web", ("web",)),
+    Member("worker", ("worker",)),
+    Member("scheduler", ("scheduler",)),
+)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for on the command line."""
+
+    readers: int
+    leaves: bool
+    """End after the sum, with 0 or 1."""
+    fresh: bool
+    port: int | None
+    folder: Path
+
+
+class _Ended(Exception):
+    """Raised when a signal asked for the end."""
+
+
+def run(wish: Wish) -> int:
+    """Run the demo; returns its exit code. Raises RefusedError, UsageError, UnreachableError with the sentence."""
+    if not 1 <= wish.readers <= MAX_READERS:
+        raise UsageError(f"--recipients {wish.readers} is not between 1 and {MAX_READERS:,}")
+    with hold(wish.folder, fresh=wish.fresh, web_port=wish.port) as place:
+        found = settings.load(place.environment)
+        log.configure(found.log_format, "warning")
+        tree = Tree(_MEMBERS, place.environment, grace_s=GRACE_S, log_dir=place.logs)
+        show = _Show(wish, place, found, tree)
+        try:
+            return show.run()
+        except _Ended:
+            return 0
+        finally:
+            show.end()
+
+
+class _Show:
+    """One run: what it started, it ends."""
+
+    def __init__(self, wish: Wish, place: Place, found: Settings, tree: Tree) -> None:
+        self._wish, self._place, self._settings, self._tree = wish, place, found, tree
+        self._console: Console = out_console()
+        self._database: Database | None = None
+
+    def run(self) -> int:
+        self._tell("Corranto demo", f"all of it runs in {_near(self._place.folder)}; nothing leaves this computer")
+        url = self._settings.database_url.get_secret_value()
+        upgrade(url)
+        database = self._database = open_database(url)
+        age = f"created, schema {migrations.HEAD}" if self._place.is_new else "as it was left; --fresh starts anew"
+        self._row("database", f"SQLite  {_near(self._place.folder / 'corranto.sqlite3')}", age)
+        self._row("broker", "SQL  in the same database")
+        self._tree.start()
+        self._row("mail sink", f"127.0.0.1:{self._place.sink_port}", "takes all mail, delivers none")
+        seeded = seed(database, self._settings, self._place.folder, self._wish.readers)
+        self._row("readers", *self._spell_readers(seeded))
+        self._wait_ready()
+        announce(self._place)
+        if self._place.moved:
+            self._row("note", "another port than last time: links in older mails lead nowhere")
+        issue = self._queue(database)
+        last = self._follow(database, issue)
+        return self._conclude(database, last)
+
+    def end(self) -> None:
+        """Everything that was started is gone when this returns."""
+        if not self._wish.leaves and self._tree.asked_by is not None:
+            self._console.print("\nstopping", style="dim")
+        self._tree.stop()
+        if self._database is not None:
+            self._database.close()
+
+    def _step(self) -> None:
+        """Let the tree breathe. Raises _Ended after a signal, UnreachableError when a process died."""
+        if self._tree.step():
+            return
+        if self._tree.lost is None:
+            raise _Ended
+        path = self._place.logs / f"{self._tree.lost}.log"
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
+        said = "\n".join(f"  {clean(log.scrub(line))}" for line in lines)
+        raise UnreachableError(f"the demo's {self._tree.lost} ended by itself; its last words, from {path}:\n{said}")
+
+    def _wait_ready(self) -> None:
+        deadline = clock.monotonic() + READY_S
+        while not _answers(self._settings.web_port):
+            self._step()
+            if clock.monotonic() > deadline:
+                raise UnreachableError(f"the demo's web process does not answer; see {self._place.logs / 'web.log'}")
+
+    def _queue(self, database: Database) -> Issue:
+        """The newsletter sample, queued unless an earlier run did."""
+        with database.read() as conn:
+            known = issues.find(conn, NEWSLETTER.stem)
+        if known is not None:
+            self._row("issue", _near(NEWSLETTER), f"queued earlier; {known.state}")
+            return known
+        prepared = prepare(database, self._settings, NEWSLETTER)
+        numbers = {level: sum(each.level == level for each in prepared.findings) for level in "EW"}
+        self._row("issue", _near(NEWSLETTER), f"lint: {count(numbers['E'], 'error')}, {count(numbers['W'], 'warning')}")
+        queued = queue_issue(
+            database,
+            self._settings,
+            prepared,
+            due_at=None,
+            zone=prepared.publication.zone,
+            hold_s=self._settings.hold_s,
+            doubt=DoubtPolicy.NEVER_TWICE,
+            actor=ACTOR,
+        )
+        for warning in queued.warnings:
+            self._row("note", warning)
+        return queued.issue
+
+    def _follow(self, database: Database, issue: Issue) -> Progress:
+        """Show hold and sending until nothing more leaves now: copies deferred by the sink are left to their time."""
+        seen = observe(database, self._settings, issue.id)
+        looked_at = moved_at = clock.monotonic()
+        self._console.print()
+        with Keys() as keys, Live(console=self._console, auto_refresh=False, transient=False) as screen:
+            while True:
+                screen.update(_view(seen, can_undo=keys.is_open), refresh=self._console.is_terminal)
+                if _is_still(seen):
+                    screen.update(_view(seen, can_undo=False), refresh=True)
+                    return seen
+                self._step()
+                if keys.read(0.0) == "u" and seen.issue.state is IssueState.HOLDING:
+                    orders.undo(database, seen.issue.slug, ACTOR)
+                if clock.monotonic() - looked_at < 0.25:
+                    continue
+                before, seen = seen, observe(database, self._settings, issue.id, seen)
+                looked_at = clock.monotonic()
+                if seen.done != before.done or seen.issue.state != before.issue.state:
+                    moved_at = looked_at
+                if self._wish.leaves and looked_at - moved_at > STUCK_S:
+                    raise UnreachableError(f"nothing moved for {spell_span(STUCK_S)}: {seen.cause or 'no cause found'}")
+
+    def _conclude(self, database: Database, last: Progress) -> int:
+        totals = last.totals
+        self._console.print()
+        if last.issue.state is IssueState.DRAFT:
+            self._console.print("  Undone: nobody was mailed, the issue is a draft again.")
+        for line in equation(totals) if totals.audience else []:
+            self._console.print(f"  {line.text.replace(' adds up', ' ✓ adds up')}", style=line.style or "bold")
+        if self._wish.leaves:
+            return self._verdict(database, last)
+        self._show_links(last)
+        while True:
+            self._step()
+
+    def _verdict(self, database: Database, last: Progress) -> int:
+        """0 when the books were proved and mail got through; else 1, saying why."""
+        try:
+            proof = verify.prove(database, self._settings.state_dir)
+        except CorrantoError as error:
+            self._console.print(f"  {clean(error)}", style="red")
+            return 1
+        for line in verify.render(proof):
+            self._console.print(f"  {line.text}", style=line.style or None)
+        good = proof.adds_up and last.totals.adds_up and last.totals.accepted > 0
+        return 0 if good and _as_scripted(last.totals, self._wish, is_new=self._place.is_new) else 1
+
+    def _show_links(self, last: Progress) -> None:
+        base = self._place.base_url
+        links = {
+            "Inbox": (f"{base}/sink", "open a mail and press Unsubscribe"),
+            "Readers": (f"{base}/", "which publications there are, how to leave"),
+            "Health": (f"{base}/readyz", ""),
+        }
+        if metrics := _metrics(self._settings):
+            links["Metrics"] = (metrics, "")
+        self._console.print()
+        width = max(len(url) for url, _ in links.values()) + 2
+        for name, (url, what) in links.items():
+            self._console.print(f"  {name:<10} {url:<{width}}{f'← {what}' if what else ''}".rstrip())
+        following = NEWSLETTER if last.issue.state is IssueState.DRAFT else STATEMENT
+        self._console.print(f"\nNext: ./run corranto queue {_near(following)}", style="bold")
+        self._console.print("      ./run corranto issue report latest       Ctrl-C stops everything.")
+
+    def _spell_readers(self, seeded: Seeded) -> tuple[str, str]:
+        readers = count(seeded.readers, "invented reader")
+        if not seeded.added:
+            return readers, f"of {count(seeded.publications, 'publication')}, from an earlier run"
+        troubles = count_troubles(seeded.readers)
+        hard = f"{troubles.bounce} will bounce, {troubles.defer} defer, {troubles.drop} drop the line"
+        return f"{readers} in {len(LANGUAGES)} languages", hard
+
+    def _tell(self, title: str, text: str) -> None:
+        self._console.print(Text.assemble((title, "bold"), f": {clean(text)}"))
+
+    def _row(self, name: str, what: str, more: str = "") -> None:
+        left = f"  {name:<10} {clean(what)}"
+        self._console.print(f"{fit(left, 46)} {clean(more)}" if more and len(left) < 46 else f"{left}  {more}".rstrip())
+
+
+def _view(seen: Progress, *, can_undo: bool) -> Text:
+    view = live.render(seen, clock.utcnow())
+    if can_undo and seen.issue.state is IssueState.HOLDING:
+        view.append("    [press u to undo]", style="dim")
+    return view
+
+
+def _is_still(seen: Progress) -> bool:
+    """Nothing will leave in the next moments."""
+    totals = seen.totals
+    if seen.issue.state is IssueState.SENDING:
+        return not seen.counting and totals.audience > 0 and not (totals.waiting or totals.sending)
+    return seen.issue.state not in (IssueState.HOLDING, IssueState.SCHEDULED)
+
+
+def _as_scripted(totals: Totals, wish: Wish, *, is_new: bool) -> bool:
+    """A first run's sum is known beforehand: the sink refuses, defers and drops exactly as it was told to."""
+    if not is_new:
+        return True
+    troubles = count_troubles(wish.readers)
+    found = (totals.audience, totals.bounced, totals.deferred, totals.in_doubt)
+    return found == (wish.readers, troubles.bounce, troubles.defer, troubles.drop)
+
+
+def _answers(port: int) -> bool:
+    return _status("127.0.0.1", port, "/readyz") == 200
+
+
+def _metrics(found: Settings) -> str | None:
+    """The first metrics page that answers: each process took the next free port."""
+    for port in range(found.metrics_port, found.metrics_port + 4):
+        if _status(found.metrics_host, port, "/metrics") == 200:
+            return f"http://{found.metrics_host}:{port}/metrics"
+    return None
+
+
+def _status(host: str, port: int, path: str) -> int:
+    connection = http.client.HTTPConnection(host, port, timeout=2.0)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+def _near(path: Path) -> str:
+    """A path as one types it in the checkout."""
+    absolute = path.absolute()
+    return os.path.relpath(absolute, HOME) if absolute.is_relative_to(HOME) else str(absolute)
