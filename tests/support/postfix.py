@@ -7,9 +7,11 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -39,6 +41,7 @@ smtpd_recipient_restrictions =
 message_size_limit = 1048576
 minimal_backoff_time = 5s
 queue_run_delay = 5s
+{more}
 """  # noqa: E501  a table in one line is how Postfix wants it
 
 _MASTER = """
@@ -73,14 +76,24 @@ class PostfixRelay:
         return path.read_text(errors="replace") if path.exists() else ""
 
 
-StartPostfix = Callable[[str, int], PostfixRelay]
+class StartPostfix(Protocol):
+    """Starts a Postfix that hands its mails to this server; `more` are further lines of its main.cf."""
+
+    def __call__(self, sink_host: str, sink_port: int, more: str = "") -> PostfixRelay: ...
 
 
 @pytest.fixture
 def start_postfix(run_folder: Path) -> Iterator[StartPostfix]:
-    """Call it with host and port of the server that Postfix is to hand its mails to; it ends with the test.
+    """Call it with host and port of the server that Postfix is to hand its mails to; it ends with the test."""
+    with postfix_servers(run_folder) as start:
+        yield start
 
-    It refuses gone@example.org with 550 5.1.1, defers busy@example.org, and takes messages up to 1 MiB.
+
+@contextmanager
+def postfix_servers(run_folder: Path) -> Iterator[StartPostfix]:
+    """Servers that end with the block. Skips without Postfix or root.
+
+    Each refuses gone@example.org with 550 5.1.1, defers busy@example.org, and takes messages up to 1 MiB.
     """
     require("postfix")
     if os.geteuid() != 0:
@@ -88,14 +101,14 @@ def start_postfix(run_folder: Path) -> Iterator[StartPostfix]:
         pytest.fail(reason, pytrace=False) if os.environ.get("CI") == "true" else pytest.skip(reason)
     started: list[list[str]] = []
 
-    def start(sink_host: str, sink_port: int) -> PostfixRelay:
+    def start(sink_host: str, sink_port: int, more: str = "") -> PostfixRelay:
         port = free_port()
         home = run_folder / f"postfix-{port}"
         config = home / "etc"
         config.mkdir(parents=True)
         for folder in (home, config):
             folder.chmod(0o755)
-        (config / "main.cf").write_text(_MAIN.format(home=home, sink_host=sink_host, sink_port=sink_port))
+        (config / "main.cf").write_text(_MAIN.format(home=home, sink_host=sink_host, sink_port=sink_port, more=more))
         (config / "master.cf").write_text(_MASTER.format(port=port))
         (home / "queue").mkdir()
         (home / "data").mkdir()
@@ -112,6 +125,8 @@ def start_postfix(run_folder: Path) -> Iterator[StartPostfix]:
         socket.create_connection(("127.0.0.1", port), timeout=10).close()
         return relay
 
-    yield start
-    for stop in started:
-        subprocess.run(stop, capture_output=True, check=False)
+    try:
+        yield start
+    finally:
+        for stop in started:
+            subprocess.run(stop, capture_output=True, check=False)
