@@ -27,7 +27,7 @@ from tests.support.readers import settings_for
 from tests.support.sink import ROOT, SinkProcess, sink_process
 from worker.dispatch.hand_over import Sender
 from worker.dispatch.plan import plan
-from worker.dispatch.queue import prepare, queue_issue, relay_of
+from worker.dispatch.queue import prepare, queue_issue
 from worker.dispatch.reconcile import Observer, bury_dead_workers, finish, nudge_forgotten
 from worker.dispatch.schedule import start_due
 from worker.dispatch.send import Slice
@@ -40,6 +40,7 @@ from worker.settings import Settings
 from worker.storage import issues, publications, schema, workers
 from worker.storage.engine import Database, open_database
 from worker.tokens import instance_hash
+from worker.transport.relay import relay_of
 
 DEADLINE_S = 60.0
 """When a test that hangs gives up; no measurement."""

@@ -5,6 +5,7 @@ Connections live on a loop of their own; slices in other threads submit, recall 
 """
 
 import asyncio
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from worker.journal import Journal
 from worker.message.build import MessageBuilder
 from worker.message.key_store import load_signer
 from worker.settings import Settings
-from worker.storage import issues
+from worker.storage import claims, issues
 from worker.storage.claims import Claim
 from worker.storage.deliveries import Due
 from worker.storage.engine import Database
@@ -44,10 +45,15 @@ class Held:
     """A claim in this process: its rows, the last look at them, and what came back. Results are judged on settling."""
 
     claim: Claim
-    due: dict[int, Due]
-    looked_at: float
+    due: dict[int, Due] = field(default_factory=dict)
+    looked_at: float = -math.inf
     stopped: dict[int, str] = field(default_factory=dict)
-    live: bool = True
+    live: bool = False
+    """Whether its bodies may leave: the issue is being sent, and nothing told us to stop."""
+    ours: bool = True
+    """False once the ledger says that the claim was taken from us: nothing can be settled or released then."""
+    unsure: bool = False
+    """The last settlement may have been committed although the line broke before it was confirmed."""
     fingerprints: dict[int, bytes] = field(default_factory=dict)
     outcomes: deque[tuple[int, Outcome]] = field(default_factory=deque)
     results: list[Result] = field(default_factory=list)
@@ -71,7 +77,13 @@ class Sender:
         self._builders_guard = threading.Lock()
         self._signing = ThreadPoolExecutor(2, thread_name_prefix="dkim")
         self.held: dict[int, tuple[Held, threading.Event]] = {}
+        self.claiming = threading.Lock()
+        """Held from a claim's commit until it stands in `held`, so that no other is ours in the ledger."""
+        self.claims_unsure = threading.Event()
+        """A claim may have been committed although the line broke before it was confirmed."""
         self.breakers: dict[int, Breaker] = {}
+        self.stops: dict[int, str] = {}
+        """Issues that a breaker stopped, with the reason, until a slice has written it down."""
         self.gate = RateGate(database, relay.key, settings.rate)
         self.on_result: Callable[[Result], None] = lambda result: None
         self.loop = asyncio.new_event_loop()
@@ -128,6 +140,16 @@ class Sender:
                 others.append(transaction)
         self.pool.submit(others)
 
+    def release_unheld(self) -> None:
+        """Give back claims that are ours in the ledger only: their commit's answer was lost, so nobody works them."""
+        if not self.claims_unsure.is_set():
+            return
+        with self.claiming, self.database.write() as conn:
+            for claim in claims.owned_by(conn, [self.worker_id]):
+                if claim.id not in self.held:
+                    claims.release(conn, claim, self.worker_id)
+        self.claims_unsure.clear()
+
     def fault(self) -> Fault | None:
         """Trouble with the relay that is not worth another try yet."""
         fault = self.pool.fault
@@ -159,9 +181,22 @@ class Sender:
         held, wake = entry
         if outcome is not None and outcome.permanence is not Permanence.UNSENT:
             held.outcomes.append((n, outcome))
+            if reason := self.breakers.setdefault(held.claim.issue_id, Breaker()).feed(outcome):
+                self._stop(held.claim.issue_id, reason)
         held.flying -= 1
         if held.flying == 0 or len(held.outcomes) >= SETTLE_ROWS:
             wake.set()
+
+    def _stop(self, issue_id: int, reason: str) -> None:
+        """Nothing more of this issue leaves here; its slices write down why. Called in the middle of the pool."""
+        self.stops[issue_id] = reason
+        ids = set()
+        for claim_id, (held, wake) in list(self.held.items()):
+            if held.claim.issue_id == issue_id:
+                held.live = False
+                ids.add(claim_id)
+                wake.set()
+        self.loop.call_soon(self._recall, ids)
 
 
 def _key(transaction: Transaction) -> tuple[int, int]:

@@ -52,7 +52,7 @@ def pause(database: Database, settings: Settings, ref: str, actor: str) -> Stopp
         if not issues.move(conn, issue.id, [IssueState.SENDING], IssueState.PAUSED, stopped_reason=reason):
             raise RefusedError(f"{issue.slug} is {issue.state}: only an issue that is being sent can be paused")
         acts.record(conn, actor, "issue.pause", f"issue {issue.slug}", {})
-    return _wait_until_still(database, settings, issue.id)
+    return _stopped(database, issue.id, _wait_until_still(database, settings, issue.id))
 
 
 def resume(database: Database, nudger: Nudger, ref: str, actor: str) -> Issue:
@@ -80,10 +80,10 @@ def cancel(database: Database, settings: Settings, ref: str, actor: str) -> Stop
             raise RefusedError(f"{issue.slug} is {issue.state}: there is nothing to cancel")
         count = deliveries.cancel_open(conn, issue.id)
         acts.record(conn, actor, "issue.cancel", f"issue {issue.slug}", {"cancelled": count})
-    _wait_until_still(database, settings, issue.id)
+    waited = _wait_until_still(database, settings, issue.id)
     with database.write() as conn:
         deliveries.cancel_open(conn, issue.id)  # a copy that was in flight may have been put off till later
-    return _wait_until_still(database, settings, issue.id)
+    return _stopped(database, issue.id, waited)
 
 
 def retry(database: Database, nudger: Nudger, ref: str, states: Set[DeliveryState], actor: str) -> int:
@@ -117,7 +117,8 @@ def _nudge(database: Database, nudger: Nudger, issue_id: int) -> None:
     nudger.send(issue_id, number)
 
 
-def _wait_until_still(database: Database, settings: Settings, issue_id: int) -> Stopped:
+def _wait_until_still(database: Database, settings: Settings, issue_id: int) -> float:
+    """Seconds until nobody held a claim of the issue, at most S and the margin."""
     began = clock.monotonic()
     pause_between = threading.Event()
     while True:
@@ -125,8 +126,11 @@ def _wait_until_still(database: Database, settings: Settings, issue_id: int) -> 
             owned = claims.count_owned(conn, issue_id)
         waited = clock.monotonic() - began
         if not owned or waited >= settings.optout_fresh_s + MARGIN_S:
-            break
+            return waited
         pause_between.wait(POLL_S)
+
+
+def _stopped(database: Database, issue_id: int, waited: float) -> Stopped:
     with database.read() as conn:
         totals = issues.totals(conn, issue_id)
         return Stopped(issues.get(conn, issue_id), totals, totals.sending, waited)

@@ -112,15 +112,19 @@ class SendingProcess:
         """Heartbeat and tick, until the end. Being taken for dead ends the sending: our claims are in doubt already."""
         beaten_at = 0.0
         while not self._ended.wait(TICK_S):
-            if clock.monotonic() - beaten_at >= BEAT_S:
-                if not self._beat():
-                    _log.critical("this process was taken for dead, its claims are in doubt: it stops", worker=self.id)
-                    self.is_lost.set()
-                    self.drain()
-                    return
-                beaten_at = clock.monotonic()
-            if not self.sender.draining.is_set():
-                self._tick.run()
+            try:
+                if clock.monotonic() - beaten_at >= BEAT_S:
+                    if not self._beat():
+                        _log.critical("this process was taken for dead, its claims are in doubt", worker=self.id)
+                        self.is_lost.set()
+                        self.drain()
+                        return
+                    beaten_at = clock.monotonic()
+                if not self.sender.draining.is_set():
+                    self._tick.run()
+            except Exception:
+                # Without a heartbeat a living process would be taken for dead.
+                _log.exception("the heartbeat met an error of our own")
 
     def _beat(self) -> bool:
         fault = self.sender.pool.fault
@@ -128,9 +132,12 @@ class SendingProcess:
         state = "draining" if self.sender.draining.is_set() else "ready"
         try:
             with self.database.write() as conn:
-                return workers.beat(conn, self.id, state, note[:500])
+                lives = workers.beat(conn, self.id, state, note[:500])
+            if lives:
+                self.sender.release_unheld()
         except UnreachableError:
             return True
+        return lives
 
     def _refuse_wrong_clock(self) -> None:
         with self.database.read() as conn:

@@ -71,8 +71,9 @@ def bury_dead_workers(database: Database, state_dir: Path, observer: Observer) -
     """Put the claims of dead workers in doubt. Returns how many rows."""
     host = journal.host_id(state_dir)
     with database.read() as conn:
-        rows = workers.list_workers(conn)
+        # Owners first: a worker that begins between the two questions is then known, not an unknown owner.
         owners = claims.owners(conn)
+        rows = workers.list_workers(conn)
     alive = [row for row in rows if row.state != "lost"]
     here = {row.id for row in alive if row.host_id == host}
     dead = journal.dead_workers(state_dir, host, here)
@@ -126,14 +127,23 @@ def repeat_never_miss(database: Database, settle_s: float = DOUBT_SETTLE_S) -> i
     for issue in open_issues:
         if issue.doubt is DoubtPolicy.NEVER_MISS:
             with database.write() as conn:
-                total += deliveries.repeat_doubts(conn, issue.id, settle_s)
+                if issues.get_locked(conn, issue.id).state is IssueState.SENDING:
+                    reopened = deliveries.repeat_doubts(conn, issue.id, settle_s)
+                    total += reopened
+                    if reopened:
+                        issues.wait_until(conn, issue.id, 0, "")  # now, whatever it waited for
     return total
 
 
 def finish(database: Database) -> None:
-    """Move issues with nothing open to finished, and clear what was released after a cancel."""
+    """Move issues with nothing open to finished, and cancel what came back unsent after a cancel."""
+    with database.read() as conn:
+        unswept = issues.cancelled_unswept(conn)
+    for issue_id in unswept:
+        with database.write() as conn:
+            deliveries.cancel_open(conn, issue_id)
+            issues.note_swept(conn, issue_id)
     with database.write() as conn:
-        claims.cancel_leftovers(conn)
         done = issues.finish_done(conn)
         workers.forget_lost(conn, LOST_ROWS_KEPT)
     for issue_id in done:

@@ -12,13 +12,12 @@ from datetime import timedelta
 
 from worker import clock, log
 from worker.dispatch.hand_over import SETTLE_ROWS, Held, Sender
-from worker.dispatch.settle import Breaker, judge
+from worker.dispatch.settle import judge
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
 from worker.errors import UnreachableError
 from worker.message.build import BuildError
 from worker.storage import claims, deliveries, issues, settlements
-from worker.storage.claims import Claim
 from worker.storage.deliveries import Due
 from worker.storage.settlements import Result
 from worker.transport.pool import Transaction
@@ -28,6 +27,9 @@ SLICE_S = 1.0
 
 OVERTIME_S = 1.0
 """What was submitted may still leave this long after the slice; then what no connection has begun is taken back."""
+
+BROKEN_S = 30.0
+"""How long an issue waits after an error of our own, so that it does not fill the log."""
 
 SETTLE_S = 0.25
 SLOT_LOOK_S = 0.25
@@ -50,32 +52,42 @@ class Slice:
         self._rng = random.Random()  # noqa: S311 - jitter of retry times, not a secret
         self._settled_at = clock.monotonic()
         self._size = sender.settings.claim_size
+        self._is_broken = False
+        self._is_away = False
+        self._stuck: set[int] = set()
         self._life = timedelta(seconds=sender.settings.retry_life_s)
 
     def run(self, nudge_no: int) -> None:
         """Work the slice. The nudge goes back to the queue's end as soon as there is something to do."""
         if not self._may_start(nudge_no):
             return
-        claim = self._claim()
-        if claim is None:
-            self._nothing_to_claim()
-            return
-        self._sender.nudger.send(self._issue_id, nudge_no)
+        deadline = clock.monotonic() + SLICE_S
+        over_at = deadline + OVERTIME_S
         try:
-            deadline = clock.monotonic() + SLICE_S
-            while claim is not None:
-                self._submit(claim)
-                self._pump(until_below=self._size // 2)
+            held = self._claim()
+            if held is None:
+                self._nothing_to_claim()
+                return
+            self._sender.nudger.send(self._issue_id, nudge_no)
+            while held is not None:
+                self._submit(held)
+                self._pump(until_below=self._size // 2, until=deadline)
                 over = clock.monotonic() >= deadline or self._must_stop()
-                claim = None if over else self._claim()
-            self._drain(deadline + OVERTIME_S)
+                held = None if over else self._claim()
+        except BaseException as error:
+            over_at = 0.0
+            self._is_broken = not isinstance(error, UnreachableError)
+            raise
         finally:
+            # Whatever happened: nothing is released while a copy of it may be on the wire.
+            self._drain(over_at)
             self._give_back()
 
     def _may_start(self, nudge_no: int) -> bool:
         sender = self._sender
         if sender.draining.is_set():
             return False
+        self._write_down_stop()
         with self._database.read() as conn:
             issue = issues.get(conn, self._issue_id)
         if issue.state is not IssueState.SENDING or issue.nudge_no != nudge_no:
@@ -94,19 +106,28 @@ class Slice:
         sender = self._sender
         return sender.draining.is_set() or sender.fault() is not None or any(not held.live for held in self._held)
 
-    def _claim(self) -> Claim | None:
+    def _claim(self) -> Held | None:
         """Commit a claim of what may be sent now; retries that are due go first."""
         size = self._reserve()
         if size == 0:
             return None
         owner = self._sender.worker_id
+        with self._sender.claiming:
+            try:
+                with self._database.write() as conn:
+                    claim = claims.claim_retry(conn, self._issue_id, owner, size)
+                    claim = claim or claims.claim_first(conn, self._issue_id, owner, size)
+            except UnreachableError:
+                self._sender.claims_unsure.set()
+                raise
+            if claim is None:
+                return None
+            held = Held(claim)
+            self._held.append(held)
+            self._sender.held[claim.id] = (held, self._wake)
         with self._database.write() as conn:
-            claim = claims.claim_retry(conn, self._issue_id, owner, size)
-            claim = claim or claims.claim_first(conn, self._issue_id, owner, size)
-        if claim is not None:
-            with self._database.write() as conn:
-                issues.touch_claimed(conn, self._issue_id)
-        return claim
+            issues.touch_claimed(conn, self._issue_id)
+        return held
 
     def _reserve(self) -> int:
         """How many rows may be claimed: as many as slots could be leased. Waits out a short gap between slots.
@@ -139,16 +160,14 @@ class Slice:
         with self._database.write() as conn:
             issues.wait_until(conn, self._issue_id, seconds, reason)
 
-    def _submit(self, claim: Claim) -> None:
+    def _submit(self, held: Held) -> None:
         """Look, build, hand to the connections. The look begins after the claim's commit: that makes it count."""
-        looked_at = clock.monotonic()
+        held.looked_at = clock.monotonic()
         with self._database.read() as conn:
-            due = deliveries.read_due(conn, claim)
-            sending, _ = deliveries.read_stops(conn, claim)
-        held = Held(claim, {row.recipient.n: row for row in due}, looked_at, live=sending)
-        self._held.append(held)
-        self._sender.held[claim.id] = (held, self._wake)
-        if not sending:
+            due = deliveries.read_due(conn, held.claim)
+            held.live, _ = deliveries.read_stops(conn, held.claim, self._sender.worker_id)
+        held.due = {row.recipient.n: row for row in due}
+        if not held.live:
             return
         wanted = []
         for row in due:
@@ -206,6 +225,7 @@ class Slice:
             now = clock.monotonic()
             if waiting >= SETTLE_ROWS or (waiting and now - self._settled_at >= SETTLE_S) or (waiting and not flying):
                 self._settle()
+            self._write_down_stop(patiently=True)
             if flying < max(until_below, 1) or (until is not None and now >= until):
                 return
             self._look_again()
@@ -221,7 +241,7 @@ class Slice:
             asked_at = clock.monotonic()
             try:
                 with self._database.read() as conn:
-                    sending, stops = deliveries.read_stops(conn, held.claim)
+                    sending, stops = deliveries.read_stops(conn, held.claim, self._sender.worker_id)
             except UnreachableError as error:
                 self._sender.note = str(error)
                 return  # the look grows old, and nothing more is armed
@@ -234,31 +254,36 @@ class Slice:
         self._settled_at = clock.monotonic()
         for held in self._held:
             self._judge(held)
-            if not held.results:
+            if not held.results or not held.ours:
                 continue
             batch = held.results
             try:
                 with self._database.write() as conn:
-                    written = settlements.settle(conn, held.claim, self._sender.worker_id, batch)
+                    written = settlements.settle(conn, held.claim, self._sender.worker_id, batch, again=held.unsure)
                     issues.touch_progress(conn, self._issue_id)
             except UnreachableError as error:
-                self._sender.note = str(error)
-                _log.warning("results are kept until the database answers", cause=str(error), rows=len(batch))
+                held.unsure = True
+                self._say_away(error, len(batch))
                 return
-            held.results = held.results[len(batch) :]
-            if not written:
-                _log.critical("a claim was taken from a living worker; its results cannot be settled", claim=held.claim)
-                held.live = False
+            except Exception:
+                _log.critical("results do not fit the ledger; their rows are in doubt", claim=held.claim, exc_info=True)
+                self._lose(held)
                 continue
+            self._is_away = False
+            held.results = held.results[len(batch) :]
+            if written is None:
+                held.live = held.ours = False
+                if not held.unsure:
+                    _log.critical("a claim was taken from a living worker, its results are lost", claim=held.claim)
+                continue
+            held.unsure = False
             for result in batch:
                 self._sender.on_result(result)
 
     def _judge(self, held: Held) -> None:
-        outcomes = []
         now = clock.utcnow()
         while held.outcomes:
             n, outcome = held.outcomes.popleft()
-            outcomes.append(outcome)
             result = judge(
                 held.due[n],
                 outcome,
@@ -269,17 +294,37 @@ class Slice:
             )
             if result is not None:
                 held.results.append(result)
-        if outcomes:
-            breaker = self._sender.breakers.setdefault(self._issue_id, Breaker())
-            if reason := breaker.feed(outcomes):
-                self._stop_issue(reason)
 
-    def _stop_issue(self, reason: str) -> None:
+    def _lose(self, held: Held) -> None:
+        """An invariant is broken: what became of these rows cannot be written, so nobody may send them again."""
+        held.live = held.ours = False
+        try:
+            with self._database.write() as conn:
+                claims.lose(conn, held.claim, "worker_lost")
+        except Exception:
+            self._stuck.add(held.claim.id)
+            _log.critical("a claim stays behind until this process ends", claim=held.claim, exc_info=True)
+
+    def _say_away(self, error: UnreachableError, rows: int) -> None:
+        self._sender.note = str(error)
+        if not self._is_away:
+            _log.warning("results are kept until the database answers", cause=str(error), rows=rows)
+        self._is_away = True
+
+    def _write_down_stop(self, *, patiently: bool = False) -> None:
+        """Pause an issue that a breaker stopped; `patiently` leaves it for later while the database is away."""
+        reason = self._sender.stops.get(self._issue_id)
+        if reason is None:
+            return
+        try:
+            with self._database.write() as conn:
+                issues.move(conn, self._issue_id, [IssueState.SENDING], IssueState.PAUSED, stopped_reason=reason)
+        except UnreachableError:
+            if not patiently:
+                raise
+            return
+        self._sender.stops.pop(self._issue_id, None)
         _log.error("issue paused by a safety stop", issue=self._issue_id, cause=reason)
-        with self._database.write() as conn:
-            issues.move(conn, self._issue_id, [IssueState.SENDING], IssueState.PAUSED, stopped_reason=reason)
-        for held in self._held:
-            held.live = False
 
     def _drain(self, soft_deadline: float) -> None:
         """Let what was submitted leave; after the deadline take back what no connection has begun."""
@@ -290,15 +335,20 @@ class Slice:
 
     def _give_back(self) -> None:
         """Settle the rest, release every claim; waits while the database is away, because outcomes must not be lost."""
-        while any(held.outcomes or held.results for held in self._held):
+        while True:
             self._settle()
-            if any(held.results and held.live for held in self._held):
-                self._wake.wait(1.0)
-            else:
+            self._write_down_stop(patiently=True)
+            unsettled = any(held.ours and (held.outcomes or held.results) for held in self._held)
+            if not unsettled and self._issue_id not in self._sender.stops:
                 break
+            self._pause()
+        if not self._held and not self._is_broken:
+            return
         left = sum([self._release(held) for held in self._held])
         fault = self._sender.fault()
-        if fault is not None:
+        if self._is_broken:
+            self._wait(BROKEN_S, "a fault of our own: see the workers' log")
+        elif fault is not None:
             self._wait(max(fault.retry_at - clock.monotonic(), 1.0), fault.cause)
         elif left:
             # Whoever found nothing to claim meanwhile has ended the chain: begin a new one, older nudges die.
@@ -308,16 +358,22 @@ class Slice:
 
     def _release(self, held: Held) -> bool:
         """Whether rows were given back."""
-        while True:
+        left = False
+        while held.ours:
             try:
                 with self._database.write() as conn:
                     left = claims.release(conn, held.claim, self._sender.worker_id)
                 break
             except UnreachableError as error:
-                self._sender.note = str(error)
-                self._wake.wait(1.0)
-        self._sender.held.pop(held.claim.id, None)
+                self._say_away(error, held.claim.left)
+                self._pause()
+        if held.claim.id not in self._stuck:
+            self._sender.held.pop(held.claim.id, None)
         return left
+
+    def _pause(self) -> None:
+        self._wake.clear()
+        self._wake.wait(1.0)
 
 
 def _skipped(row: Due, reason: str) -> Result:

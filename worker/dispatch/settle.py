@@ -5,7 +5,6 @@ that speaks of us makes the copy `failed (our side)`; trouble of the session cos
 """
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -75,15 +74,14 @@ class Breaker:
     total: int = 0
     last: str = ""
 
-    def feed(self, outcomes: Sequence[Outcome]) -> str | None:
+    def feed(self, outcome: Outcome) -> str | None:
         """The sentence that pauses the issue, or None."""
-        for outcome in outcomes:
-            if outcome.permanence is Permanence.ACCEPTED:
-                self.ours = self.total = 0
-            elif outcome.permanence is Permanence.PERMANENT and outcome.phase is not Phase.LOCAL:
-                self.total += 1
-                self.ours += outcome.scope is Scope.SENDER
-                self.last = outcome.text
+        if outcome.permanence is Permanence.ACCEPTED:
+            self.ours = self.total = 0
+        elif outcome.permanence is Permanence.PERMANENT and outcome.phase is not Phase.LOCAL:
+            self.total += 1
+            self.ours += outcome.scope is Scope.SENDER
+            self.last = outcome.text
         if self.ours >= OURS_IN_A_ROW or self.total >= ANY_IN_A_ROW:
             count = self.total
             self.ours = self.total = 0

@@ -82,14 +82,14 @@ def _shorten(conn: Connection, released: Claim, size: int) -> int:
 
     A range claimed under a wide rate must not be taken whole under a narrow one.
     """
-    numbers = select(delivery.c.n).where(rows_of(released)).order_by(delivery.c.n).limit(size)
-    taken = list(conn.execute(numbers).scalars())
-    if len(taken) < size or taken[-1] == released.to_n:
+    if released.left <= size:
         conn.execute(delete(claim).where(claim.c.id == released.id))
         return released.to_n
-    rest = {"from_n": taken[-1] + 1, "left": claim.c.left - len(taken)}
+    rows = select(delivery.c.n).where(rows_of(released)).order_by(delivery.c.n)
+    last = int(conn.execute(rows.offset(size - 1).limit(1)).scalar_one())
+    rest = {"from_n": last + 1, "left": claim.c.left - size}
     conn.execute(update(claim).where(claim.c.id == released.id).values(**rest))
-    return int(taken[-1])
+    return last
 
 
 def claim_retry(conn: Connection, issue_id: int, owner: str, size: int) -> Claim | None:
@@ -182,23 +182,6 @@ def lose(conn: Connection, held: Claim, reason: str) -> int:
     ).rowcount
     move_counts(conn, held.issue_id, held.shard_no, {(held.of_state, DeliveryState.IN_DOUBT): done})
     return done
-
-
-def cancel_leftovers(conn: Connection) -> int:
-    """Ranges released just after their issue was cancelled: their rows are cancelled too. Returns how many."""
-    rows = conn.execute(
-        select(claim)
-        .join(issue, issue.c.id == claim.c.issue_id)
-        .where(issue.c.state == IssueState.CANCELLED, claim.c.owner.is_(None))
-        .order_by(claim.c.id)
-        .with_for_update(skip_locked=True, of=claim)
-    ).all()
-    total = 0
-    for row in rows:
-        held = _claim(row._mapping)
-        total += cancel_rows(conn, held)
-        conn.execute(delete(claim).where(claim.c.id == held.id))
-    return total
 
 
 def is_owned(conn: Connection, held: Claim, owner: str) -> bool:

@@ -88,9 +88,10 @@ def read_due(conn: Connection, held: Claim) -> list[Due]:
     ]
 
 
-def read_stops(conn: Connection, held: Claim) -> tuple[bool, dict[int, str]]:
-    """(issue still sending, {n: skip reason}) of a claim's rows: the look that precedes every arming."""
+def read_stops(conn: Connection, held: Claim, owner: str) -> tuple[bool, dict[int, str]]:
+    """(claim still ours and issue still sending, {n: skip reason}): the look that precedes every arming."""
     sending = conn.execute(select(issue.c.state).where(issue.c.id == held.issue_id)).scalar() == IssueState.SENDING
+    sending = sending and claims.is_owned(conn, held, owner)
     reason = skip_reason()
     rows = conn.execute(
         select(delivery.c.n, reason)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, exists, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, ScalarSelect, and_, case, exists, func, or_, select, update
 
 from worker.domain.delivery import DeliveryState, DoubtPolicy, Totals
 from worker.domain.issue import AudienceKind, Issue, IssueKind, IssueState
@@ -52,6 +52,13 @@ def find(conn: Connection, slug: str) -> Issue | None:
 
 def slugs(conn: Connection) -> list[str]:
     return list(conn.execute(select(issue.c.slug).order_by(issue.c.id)).scalars())
+
+
+def get_locked(conn: Connection, ref: str | int) -> Issue:
+    """Like `get`, and its state stays until this transaction ends: for whoever opens rows again."""
+    issue_id = get(conn, ref).id
+    conn.execute(select(issue.c.id).where(issue.c.id == issue_id).with_for_update())
+    return get(conn, issue_id)
 
 
 def list_issues(conn: Connection, states: Iterable[IssueState] | None = None) -> list[Issue]:
@@ -105,22 +112,27 @@ def move(conn: Connection, issue_id: int, old: Iterable[IssueState], new: IssueS
 
 def totals(conn: Connection, issue_id: int) -> Totals:
     """From kept counters only: shards hold stored states, owned claims say how many of them are being sent."""
+
+    # One statement, so that no settlement falls between the counters and the claims.
+    def sending(of_state: DeliveryState) -> ScalarSelect[int]:
+        left = select(func.coalesce(func.sum(claim.c.left), 0))
+        return left.where(
+            claim.c.issue_id == issue_id, claim.c.owner.is_not(None), claim.c.of_state == of_state
+        ).scalar_subquery()
+
     sums = conn.execute(
         select(
             func.coalesce(func.sum(shard.c.to_n - shard.c.from_n + 1), 0),
+            sending(DeliveryState.WAITING),
+            sending(DeliveryState.DEFERRED),
             *(func.coalesce(func.sum(shard.c[str(state)]), 0) for state in DeliveryState),
         ).where(shard.c.issue_id == issue_id)
     ).one()
-    counts = {str(state): int(value) for state, value in zip(DeliveryState, sums[1:], strict=True)}
-    sending = conn.execute(
-        select(claim.c.of_state, func.sum(claim.c.left))
-        .where(claim.c.issue_id == issue_id, claim.c.owner.is_not(None))
-        .group_by(claim.c.of_state)
-    ).all()
-    for of_state, number in sending:
-        counts[of_state] -= int(number)
-    flying = sum(int(number) for _, number in sending)
-    return Totals(audience=int(sums[0]), sending=flying, **counts)
+    audience, first, again, *stored = (int(value) for value in sums)
+    counts = {str(state): value for state, value in zip(DeliveryState, stored, strict=True)}
+    counts[DeliveryState.WAITING] -= first
+    counts[DeliveryState.DEFERRED] -= again
+    return Totals(audience=audience, sending=first + again, **counts)
 
 
 def due_to_hold(conn: Connection, grace: timedelta) -> tuple[list[int], list[int]]:
@@ -186,27 +198,45 @@ def finish_done(conn: Connection) -> list[int]:
         delivery.c.fingerprint.is_not(None),
         delivery.c.reason != "not_the_same",
     )
+    done = and_(
+        issue.c.state == IssueState.SENDING,
+        issue.c.plan_cursor.is_(None),
+        open_rows == 0,
+        or_(issue.c.doubt != DoubtPolicy.NEVER_MISS, ~awaits_repeat),
+    )
+    likely = conn.execute(select(issue.c.id).where(done).with_for_update(skip_locked=True)).scalars().all()
+    # Asked again under the lock: an editor's retry may have opened rows since the first look began.
     rows = conn.execute(
         update(issue)
-        .where(
-            issue.c.state == IssueState.SENDING,
-            issue.c.plan_cursor.is_(None),
-            open_rows == 0,
-            or_(issue.c.doubt != DoubtPolicy.NEVER_MISS, ~awaits_repeat),
-        )
+        .where(issue.c.id.in_(likely), done)
         .values(state=IssueState.FINISHED, finished_at=database_now(), nudge_at=None, wait_reason="")
         .returning(issue.c.id)
     )
     return [int(row.id) for row in rows]
 
 
+def cancelled_unswept(conn: Connection) -> list[int]:
+    """Cancelled issues in which a copy may have been in flight: what comes back of it unsent is to be cancelled."""
+    rows = conn.execute(select(issue.c.id).where(issue.c.state == IssueState.CANCELLED, issue.c.nudge_at.is_not(None)))
+    return [int(row.id) for row in rows]
+
+
+def note_swept(conn: Connection, issue_id: int) -> None:
+    """A cancelled issue that nobody holds a claim of any more needs no sweep."""
+    held = exists().where(claim.c.issue_id == issue_id)
+    conn.execute(
+        update(issue).where(issue.c.id == issue_id, issue.c.state == IssueState.CANCELLED, ~held).values(nudge_at=None)
+    )
+
+
 def bump_nudge(conn: Connection, issue_id: int) -> int:
     """A new nudge number: nudges with an older one are dropped when they arrive."""
+    until_swept = case((issue.c.state == IssueState.CANCELLED, issue.c.nudge_at), else_=None)
     return int(
         conn.execute(
             update(issue)
             .where(issue.c.id == issue_id)
-            .values(nudge_no=issue.c.nudge_no + 1, nudge_at=None, wait_reason="", last_claim_at=database_now())
+            .values(nudge_no=issue.c.nudge_no + 1, nudge_at=until_swept, wait_reason="", last_claim_at=database_now())
             .returning(issue.c.nudge_no)
         ).scalar_one()
     )
@@ -227,7 +257,8 @@ def touch_claimed(conn: Connection, issue_id: int) -> None:
     second_ago = conn.execute(select(database_now())).scalar_one() - timedelta(seconds=1)
     conn.execute(
         update(issue)
-        .where(issue.c.id == issue_id, or_(issue.c.last_claim_at.is_(None), issue.c.last_claim_at < second_ago))
+        .where(issue.c.id == issue_id, issue.c.state == IssueState.SENDING)
+        .where(or_(issue.c.last_claim_at.is_(None), issue.c.last_claim_at < second_ago))
         .values(last_claim_at=database_now(), nudge_at=None, wait_reason="")
     )
 
@@ -279,10 +310,10 @@ def audience_kind(conn: Connection, issue_id: int) -> tuple[AudienceKind, int | 
 
 
 def is_anything_open(conn: Connection) -> bool:
-    """Whether time or a crash may still bring something about: an unfinished issue, or a range left by a cancel."""
+    """Whether time or a crash may still bring something about: an unfinished issue, or a cancel to be swept after."""
     quiet = [str(state) for state in (IssueState.DRAFT, IssueState.FINISHED, IssueState.CANCELLED)]
-    open_issue = exists().where(issue.c.state.not_in(quiet))
-    return bool(conn.execute(select(or_(open_issue, exists().where(claim.c.id.is_not(None))))).scalar())
+    unswept = and_(issue.c.state == IssueState.CANCELLED, issue.c.nudge_at.is_not(None))
+    return bool(conn.execute(select(exists().where(or_(issue.c.state.not_in(quiet), unswept)))).scalar())
 
 
 def wait_reason(conn: Connection, issue_id: int) -> str:

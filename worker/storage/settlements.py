@@ -40,10 +40,12 @@ _SETTLE_POSTGRESQL = text(
     """
     UPDATE delivery AS d SET
       state = v.state, reason = v.reason, code = v.code, enhanced = v.enhanced, provider = v.provider,
-      next_try = v.next_try, first_try = v.first_try, fingerprint = v.fingerprint, at = now(),
+      next_try = v.next_try, first_try = v.first_try, at = now(),
+      fingerprint = CASE WHEN v.state = 'deferred' THEN d.fingerprint ELSE v.fingerprint END,
       tries = d.tries + v.tried,
       claim = CASE WHEN v.state = 'in_doubt' THEN CAST(:claim AS bigint) END,
-      claimed_at = CASE WHEN v.state = 'in_doubt' THEN COALESCE(d.claimed_at, CAST(:claimed_at AS timestamptz)) END,
+      claimed_at = CASE WHEN v.state = 'in_doubt' THEN COALESCE(d.claimed_at, CAST(:claimed_at AS timestamptz))
+                        WHEN v.state = 'deferred' THEN d.claimed_at END,
       doubts = d.doubts + CASE WHEN v.state = 'in_doubt' THEN 1 ELSE 0 END
     FROM unnest(CAST(:n AS int[]), CAST(:old AS text[]), CAST(:state AS text[]), CAST(:reason AS text[]),
                 CAST(:code AS smallint[]), CAST(:enhanced AS text[]), CAST(:provider AS text[]),
@@ -57,15 +59,22 @@ _SETTLE_POSTGRESQL = text(
 )
 
 
-def settle(conn: Connection, held: Claim, owner: str, results: Sequence[Result]) -> int:
+def settle(conn: Connection, held: Claim, owner: str, results: Sequence[Result], *, again: bool = False) -> int | None:
     """Write the results of one claim: rows that still are its own, its `left`, the shard's counters.
 
-    Returns rows written: 0 when the claim is not ours any more (we were taken for dead, and must not settle).
+    Returns rows written, or None when the claim is not ours any more (we were taken for dead, and must not settle).
+    `again` says that an earlier try may have been committed without our learning of it: what it wrote is left out.
     """
     mine = conn.execute(
         select(claim.c.left).where(claim.c.id == held.id, claim.c.owner == owner).with_for_update()
     ).scalar()
-    if mine is None or not results:
+    if mine is None:
+        return None
+    if again:
+        numbers = [result.n for result in results]
+        still = set(conn.execute(select(delivery.c.n).where(claims.rows_of(held), delivery.c.n.in_(numbers))).scalars())
+        results = [result for result in results if result.n in still]
+    if not results:
         return 0
     if conn.dialect.name == "postgresql":
         written = _settle_postgresql(conn, held, results)
@@ -115,26 +124,30 @@ def _settle_each(conn: Connection, held: Claim, results: Sequence[Result]) -> in
         guard.append(delivery.c.claim == held.id)
     names = ("state", "reason", "code", "enhanced", "provider", "next_try", "first_try", "fingerprint")
     written = 0
-    for doubtful in (False, True):
-        batch = [r for r in results if (r.state is DeliveryState.IN_DOUBT) is doubtful]
-        if not batch:
-            continue
+    kinds: dict[DeliveryState, list[Result]] = defaultdict(list)
+    for result in results:
+        kinds[result.state].append(result)
+    for state, batch in kinds.items():
         extra: dict[str, Any] = {"claim": None, "claimed_at": None}
-        if doubtful:
+        if state is DeliveryState.IN_DOUBT:
             claimed_at = func.coalesce(delivery.c.claimed_at, literal(held.claimed_at, delivery.c.claimed_at.type))
             extra = {"claim": held.id, "claimed_at": claimed_at, "doubts": delivery.c.doubts + 1}
+        elif state is DeliveryState.DEFERRED:
+            # A repeat that is put off still has to come out as the same message.
+            extra = {"claim": None, "fingerprint": delivery.c.fingerprint}
+        given = [name for name in names if name not in extra]
         statement = (
             update(delivery)
             .where(*guard)
             .values(
-                **{name: bindparam(f"b_{name}", type_=delivery.c[name].type) for name in names},
+                **{name: bindparam(f"b_{name}", type_=delivery.c[name].type) for name in given},
                 at=database_now(),
                 tries=delivery.c.tries + bindparam("b_tried"),
                 **extra,
             )
         )
         rows = [
-            {"b_n": r.n, "b_old": str(r.old), "b_tried": r.tried, **{f"b_{name}": getattr(r, name) for name in names}}
+            {"b_n": r.n, "b_old": str(r.old), "b_tried": r.tried, **{f"b_{name}": getattr(r, name) for name in given}}
             for r in batch
         ]
         written += conn.execute(statement, rows).rowcount
