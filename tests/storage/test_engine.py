@@ -2,6 +2,7 @@
 
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, func, select
@@ -201,3 +202,23 @@ def test_connection_cut_by_the_server_is_unreachable_and_the_next_one_works(post
 def test_write_inside_write_is_refused_instead_of_waiting_for_itself(sqlite_database: Database) -> None:
     with pytest.raises(RuntimeError, match="inside another"), sqlite_database.write(), sqlite_database.write():
         pass
+
+
+def test_checkpoint_gives_up_beside_a_reader_and_shortens_the_log_without_one(
+    sqlite_database: Database, sqlite_url: str
+) -> None:
+    # Given
+    log = Path(sqlite_url.removeprefix("sqlite:///") + "-wal")
+    with sqlite_database.read() as reading:
+        reading.execute(select(func.count()).select_from(schema.act)).scalar_one()
+        with sqlite_database.write() as conn:
+            add_act(conn)
+
+        # When
+        sqlite_database.checkpoint()
+        kept = log.stat().st_size
+    sqlite_database.checkpoint()
+
+    # Then
+    assert kept > 0
+    assert log.stat().st_size == 0

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from worker.consent.import_rows import MAX_VALUE_CHARS, RowError, read_consent, read_header, read_row
 from worker.consent.imports import neutral_cell
+from worker.domain.subscriber import ImportRow
 from worker.errors import UsageError
-from worker.storage.imports import PageRow
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HEADER = ["email", "name", "language", "consent_at", "City"]
 
 
-def read(*cells: str, folds: Counter[str] | None = None) -> PageRow:
+def read(*cells: str, folds: Counter[str] | None = None) -> ImportRow:
     return read_row(cells, read_header(HEADER, {}), b"pepper", None, NOW, Counter() if folds is None else folds)
 
 

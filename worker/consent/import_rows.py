@@ -13,8 +13,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from worker.domain.address import AddressError, parse_address
 from worker.domain.compiled import SYSTEM_VARIABLES
+from worker.domain.subscriber import ImportRow
 from worker.errors import UsageError
-from worker.storage.imports import PageRow
 from worker.tokens import instance_hash
 
 MAX_NAME_CHARS = 200
@@ -85,7 +85,7 @@ def read_row(
     consented: datetime | None,
     now: datetime,
     folds: Counter[str],
-) -> PageRow:
+) -> ImportRow:
     """One reader. `consented` is the date all of them share, if any; `folds` counts what had to be folded.
 
     Raises RowError with the reason.
@@ -107,7 +107,7 @@ def read_row(
         consented = _time(typed, now) if typed else consented
     for fold in address.folds:
         folds[fold] += 1
-    return PageRow(
+    return ImportRow(
         instance_hash(pepper, address.key),
         address.addr_spec,
         name,

@@ -19,10 +19,11 @@ from worker import clock
 from worker.consent import csv_file
 from worker.consent.import_rows import RowError, read_consent, read_header, read_row
 from worker.domain.publication import Publication
+from worker.domain.subscriber import ImportRow
 from worker.errors import UsageError
 from worker.storage import acts, imports, publications
 from worker.storage.engine import Database
-from worker.storage.imports import ImportBatch, PageCounts, PageRow
+from worker.storage.imports import ImportBatch, PageCounts
 
 WRITE_DUTY = 0.3
 """SQLite has one writer: the other 70 % of the time are for opt-outs and the sending."""
@@ -162,7 +163,7 @@ class _Writer:
         self._actor = actor
         self._free_from = 0.0
 
-    def merge(self, rows: list[PageRow], counts: Counter[str]) -> Counter[str]:
+    def merge(self, rows: list[ImportRow], counts: Counter[str]) -> Counter[str]:
         """Merge one page in one transaction; `counts` with what became of it."""
         time.sleep(max(0.0, self._free_from - clock.monotonic()))
         began = clock.monotonic()
@@ -189,6 +190,7 @@ class _Writer:
         with self._database.write() as conn:
             imports.note_counts(conn, self.batch, {**counts, "finished": True})
             acts.record(conn, self._actor, "import.finish", f"import:{self.batch}", counts)
+            imports.refresh_statistics(conn)
         self._database.checkpoint()
 
 
@@ -212,7 +214,7 @@ class _Import:
         self._page_size = page_size
         self._progress = progress
         self._total = total
-        self._page: list[PageRow] = []
+        self._page: list[ImportRow] = []
         self._merging: Future[Counter[str]] | None = None
         self._merged: Counter[str] = Counter()
         self._seen: set[bytes] = set()
@@ -228,7 +230,7 @@ class _Import:
         if self._rejects is not None:
             self._rejects.writerow([line, neutral_cell(value[:320]), neutral_cell(reason)])
 
-    def take(self, row: PageRow) -> None:
+    def take(self, row: ImportRow) -> None:
         if row.address_hash in self._seen:
             self._counts["duplicates_in_file"] += 1
             return

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 
 @dataclass(frozen=True)
@@ -32,3 +33,19 @@ class Recipient:
     language: str
     consent_date: str
     attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRow:
+    """One reader of an imported file, checked and folded.
+
+    `address_hash` has 16 octets; `attributes` is a JSON object of strings; `consent_at` is aware UTC, or None without
+    dated evidence.
+    """
+
+    address_hash: bytes
+    address: str
+    name: str
+    language: str | None
+    attributes: str
+    consent_at: datetime | None

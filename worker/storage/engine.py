@@ -157,7 +157,10 @@ class Database:
             with self._trouble(), self._writer(), self.engine.connect() as conn:
                 raw = conn.connection.dbapi_connection
                 assert raw is not None
+                # Without waiting: a reader that is not done would else keep every writer out for the whole time-out.
+                raw.execute("PRAGMA busy_timeout = 0")
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                raw.execute(f"PRAGMA busy_timeout = {int(sqlite.BUSY_TIMEOUT_S * 1000)}")
 
     def close(self) -> None:
         """Close every connection that is not in use."""

@@ -30,6 +30,7 @@ from sqlalchemy import (
     update,
 )
 
+from worker.domain.subscriber import ImportRow
 from worker.domain.subscription import Channel, ConsentEvent, SubscriptionState
 from worker.errors import NotFoundError, RefusedError
 from worker.storage import acts
@@ -43,18 +44,6 @@ UNDO_PAGE = 5_000
 
 _LOCK = 7_094_530_113
 """PostgreSQL advisory lock: imports take turns page by page, so that two never wait for each other's rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class PageRow:
-    """One reader as loaded. `attributes` is a JSON object of strings; `consent_at` aware UTC or None."""
-
-    address_hash: bytes
-    address: str
-    name: str
-    language: str | None
-    attributes: str
-    consent_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -233,7 +222,9 @@ def note_counts(conn: Connection, batch: int, counts: Mapping[str, Any]) -> None
     conn.execute(update(import_batch).where(import_batch.c.id == batch).values(counts=dict(counts)))
 
 
-def merge_page(conn: Connection, batch: int, publication_id: int, consent: str, rows: Sequence[PageRow]) -> PageCounts:
+def merge_page(
+    conn: Connection, batch: int, publication_id: int, consent: str, rows: Sequence[ImportRow]
+) -> PageCounts:
     """Merge a page into subscribers and subscriptions of one publication, with a consent line for each one added.
 
     No two rows may share an address_hash. Suppressed and opted-out readers are counted and left exactly as they are.
@@ -272,6 +263,12 @@ def _merge_values(conn: Connection, newest: int) -> int:
     if changed:
         conn.execute(update(subscriber).where(subscriber.c.id == bindparam("of")), changed)
     return len(changed)
+
+
+def refresh_statistics(conn: Connection) -> None:
+    """Tell PostgreSQL's planner how large the tables are now; by itself it would look in a minute or so."""
+    if conn.dialect.name == "postgresql":
+        conn.exec_driver_sql("ANALYZE subscriber, subscription, consent_log")
 
 
 def list_imports(conn: Connection, *, publication_id: int | None = None, limit: int = 100) -> list[ImportBatch]:
@@ -338,7 +335,7 @@ def close_undone(conn: Connection, batch: int, ended: int, *, actor: str) -> Non
     acts.record(conn, actor, "import.undo", f"import:{batch}", {"ended": ended})
 
 
-def _load(conn: Connection, rows: Sequence[PageRow]) -> None:
+def _load(conn: Connection, rows: Sequence[ImportRow]) -> None:
     if conn.dialect.name == "postgresql":
         conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         for setting in _PLAN:
@@ -346,7 +343,7 @@ def _load(conn: Connection, rows: Sequence[PageRow]) -> None:
     for statement in _CREATE[conn.dialect.name]:
         conn.exec_driver_sql(statement)
     if conn.dialect.name == "sqlite":
-        conn.execute(insert(_page), [{name: getattr(row, name) for name in PageRow.__slots__} for row in rows])
+        conn.execute(insert(_page), [{name: getattr(row, name) for name in ImportRow.__slots__} for row in rows])
         return
     raw = conn.connection.dbapi_connection
     assert isinstance(raw, psycopg.Connection)
