@@ -26,7 +26,7 @@ from worker.errors import CorrantoError, UnreachableError, UsageError
 from worker.operations import live, verify
 from worker.operations.keys import Keys
 from worker.operations.report import equation
-from worker.operations.terminal import clean, count, fit, out_console, spell_span
+from worker.operations.terminal import clean, count, out_console, spell_span
 from worker.operations.tree import Member, Tree
 from worker.settings import HOME, Settings
 from worker.storage import issues, migrations
@@ -96,8 +96,8 @@ class _Show:
         upgrade(url)
         database = self._database = open_database(url)
         age = f"created, schema {migrations.HEAD}" if self._place.is_new else "as it was left; --fresh starts anew"
-        self._row("database", f"SQLite  {_near(self._place.folder / 'corranto.sqlite3')}", age)
-        self._row("broker", "SQL  in the same database")
+        self._row("database", "SQLite", age)
+        self._row("broker", "SQL", "in the same database")
         self._tree.start()
         self._row("mail sink", f"127.0.0.1:{self._place.sink_port}", "takes all mail, delivers none")
         seeded = seed(database, self._settings, self._place.folder, self._wish.readers)
@@ -141,11 +141,12 @@ class _Show:
         with database.read() as conn:
             known = issues.find(conn, NEWSLETTER.stem)
         if known is not None:
-            self._row("issue", _near(NEWSLETTER), f"queued earlier; {known.state}")
+            self._row("issue", NEWSLETTER.name, f"queued earlier, {known.state}")
             return known
         prepared = prepare(database, self._settings, NEWSLETTER)
         numbers = {level: sum(each.level == level for each in prepared.findings) for level in "EW"}
-        self._row("issue", _near(NEWSLETTER), f"lint: {count(numbers['E'], 'error')}, {count(numbers['W'], 'warning')}")
+        lint = f"lint: {count(numbers['E'], 'error')}, {count(numbers['W'], 'warning')}"
+        self._row("issue", NEWSLETTER.name, lint)
         queued = queue_issue(
             database,
             self._settings,
@@ -165,12 +166,11 @@ class _Show:
         seen = observe(database, self._settings, issue.id)
         looked_at = moved_at = clock.monotonic()
         self._console.print()
-        with Keys() as keys, Live(console=self._console, auto_refresh=False, transient=False) as screen:
-            while True:
-                screen.update(_view(seen, can_undo=keys.is_open), refresh=self._console.is_terminal)
-                if _is_still(seen):
-                    screen.update(_view(seen, can_undo=False), refresh=True)
-                    return seen
+        # Transient: what was shown on the way makes room for the sum.
+        with Keys() as keys, Live(console=self._console, auto_refresh=False, transient=True) as screen:
+            while not _is_still(seen):
+                if self._console.is_terminal:
+                    screen.update(_view(seen, can_undo=keys.is_open), refresh=True)
                 self._step()
                 if keys.read(0.0) == "u" and seen.issue.state is IssueState.HOLDING:
                     orders.undo(database, seen.issue.slug, ACTOR)
@@ -182,12 +182,15 @@ class _Show:
                     moved_at = looked_at
                 if self._wish.leaves and looked_at - moved_at > STUCK_S:
                     raise UnreachableError(f"nothing moved for {spell_span(STUCK_S)}: {seen.cause or 'no cause found'}")
+        return seen
 
     def _conclude(self, database: Database, last: Progress) -> int:
         totals = last.totals
-        self._console.print()
         if last.issue.state is IssueState.DRAFT:
             self._console.print("  Undone: nobody was mailed, the issue is a draft again.")
+        if totals.audience:
+            self._console.print(Text("  ").append_text(live.bar(totals)).append(_spell_done(last)))
+            self._console.print()
         for line in equation(totals) if totals.audience else []:
             self._console.print(f"  {line.text.replace(' adds up', ' ✓ adds up')}", style=line.style or "bold")
         if self._wish.leaves:
@@ -212,7 +215,7 @@ class _Show:
         base = self._place.base_url
         links = {
             "Inbox": (f"{base}/sink", "open a mail and press Unsubscribe"),
-            "Readers": (f"{base}/", "which publications there are, how to leave"),
+            "Readers": (f"{base}/", "what there is, and how to leave"),
             "Health": (f"{base}/readyz", ""),
         }
         if metrics := _metrics(self._settings):
@@ -226,19 +229,18 @@ class _Show:
         self._console.print("      ./run corranto issue report latest       Ctrl-C stops everything.")
 
     def _spell_readers(self, seeded: Seeded) -> tuple[str, str]:
-        readers = count(seeded.readers, "invented reader")
         if not seeded.added:
-            return readers, f"of {count(seeded.publications, 'publication')}, from an earlier run"
+            return f"{seeded.readers:,} invented", "from an earlier run"
         troubles = count_troubles(seeded.readers)
-        hard = f"{troubles.bounce} will bounce, {troubles.defer} defer, {troubles.drop} drop the line"
-        return f"{readers} in {len(LANGUAGES)} languages", hard
+        drops = count(troubles.drop, "drops the line", "drop the line")
+        hard = f"{troubles.bounce:,} will bounce, {troubles.defer:,} defer, {drops}"
+        return f"{seeded.readers:,} in {len(LANGUAGES)} languages", hard
 
     def _tell(self, title: str, text: str) -> None:
         self._console.print(Text.assemble((title, "bold"), f": {clean(text)}"))
 
     def _row(self, name: str, what: str, more: str = "") -> None:
-        left = f"  {name:<10} {clean(what)}"
-        self._console.print(f"{fit(left, 46)} {clean(more)}" if more and len(left) < 46 else f"{left}  {more}".rstrip())
+        self._console.print(f"  {name:<10} {clean(what):<24} {clean(more)}".rstrip())
 
 
 def _view(seen: Progress, *, can_undo: bool) -> Text:
@@ -246,6 +248,16 @@ def _view(seen: Progress, *, can_undo: bool) -> Text:
     if can_undo and seen.issue.state is IssueState.HOLDING:
         view.append("    [press u to undo]", style="dim")
     return view
+
+
+def _spell_done(last: Progress) -> str:
+    """197/200 in 6.4 s; 3 will be tried again."""
+    issue, totals = last.issue, last.totals
+    said = f"  {last.done:,}/{totals.audience:,}"
+    if issue.started_at is not None and issue.last_progress_at is not None:
+        took = (issue.last_progress_at - issue.started_at).total_seconds()
+        said += f" in {took:.1f} s" if took < 60 else f" in {spell_span(took)}"
+    return said + (f"; {totals.deferred:,} to try again" if totals.deferred else "")
 
 
 def _is_still(seen: Progress) -> bool:
