@@ -65,7 +65,8 @@ def _parsed(found: dict[str, object]) -> Parsed:
     parts = found["parts"]
     assert isinstance(parts, list)
     subject = bytes.fromhex(str(found["subject"])).decode()
-    contents = (bytes.fromhex(octets).decode().replace("\r\n", "\n") for _, octets in parts)
+    # It leaves the line end before a boundary with the part; RFC 2046 5.1.1 gives it to the boundary.
+    contents = (bytes.fromhex(octets).decode().replace("\r\n", "\n").removesuffix("\n") for _, octets in parts)
     return Parsed(subject.removesuffix("\n"), tuple(kind for kind, _ in parts), tuple(contents))
 
 

@@ -12,3 +12,8 @@ def spam_score(message: bytes) -> tuple[float, str]:
     assert found, (report[:2000], ran.stderr[:2000])
     rules = re.search(r"^ ?pts rule name.*", report, re.MULTILINE | re.DOTALL)
     return float(found[1]), rules[0] if rules else report
+
+
+def spam_points(rules: str) -> dict[str, float]:
+    """{rule: points} from the report that `spam_score` returns."""
+    return {name: float(points) for points, name in re.findall(r"^ *(-?[0-9.]+) +([A-Z0-9_]{3,})", rules, re.MULTILINE)}
