@@ -4,6 +4,7 @@
 heartbeat, tick and queue, which works one nudge when told and dies when told.
 """
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from sqlalchemy import insert, select, update
 
 from tests.support.ledgers import LONG_AGO
 from tests.support.readers import settings_for
+from tests.support.scripted_smtp import ScriptedRelay
 from tests.support.sink import ROOT, SinkProcess, sink_process
 from worker.dispatch.hand_over import Sender
 from worker.dispatch.plan import plan
@@ -219,7 +221,8 @@ class Newsroom:
                 .where(schema.delivery.c.issue_id == issue_id, schema.delivery.c.next_try.is_not(None))
                 .values(next_try=datetime(2026, 1, 2, tzinfo=UTC))
             )
-            conn.execute(update(schema.issue).where(schema.issue.c.id == issue_id).values(nudge_at=None))
+            past = datetime(2026, 1, 2, tzinfo=UTC)
+            conn.execute(update(schema.issue).where(schema.issue.c.id == issue_id).values(nudge_at=past))
 
     def assert_books_add_up(self) -> None:
         proof = verify.prove(self.database, self.folder / "state")
@@ -280,6 +283,12 @@ class Newsroom:
     def _named(self, changes: dict[str, str]) -> dict[str, Any]:
         given = {**self.given, **changes}
         return {"url": given.pop("database_url"), "state_dir": self.folder / "state", **given}
+
+    @contextmanager
+    def relayed_by(self, relay: ScriptedRelay) -> Iterator["Hand"]:
+        """A worker in this process, whose relay follows a scenario."""
+        with relay_in_thread(relay) as url, self.hand(smtp_url=url) as hand:
+            yield hand
 
     def bury(self) -> int:
         """What every worker does now and then; returns how many rows are in doubt now."""
@@ -361,6 +370,22 @@ def newsroom(folder: Path, database_url: str, *, with_relay: bool = True, **give
             yield Newsroom(database, folder, {"database_url": database_url, **given})
     finally:
         database.close()
+
+
+@contextmanager
+def relay_in_thread(relay: ScriptedRelay) -> Iterator[str]:
+    """A scripted relay on an event loop of its own; yields its URL."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(relay.__aenter__(), loop).result(20)
+        yield f"smtp://127.0.0.1:{relay.port}"
+        asyncio.run_coroutine_threadsafe(relay.stop(), loop).result(20)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(20)
+        loop.close()
 
 
 @pytest.fixture

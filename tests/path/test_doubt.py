@@ -1,0 +1,142 @@
+"""Copies whose last word was lost: named, never guessed, and repeated only where an editor chose so."""
+
+from sqlalchemy import update
+
+from tests.support.lists import Newsroom
+from tests.support.scripted_smtp import CLOSE, KEEP, On, ScriptedRelay
+from worker.dispatch import orders
+from worker.dispatch.reconcile import repeat_never_miss
+from worker.domain.delivery import DeliveryState, DoubtPolicy
+from worker.domain.issue import IssueState
+from worker.storage import schema
+
+
+def lost_once() -> ScriptedRelay:
+    """A relay that takes the first mail and dies before it can say so."""
+    return ScriptedRelay([On("body", KEEP, CLOSE, times=1)])
+
+
+def test_a_line_that_breaks_after_the_body_leaves_a_doubt(both_desks: Newsroom) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(["drop.anna@example.org", "berta@example.org"])
+    desk.queue()
+    with desk.hand() as hand:
+        # When
+        hand.send()
+        repeat_never_miss(desk.database, settle_s=0)
+        hand.send()
+
+    # Then: never-twice waits for nobody
+    row = desk.rows()["drop.anna@example.org"]
+    assert (row.state, row.reason, row.doubts) == ("in_doubt", "line_broke", 1)
+    assert row.fingerprint is not None
+    assert desk.issue().state is IssueState.FINISHED
+    desk.assert_books_add_up()
+
+
+def test_never_miss_repeats_once_as_the_same_message(both_desks: Newsroom) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(["anna@example.org"])
+    desk.queue(doubt=DoubtPolicy.NEVER_MISS)
+    relay = lost_once()
+    with desk.relayed_by(relay) as hand:
+        hand.send()
+        assert desk.states() == {"in_doubt": 1}
+        assert desk.issue().state is IssueState.SENDING
+        assert repeat_never_miss(desk.database) == 0
+
+        # When
+        assert repeat_never_miss(desk.database, settle_s=0) == 1
+        hand.send()
+
+    # Then
+    assert desk.states() == {"accepted": 1}
+    assert desk.issue().state is IssueState.FINISHED
+    first, second = relay.taken
+    assert (first.body, first.rcpt, first.mail) == (second.body, second.rcpt, second.mail)
+    desk.assert_books_add_up()
+
+
+def test_never_miss_repeats_only_once(desk: Newsroom) -> None:
+    # Given
+    desk.readers(["anna@example.org"])
+    desk.queue(doubt=DoubtPolicy.NEVER_MISS)
+    relay = ScriptedRelay([On("body", KEEP, CLOSE)])
+    with desk.relayed_by(relay) as hand:
+        # When
+        for _ in range(3):
+            hand.send()
+            repeat_never_miss(desk.database, settle_s=0)
+        hand.send()
+
+    # Then
+    assert len(relay.taken) == 2
+    assert desk.rows()["anna@example.org"].doubts == 2
+    assert desk.issue().state is IssueState.FINISHED
+
+
+def test_a_repeat_that_is_put_off_still_comes_out_the_same(both_desks: Newsroom) -> None:
+    # Given: the repeat meets a greylist first
+    desk = both_desks
+    desk.readers(["anna@example.org"])
+    desk.queue(doubt=DoubtPolicy.NEVER_MISS)
+    relay = ScriptedRelay([On("body", KEEP, CLOSE, times=1), On("rcpt", b"451 4.7.1 later\r\n", skip=1, times=1)])
+    with desk.relayed_by(relay) as hand:
+        hand.send()
+        repeat_never_miss(desk.database, settle_s=0)
+        hand.send()
+        assert desk.states() == {"deferred": 1}
+
+        # When
+        desk.bring_forward()
+        hand.send()
+
+    # Then
+    assert desk.states() == {"accepted": 1}
+    first, second = relay.taken
+    assert first.body == second.body
+
+
+def test_a_repeat_that_would_differ_is_not_sent(both_desks: Newsroom) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(["anna@example.org"])
+    desk.queue(doubt=DoubtPolicy.NEVER_MISS)
+    relay = lost_once()
+    with desk.relayed_by(relay) as hand:
+        hand.send()
+        with desk.database.write() as conn:
+            conn.execute(update(schema.subscriber).values(name="Anna Changed"))
+
+        # When
+        repeat_never_miss(desk.database, settle_s=0)
+        hand.send()
+        repeat_never_miss(desk.database, settle_s=0)
+        hand.send()
+
+    # Then
+    assert len(relay.taken) == 1
+    row = desk.rows()["anna@example.org"]
+    assert (row.state, row.reason) == ("in_doubt", "not_the_same")
+    assert desk.issue().state is IssueState.FINISHED
+    desk.assert_books_add_up()
+
+
+def test_an_editor_may_order_another_copy_after_all(desk: Newsroom) -> None:
+    # Given
+    desk.readers(["anna@example.org"])
+    desk.queue()
+    relay = lost_once()
+    with desk.relayed_by(relay) as hand:
+        hand.send()
+
+        # When
+        assert orders.retry(desk.database, hand.nudges, "spring", {DeliveryState.IN_DOUBT}, "editor") == 1
+        hand.send()
+
+    # Then
+    assert len(relay.taken) == 2
+    assert desk.states() == {"accepted": 1}
+    desk.assert_books_add_up()
