@@ -66,7 +66,6 @@ class Settings(BaseModel):
     sink_keep: Annotated[int, Field(ge=100, le=1_000_000)]
     log_format: Literal["text", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
-    demo: bool = False
 
     @field_validator("secret_keys", mode="before")
     @classmethod

@@ -6,7 +6,7 @@ import typer
 
 from worker import clock
 from worker.cli.opening import Ledger, open_ledger
-from worker.cli.recipients import Latest, read_state
+from worker.cli.recipients import Latest, deliveries, read_state
 from worker.cli.talk import (
     Json,
     Yes,
@@ -34,23 +34,9 @@ from worker.storage import issues
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Issues: what became of them, and orders to them.")
 
-One = Annotated[str, typer.Argument(metavar="ISSUE", help="Slug, id or latest.")]
+app.command()(deliveries)
 
-_PAGE = 5_000
-_CSV_HEADS = (
-    "n",
-    "email",
-    "name",
-    "state",
-    "reason",
-    "code",
-    "enhanced",
-    "provider",
-    "tries",
-    "at",
-    "next_try",
-    "reply",
-)
+One = Annotated[str, typer.Argument(metavar="ISSUE", help="Slug, id or latest.")]
 
 
 @app.command("list")

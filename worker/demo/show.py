@@ -89,6 +89,7 @@ class _Show:
         self._wish, self._place, self._settings, self._tree = wish, place, found, tree
         self._console: Console = out_console()
         self._database: Database | None = None
+        self._took_s: float | None = None
 
     def run(self) -> int:
         self._tell("Corranto demo", f"all of it runs in {_near(self._place.folder)}; nothing leaves this computer")
@@ -178,6 +179,8 @@ class _Show:
                     continue
                 before, seen = seen, observe(database, self._settings, issue.id, seen)
                 looked_at = clock.monotonic()
+                if seen.issue.started_at is not None:
+                    self._took_s = (clock.utcnow() - seen.issue.started_at).total_seconds()
                 if seen.done != before.done or seen.issue.state != before.issue.state:
                     moved_at = looked_at
                 if self._wish.leaves and looked_at - moved_at > STUCK_S:
@@ -189,7 +192,7 @@ class _Show:
         if last.issue.state is IssueState.DRAFT:
             self._console.print("  Undone: nobody was mailed, the issue is a draft again.")
         if totals.audience:
-            self._console.print(Text("  ").append_text(live.bar(totals)).append(_spell_done(last)))
+            self._console.print(Text("  ").append_text(live.bar(totals)).append(_spell_done(last, self._took_s)))
             self._console.print()
         for line in equation(totals) if totals.audience else []:
             self._console.print(f"  {line.text.replace(' adds up', ' ✓ adds up')}", style=line.style or "bold")
@@ -250,13 +253,12 @@ def _view(seen: Progress, *, can_undo: bool) -> Text:
     return view
 
 
-def _spell_done(last: Progress) -> str:
-    """197/200 in 6.4 s; 3 will be tried again."""
-    issue, totals = last.issue, last.totals
+def _spell_done(last: Progress, took_s: float | None) -> str:
+    """197/200 in 6.4 s; 3 to try again."""
+    totals = last.totals
     said = f"  {last.done:,}/{totals.audience:,}"
-    if issue.started_at is not None and issue.last_progress_at is not None:
-        took = (issue.last_progress_at - issue.started_at).total_seconds()
-        said += f" in {took:.1f} s" if took < 60 else f" in {spell_span(took)}"
+    if took_s is not None:
+        said += f" in {took_s:.1f} s" if took_s < 60 else f" in {spell_span(took_s)}"
     return said + (f"; {totals.deferred:,} to try again" if totals.deferred else "")
 
 

@@ -1,0 +1,453 @@
+"""The command line as a person meets it: one clear sentence for every mistake, an exit code, and no change."""
+
+import json
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from worker.cli import main
+from worker.demo.place import SAMPLES
+from worker.storage import issues, publications, schema
+from worker.storage.engine import Database
+
+KEY = "k" * 43
+POST = "7 Quay of Posts, 1000 Lisbon"
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def corranto(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Said]:
+    """Runs a command in this process against a new ledger; nobody answers questions."""
+    monkeypatch.setenv("CORRANTO_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("CORRANTO_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("CORRANTO_SECRET_KEYS", KEY)
+    # Nothing listens on port 9 (discard): the relay cannot be reached.
+    monkeypatch.setenv("CORRANTO_SMTP_URL", "smtp://127.0.0.1:9")
+    monkeypatch.setenv("CORRANTO_METRICS_PORT", "0")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Said:
+        capsys.readouterr()
+        code = main(list(arguments))
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return Said(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def publication(corranto: Callable[..., Said]) -> str:
+    for slug in ("ring-news", "ring-statements"):
+        made = corranto(
+            *("publication", "create", slug, "--title", "Ring News", "--from", "Ring <news@ring.example.org>"),
+            *("--postal-address", POST, "--zone", "Europe/Lisbon"),
+        )
+        assert made.code == 0, made.err
+    return "ring-news"
+
+
+@pytest.fixture
+def readers(corranto: Callable[..., Said], publication: str, tmp_path: Path) -> Path:
+    file = tmp_path / "readers.csv"
+    file.write_text("email,name\n" + "".join(f"r{i}@example.org,Reader {i}\n" for i in range(3)), encoding="utf-8")
+    done = corranto("subscriber", "import", str(file), "-p", publication, "--consent", "invented 2026-01-01")
+    assert done.code == 0, done.err
+    return file
+
+
+def issue_file(tmp_path: Path, head: str, body: str = "Dear reader,\n\nthis is text.\n", name: str = "note.md") -> Path:
+    path = tmp_path / name
+    path.write_text(f"---\n{head}---\n{body}", encoding="utf-8")
+    return path
+
+
+GOOD = "kind: statement\npublication: ring-news\nsubject: A short note from the ring\nplace: Lisbon\n"
+
+
+def test_without_a_command_the_overview_is_shown(corranto):
+    said = corranto()
+
+    assert said.code == 2
+    assert "corranto COMMAND" in said.out
+
+
+@pytest.mark.parametrize("word", ["queu", "issues", "subscribers"])
+def test_an_unknown_command_is_refused_with_a_near_one(corranto, word):
+    said = corranto(word)
+
+    assert said.code == 2
+    assert "did you mean" in said.err
+
+
+def test_a_new_key_is_long_enough_and_alone_on_standard_output(corranto):
+    one, two = corranto("key", "new"), corranto("key", "new")
+
+    assert len(one.out.strip()) >= 32
+    assert one.out != two.out
+
+
+def test_wrong_settings_are_all_named_at_once(corranto, monkeypatch):
+    monkeypatch.setenv("CORRANTO_WEB_PORT", "99999")
+    monkeypatch.setenv("CORRANTO_LOG_LEVEL", "loud")
+    monkeypatch.setenv("CORRANTO_SMPT_URL", "x")
+
+    said = corranto("status")
+
+    assert said.code == 2
+    assert all(name in said.err for name in ("WEB_PORT", "LOG_LEVEL", "smpt_url"))
+
+
+def test_missing_keys_name_the_command_that_makes_one(corranto, readers, monkeypatch, tmp_path):
+    monkeypatch.delenv("CORRANTO_SECRET_KEYS")
+
+    said = corranto("queue", str(issue_file(tmp_path, GOOD)))
+
+    assert said.code == 2
+    assert "corranto key new" in said.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("publication", "list"),
+        ("subscriber", "list"),
+        ("import", "list"),
+        ("suppression", "list"),
+        ("issue", "list"),
+        ("issue", "show"),
+        ("status",),
+        ("verify",),
+        ("db", "check"),
+        ("unsubscribe", "a@example.org", "--all"),
+        ("worker",),
+        ("scheduler",),
+        ("web",),
+        ("up",),
+    ],
+)
+def test_every_command_that_needs_the_database_says_that_it_is_unreachable(corranto, monkeypatch, arguments):
+    monkeypatch.setenv("CORRANTO_DATABASE_URL", "postgresql://nobody:hush-hush@127.0.0.1:9/none")
+
+    said = corranto(*arguments)
+
+    assert said.code == 5
+    assert "127.0.0.1:9" in said.err
+    assert "hush-hush" not in said.err
+    assert len(said.err.strip().splitlines()) == 1
+
+
+def test_a_schema_from_the_future_is_refused(corranto, sqlite_database: Database):
+    with sqlite_database.write() as conn:
+        conn.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+
+    said = corranto("issue", "list")
+
+    assert said.code == 5
+    assert "newer" in said.err
+
+
+def test_an_empty_database_names_the_command_that_makes_it(corranto, monkeypatch, tmp_path):
+    monkeypatch.setenv("CORRANTO_DATABASE_URL", f"sqlite:///{tmp_path}/none.sqlite3")
+
+    said = corranto("issue", "list")
+
+    assert said.code == 5
+    assert "corranto db upgrade" in said.err
+    assert corranto("db", "upgrade").code == 0
+    assert corranto("issue", "list").code == 0
+
+
+def test_a_publication_is_refused_with_everything_that_is_missing(corranto):
+    said = corranto("publication", "create", "news")
+
+    assert said.code == 2
+    assert all(name in said.err for name in ("--title", "--from", "--postal-address"))
+
+
+def test_a_header_cannot_be_smuggled_into_a_publication(corranto, sqlite_database: Database):
+    said = corranto(
+        *("publication", "create", "news", "--title", "a\r\nBcc: x@example.org", "--from", "N <n@example.org>"),
+        *("--postal-address", POST),
+    )
+
+    assert said.code == 2
+    assert "\r" not in said.err
+    with sqlite_database.read() as conn:
+        assert publications.list_publications(conn) == []
+
+
+def test_an_import_that_cannot_be_read_changes_nothing(corranto, publication, tmp_path):
+    no_email, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    no_email.write_text("name,city\nAnn,Oslo\n", encoding="utf-8")
+    other.write_bytes("email,name\nann@example.org,Zoë\n".encode("cp1252"))
+
+    first = corranto("subscriber", "import", str(no_email), "-p", publication, "--consent", "x")
+    second = corranto("subscriber", "import", str(other), "-p", publication, "--consent", "x")
+    named = corranto(
+        "subscriber", "import", str(other), "-p", publication, "--consent", "x", "--encoding", "cp1252", "--dry-run"
+    )
+
+    assert (first.code, second.code, named.code) == (2, 2, 0)
+    assert "email" in first.err
+    assert "--encoding" in second.err
+    assert corranto("subscriber", "list", "--json").json["subscribers"] == []
+
+
+def test_an_import_needs_to_know_where_and_when_readers_asked(corranto, publication, tmp_path):
+    said = corranto("subscriber", "import", str(tmp_path / "x.csv"), "-p", publication)
+
+    assert said.code == 2
+    assert "--consent" in said.err
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "named"),
+    [
+        (GOOD + "sujbect: x\n", "text\n", "sujbect"),
+        ("kind: statement\npublication: ring-news\n", "text\n", "subject"),
+        ("kind: statement\n  publication: [\n", "text\n", "line"),
+        (GOOD.replace("ring-news", "ring-nwes"), "text\n", "ring-news"),
+    ],
+)
+def test_a_broken_issue_file_is_refused_in_a_sentence_that_names_the_fault(
+    corranto, readers, tmp_path, head, body, named
+):
+    path = issue_file(tmp_path, head, body)
+
+    for command in (("lint",), ("queue", "--yes"), ("proof", "--to", "me@example.org"), ("preview",)):
+        said = corranto(command[0], str(path), *command[1:])
+
+        assert said.code == 2, said
+        assert named in said.err
+    assert corranto("issue", "list", "--json").json["issues"] == []
+
+
+@pytest.mark.parametrize("body", ["Dear {{ name }},\n", "{% macro x() %}{% endmacro %}\n", "{{ name | evil }}\n"])
+def test_a_template_error_blocks_queueing(corranto, readers, tmp_path, body):
+    path = issue_file(tmp_path, GOOD, body)
+
+    assert corranto("lint", str(path)).code == 3
+    assert corranto("queue", str(path), "--yes").code == 3
+    assert corranto("issue", "list", "--json").json["issues"] == []
+
+
+def test_an_issue_for_nobody_is_refused(corranto, publication, tmp_path):
+    said = corranto("queue", str(issue_file(tmp_path, GOOD)))
+
+    assert said.code == 4
+    assert "nobody would get" in said.err
+
+
+def test_an_unreachable_relay_is_a_warning_for_queue_and_the_end_of_a_proof(corranto, readers, tmp_path):
+    path = issue_file(tmp_path, GOOD)
+
+    proof = corranto("proof", str(path), "--to", "me@example.org")
+    queued = corranto("queue", str(path), "--json")
+
+    assert proof.code == 5
+    assert "127.0.0.1:9" in proof.err
+    assert queued.code == 0
+    assert queued.json["state"] == "holding"
+    assert any("127.0.0.1:9" in text for text in queued.json["warnings"])
+    assert corranto("doctor").code == 1
+
+
+def test_the_same_file_is_not_queued_twice_and_undo_gives_it_back(corranto, readers, tmp_path):
+    path = issue_file(tmp_path, GOOD)
+    assert corranto("queue", str(path)).code == 0
+
+    again = corranto("queue", str(path))
+    undone = corranto("issue", "undo", "latest")
+    anew = corranto("queue", str(path))
+
+    assert again.code == 4
+    assert "already queued" in again.err
+    assert (undone.code, anew.code) == (0, 0)
+    shown = corranto("issue", "show", "latest", "--json").json
+    assert shown["state"] == "holding"
+    assert shown["totals"]["adds_up"] is True
+
+
+def test_a_skipped_local_time_queues_nothing(corranto, readers, tmp_path):
+    path = str(issue_file(tmp_path, GOOD))
+
+    said = corranto("queue", path, "--at", "2030-03-31 02:30", "--tz", "Europe/Paris")
+
+    assert said.code == 2
+    assert "does not exist" in said.err
+    assert corranto("issue", "list", "--json").json["issues"] == []
+
+
+def test_a_scheduled_issue_says_when_in_its_zone_and_in_utc(corranto, readers, tmp_path):
+    path = str(issue_file(tmp_path, GOOD))
+
+    said = corranto("queue", path, "--at", "2099-11-24 09:00", "--tz", "Europe/Paris")
+
+    assert said.code == 0
+    assert "09:00 Europe/Paris (UTC+1, 08:00 UTC)" in said.out
+
+
+def test_a_large_audience_needs_a_person_or_yes(corranto, publication, tmp_path):
+    file = tmp_path / "many.csv"
+    file.write_text("email\n" + "".join(f"m{i}@example.org\n" for i in range(501)), encoding="utf-8")
+    assert corranto("subscriber", "import", str(file), "-p", publication, "--consent", "invented").code == 0
+    path = str(issue_file(tmp_path, GOOD))
+
+    asked, told = corranto("queue", path), corranto("queue", path, "--yes")
+
+    assert asked.code == 4
+    assert "--yes" in asked.err
+    assert told.code == 0
+
+
+def test_a_dry_run_stores_nothing(corranto, readers, tmp_path):
+    said = corranto("queue", str(issue_file(tmp_path, GOOD)), "--dry-run")
+
+    assert said.code == 0
+    assert "3 people" in said.err
+    assert corranto("issue", "list", "--json").json["issues"] == []
+
+
+def test_an_unknown_issue_is_refused_with_a_near_one(corranto, readers, tmp_path):
+    assert corranto("queue", str(issue_file(tmp_path, GOOD))).code == 0
+
+    said = corranto("issue", "show", "notes")
+
+    assert said.code == 2
+    assert "did you mean note" in said.err
+
+
+def test_what_a_reader_typed_cannot_steer_the_terminal(corranto, publication, sqlite_database: Database, tmp_path):
+    file = tmp_path / "one.csv"
+    file.write_text("email,name\nann@example.org,Ann\n", encoding="utf-8")
+    assert corranto("subscriber", "import", str(file), "-p", publication, "--consent", "x").code == 0
+    with sqlite_database.write() as conn:
+        conn.execute(schema.subscriber.update().values(name="\x1b]0;owned\x07Ann\u202e"))
+
+    listed, shown = corranto("subscriber", "list"), corranto("subscriber", "show", "ann@example.org")
+
+    for said in (listed, shown):
+        assert said.code == 0
+        assert not any(char in said.out for char in "\x1b\x07\u202e")
+        assert "\\x1b]0;owned" in said.out
+
+
+def test_a_reader_who_left_shows_why_and_no_command_brings_them_back(corranto, readers, publication):
+    left = corranto("unsubscribe", "R1@example.org", "-p", publication)
+
+    added = corranto("subscriber", "add", "r1@example.org", "-p", publication, "--consent", "asked by phone")
+    again = corranto("subscriber", "import", str(readers), "-p", publication, "--consent", "invented")
+    shown = corranto("subscriber", "show", "r1@example.org", "--json").json
+
+    assert left.code == 0
+    assert added.code == 4
+    assert "opted out earlier" in again.out
+    assert [one["state"] for one in shown["subscriptions"]] == ["ended"]
+    assert any(entry["what"] == "opted out" for entry in shown["timeline"])
+
+
+def test_erasing_needs_a_yes_and_cannot_be_undone_by_an_import(corranto, readers, publication):
+    asked = corranto("subscriber", "erase", "r2@example.org")
+    told = corranto("subscriber", "erase", "r2@example.org", "--yes")
+    again = corranto("subscriber", "import", str(readers), "-p", publication, "--consent", "invented")
+
+    assert (asked.code, told.code) == (4, 0)
+    assert "do-not-mail list" in again.out
+    assert corranto("subscriber", "show", "r2@example.org").code == 2
+
+
+def test_an_exported_csv_is_for_its_owner_only_and_runs_no_formula(corranto, publication, tmp_path):
+    file = tmp_path / "one.csv"
+    file.write_text("email,name\nann@example.org,=HYPERLINK()\n", encoding="utf-8")
+    assert corranto("subscriber", "import", str(file), "-p", publication, "--consent", "x").code == 0
+    target = tmp_path / "out.csv"
+
+    first = corranto("subscriber", "export", "-p", publication, "--out", str(target))
+    second = corranto("subscriber", "export", "-p", publication, "--out", str(target))
+
+    assert first.code == 0
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert "'=HYPERLINK()" in target.read_text(encoding="utf-8")
+    assert second.code == 2
+
+
+def test_a_preview_is_one_file_without_any_remote_picture(corranto, publication, tmp_path):
+    said = corranto("preview", str(SAMPLES / "2026-11-members.md"), str(tmp_path / "seen.html"))
+    text = corranto("preview", str(SAMPLES / "2026-11-members.md"), "--text")
+
+    page = (tmp_path / "seen.html").read_text(encoding="utf-8")
+    assert said.code == 0
+    assert 'src="http' not in page
+    assert "/u/" in text.out
+
+
+def test_lint_names_its_findings_as_json(corranto, publication, tmp_path):
+    path = issue_file(tmp_path, GOOD, "![](media/none.png)\n\nSee [here](https://www.example.org).\n")
+
+    said = corranto("lint", str(path), str(tmp_path / "missing.md"), "--json")
+
+    assert said.code == 2
+    good, bad = said.json["files"]
+    assert any(finding["level"] == "E" for finding in good["findings"])
+    assert "missing.md" in bad["error"]
+
+
+@pytest.mark.parametrize("to", ["", "a@example.org,b", ",".join(f"a{i}@example.org" for i in range(6))])
+def test_a_proof_goes_to_one_to_five_addresses(corranto, publication, tmp_path, to):
+    assert corranto("proof", str(issue_file(tmp_path, GOOD)), "--to", to).code == 2
+
+
+def test_a_dkim_key_is_private_and_shows_its_record(corranto, tmp_path):
+    made = corranto("dkim", "create", "ring.example.org", "--json")
+    shown = corranto("dkim", "show-dns", "ring.example.org")
+    twice = corranto("dkim", "create", "ring.example.org")
+
+    assert stat.S_IMODE(Path(made.json["file"]).stat().st_mode) == 0o600
+    assert made.json["value"] in shown.out
+    assert twice.code == 4
+    assert "PRIVATE" not in shown.out + made.out
+
+
+def test_deliveries_refuse_an_unknown_state_naming_all(corranto, readers, tmp_path):
+    assert corranto("queue", str(issue_file(tmp_path, GOOD))).code == 0
+
+    said = corranto("issue", "deliveries", "--state", "lost")
+
+    assert said.code == 2
+    assert "in_doubt" in said.err
+
+
+def test_colours_stay_away_when_nobody_wants_them(corranto, readers, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    assert "\x1b" not in corranto("subscriber", "list").out
+    assert "\x1b" not in corranto("doctor").out
+
+
+def test_an_unexpected_error_is_a_sentence_without_its_text(corranto, monkeypatch):
+    def fail(*_arguments: object) -> None:
+        raise KeyError("secret@example.org")
+
+    monkeypatch.setattr(issues, "list_issues", fail)
+
+    said = corranto("issue", "list")
+
+    assert said.code == 1
+    assert "CORRANTO_LOG_LEVEL=debug" in said.err
+    assert "secret" not in said.err
