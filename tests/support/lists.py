@@ -123,9 +123,15 @@ class Newsroom:
             "from": "River letters <letters@rivers.example.org>",
             "postal_address": "1 Bank Street, Example",
         }
+        with self.database.write() as conn:
+            publications.create_publication(conn, typed, actor="test")
+        self.join(*addresses, publication=publication)
+
+    def join(self, *addresses: str, publication: str = "rivers") -> None:
+        """More confirmed readers of a publication."""
         pepper = self.database.instance().pepper
         with self.database.write() as conn:
-            publication_id = publications.create_publication(conn, typed, actor="test").id
+            publication_id = publications.get_publication(conn, publication).id
             people = [
                 {
                     "address": address,
@@ -223,6 +229,12 @@ class Newsroom:
             )
             past = datetime(2026, 1, 2, tzinfo=UTC)
             conn.execute(update(schema.issue).where(schema.issue.c.id == issue_id).values(nudge_at=past))
+
+    def age_nudges(self) -> None:
+        """As if nobody had claimed or planned anything for long."""
+        with self.database.write() as conn:
+            past = datetime(2026, 1, 2, tzinfo=UTC)
+            conn.execute(update(schema.issue).values(last_claim_at=past, last_progress_at=past))
 
     def assert_books_add_up(self) -> None:
         proof = verify.prove(self.database, self.folder / "state")

@@ -1,0 +1,207 @@
+"""A worker dies between any two steps: every recipient ends in a known state, and nobody gets two copies by guessing."""
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.lists import Hand, Newsroom
+from worker.dispatch.hand_over import Held
+from worker.dispatch.send import Slice
+from worker.domain.issue import IssueState
+from worker.storage import claims, deliveries
+
+READERS, CLAIMED = 300, 200
+"""One claim takes 200, so 100 are left for another worker."""
+
+
+def claimed(hand: Hand, _slice: Slice) -> None:
+    """The claim is committed, and known to nobody."""
+    with hand.database.write() as conn:
+        assert claims.claim_first(conn, 1, hand.id, CLAIMED)
+
+
+def read(hand: Hand, part: Slice) -> None:
+    """The claim's rows were read."""
+    held = part._claim()
+    assert held is not None
+    with hand.database.read() as conn:
+        assert len(deliveries.read_due(conn, held.claim)) == CLAIMED
+
+
+def submitted(_hand: Hand, part: Slice) -> Held:
+    """The relay has all of them, the ledger none."""
+    held = part._claim()
+    assert held is not None
+    part._submit(held)
+    while held.flying:
+        part._wake.wait(0.05)
+    return held
+
+
+def partly_settled(hand: Hand, part: Slice) -> None:
+    """Half of the results are written, the claim is still there."""
+    held = submitted(hand, part)
+    kept = [held.outcomes.pop() for _ in range(CLAIMED // 2)]
+    part._settle()
+    held.outcomes.extend(kept)
+
+
+def settled(hand: Hand, part: Slice) -> None:
+    """All results are written, and with the last the claim went."""
+    submitted(hand, part)
+    part._settle()
+
+
+def released(hand: Hand, part: Slice) -> None:
+    """The claim was given back unsent."""
+    held = part._claim()
+    assert held is not None
+    part._release(held)
+
+
+STEPS: list[tuple[Callable[[Hand, Slice], object], int]] = [
+    (claimed, CLAIMED),
+    (read, CLAIMED),
+    (submitted, CLAIMED),
+    (partly_settled, CLAIMED // 2),
+    (settled, 0),
+    (released, 0),
+]
+
+
+@pytest.mark.parametrize(("step", "doubts"), STEPS, ids=[step.__name__ for step, _ in STEPS])
+def test_a_worker_that_dies_leaves_known_states(
+    both_desks: Newsroom, step: Callable[[Hand, Slice], object], doubts: int
+) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(READERS)
+    desk.queue()
+    with desk.hand(claim_size=str(CLAIMED)) as dying, desk.hand(claim_size=str(CLAIMED)) as other:
+        dying.tick()
+        dying.work(most=1)
+
+        # When
+        step(dying, Slice(dying.sender, 1))
+        assert desk.totals().adds_up
+        dying.die()
+        buried = desk.bury()
+        other.nudges.waiting.append(("send", {"issue_id": 1, "nudge_no": desk.issue().nudge_no}))
+        other.send()
+
+    # Then
+    assert buried == doubts
+    rows = desk.rows().values()
+    lost = [row for row in rows if row.state == "in_doubt"]
+    assert {row.reason for row in lost} <= {"worker_lost"}
+    assert (len(lost), len(desk.states())) == (doubts, 1 + bool(doubts))
+    assert desk.totals().accepted == READERS - doubts
+    assert desk.issue().state is IssueState.FINISHED
+    copies = desk.copies()
+    assert max(copies.values()) == 1
+    assert all(copies[address] == 1 for address, row in desk.rows().items() if row.state == "accepted")
+    desk.assert_books_add_up()
+    assert desk.bury() == 0
+
+
+def test_a_worker_that_dies_with_retries_leaves_them_in_doubt(both_desks: Newsroom) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(["defer-451.anna@example.org", "berta@example.org"])
+    desk.queue()
+    with desk.hand() as dying, desk.hand() as other:
+        dying.send()
+        desk.bring_forward()
+
+        # When
+        with desk.database.write() as conn:
+            held = claims.claim_retry(conn, 1, dying.id, 100)
+        assert held is not None
+        assert desk.totals().sending == 1
+        dying.die()
+
+        # Then
+        assert desk.bury() == 1
+        assert desk.states() == {"accepted": 1, "in_doubt": 1}
+        other.send()
+        assert desk.issue().state is IssueState.FINISHED
+    desk.assert_books_add_up()
+
+
+def test_a_planner_that_dies_after_a_page_is_followed_by_another(both_desks: Newsroom, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    # Given: pages of 100
+    monkeypatch.setattr("worker.dispatch.plan.FIRST_PAGE", 100)
+    monkeypatch.setattr("worker.dispatch.plan.PAGE", {"sqlite": 100, "postgresql": 100})
+    desk = both_desks
+    desk.readers(250)
+    desk.queue()
+    with desk.hand() as dying, desk.hand() as other:
+        dying.tick()
+        dying.work(most=1)
+        dying.die()
+        assert desk.issue().audience == 100
+        assert desk.issue().state is IssueState.SENDING
+
+        # When: its nudges are lost, and time passes
+        desk.age_nudges()
+        other.send()
+
+    # Then
+    assert desk.totals().accepted == 250
+    assert desk.issue().state is IssueState.FINISHED
+    assert set(desk.copies().values()) == {1}
+    desk.assert_books_add_up()
+
+
+def test_a_worker_taken_for_dead_can_neither_arm_nor_settle(both_desks: Newsroom) -> None:
+    # Given: a worker that slept while others gave it up
+    desk = both_desks
+    desk.readers(READERS)
+    desk.queue()
+    with desk.hand(claim_size=str(CLAIMED)) as sleeper, desk.hand() as other:
+        sleeper.tick()
+        sleeper.work(most=1)
+        part = Slice(sleeper.sender, 1)
+        held = submitted(sleeper, part)
+        unsent = part._claim()
+        assert unsent is not None
+        (desk.folder / "state" / sleeper.journal.host_id / f"{sleeper.id}.journal").unlink()
+        assert desk.bury() == READERS
+
+        # When: it wakes up with results in its hands
+        part._settle()
+        part._submit(unsent)
+        part._drain(0.0)
+        part._give_back()
+        other.send()
+
+    # Then
+    assert not held.ours
+    assert desk.totals().in_doubt == READERS
+    assert len(desk.copies()) == CLAIMED
+    desk.assert_books_add_up()
+
+
+def test_a_killed_worker_leaves_only_its_own_claims_in_doubt(desk: Newsroom) -> None:
+    # Given: mails slow enough that some are always on the wire
+    desk.readers([f"slow+0.03.reader{n}@example.org" for n in range(1_500)])
+    with desk.worker(claim_size="200") as victim, desk.worker(claim_size="200"):
+        desk.queue()
+        desk.until(lambda: desk.totals().accepted > 100, "mails leave")
+
+        # When
+        victim.end(signal.SIGKILL)
+        desk.until_state(IssueState.FINISHED)
+
+    # Then
+    totals = desk.totals()
+    assert totals.adds_up
+    assert totals.accepted + totals.in_doubt == 1_500
+    # Four threads with one claim each, and each asks for the next while half of one is out.
+    assert totals.in_doubt <= 4 * 2 * 200
+    rows, copies = desk.rows(), desk.copies()
+    assert max(copies.values()) == 1
+    assert all(copies[address] == 1 for address, row in rows.items() if row.state == "accepted")
+    assert {row.reason for row in rows.values() if row.state == "in_doubt"} <= {"worker_lost"}
+    desk.assert_books_add_up()

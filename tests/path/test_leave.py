@@ -1,0 +1,202 @@
+"""A reader leaves while an issue is held, planned, being sent: from then on nothing is handed over to them."""
+
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import select
+
+from tests.support.lists import Newsroom
+from worker.consent import optout
+from worker.dispatch.send import Slice
+from worker.domain.address import parse_address
+from worker.domain.issue import IssueState
+from worker.domain.subscription import Channel
+from worker.domain.suppression import SuppressionReason
+from worker.storage import schema
+
+Way = Callable[[Newsroom, str], None]
+
+
+def leaves(desk: Newsroom, address: str) -> None:
+    """The link of a mail."""
+    with desk.database.read() as conn:
+        found = conn.execute(
+            select(schema.subscription.c.id)
+            .join(schema.subscriber, schema.subscriber.c.id == schema.subscription.c.subscriber_id)
+            .where(schema.subscriber.c.address == address)
+        ).scalar_one()
+    optout.opt_out(
+        desk.database,
+        subscription_id=found,
+        channel=Channel.ONE_CLICK,
+        issue_id=None,
+        actor="reader",
+        state_dir=desk.folder / "state",
+        wait_s=0,
+    )
+
+
+def is_suppressed(desk: Newsroom, address: str) -> None:
+    """An operator's list."""
+    optout.suppress(
+        desk.database,
+        [parse_address(address)],
+        reason=SuppressionReason.MANUAL,
+        evidence="asked by phone",
+        actor="operator",
+        wait_s=0,
+    )
+
+
+WAYS = [pytest.param(leaves, "opted_out", id="leaves"), pytest.param(is_suppressed, "suppressed", id="is_suppressed")]
+
+
+@pytest.mark.parametrize(("way", "reason"), WAYS)
+def test_who_goes_while_an_issue_is_held_is_skipped(both_desks: Newsroom, way: Way, reason: str) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(3)
+    desk.queue(hold_s=0)
+
+    # When
+    way(desk, "reader2@example.org")
+    with desk.hand() as hand:
+        hand.send()
+
+    # Then
+    row = desk.rows()["reader2@example.org"]
+    assert (row.state, row.reason, row.tries) == ("skipped", reason, 0)
+    assert set(desk.copies()) == {"reader1@example.org", "reader3@example.org"}
+    desk.assert_books_add_up()
+
+    # When: an issue is queued later
+    desk.queue("summer")
+    with desk.hand() as hand:
+        hand.send()
+
+    # Then
+    later = desk.rows("summer")
+    assert ("reader2@example.org" in later) == (reason == "suppressed")
+    assert desk.totals("summer").accepted == 2
+
+
+@pytest.mark.parametrize(("way", "reason"), WAYS)
+def test_who_goes_after_planning_is_skipped_at_the_claim(both_desks: Newsroom, way: Way, reason: str) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(3)
+    desk.queue()
+    with desk.hand() as hand:
+        hand.tick()
+        hand.work(most=1)
+        assert desk.states() == {"waiting": 3}
+
+        # When
+        way(desk, "reader2@example.org")
+        hand.work()
+        hand.tick()
+
+    # Then
+    row = desk.rows()["reader2@example.org"]
+    assert (row.state, row.reason) == ("skipped", reason)
+    assert "reader2@example.org" not in desk.copies()
+    assert desk.issue().state is IssueState.FINISHED
+    desk.assert_books_add_up()
+
+
+@pytest.mark.parametrize(("way", "reason"), WAYS)
+def test_who_goes_while_a_retry_waits_is_skipped(both_desks: Newsroom, way: Way, reason: str) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(["defer-451+1.anna@example.org"])
+    desk.queue()
+    with desk.hand() as hand:
+        hand.send()
+
+        # When
+        way(desk, "defer-451+1.anna@example.org")
+        desk.bring_forward()
+        hand.send()
+
+    # Then
+    row = desk.rows()["defer-451+1.anna@example.org"]
+    assert (row.state, row.reason, row.tries) == ("skipped", reason, 1)
+    assert desk.copies() == {}
+    assert desk.issue().state is IssueState.FINISHED
+    desk.assert_books_add_up()
+
+
+@pytest.mark.parametrize(("way", "reason"), WAYS)
+def test_a_held_row_is_looked_at_again_before_its_body_leaves(
+    both_desks: Newsroom, monkeypatch: pytest.MonkeyPatch, way: Way, reason: str
+) -> None:
+    # Given: ten connections are busy with two slow readers each, the last reader's turn is to come
+    monkeypatch.setattr("worker.dispatch.send.LOOK_S", 0.0)
+    desk = both_desks
+    desk.readers([*(f"slow+0.5.reader{n}@example.org" for n in range(30)), "last@example.org"])
+    desk.queue()
+    with desk.hand() as hand:
+        hand.tick()
+        hand.work(most=1)
+        part = Slice(hand.sender, 1)
+        held = part._claim()
+        assert held is not None
+        part._submit(held)
+
+        # When
+        way(desk, "last@example.org")
+        part._look_again()
+        part._pump(until_below=1)
+        part._give_back()
+
+        # Then: given back as it was, and skipped at the next claim
+        assert desk.copies()["last@example.org"] == 0
+        assert desk.rows()["last@example.org"].state == "waiting"
+        hand.work()
+        hand.tick()
+    row = desk.rows()["last@example.org"]
+    assert (row.state, row.reason) == ("skipped", reason)
+    assert len(desk.copies()) == 30
+    desk.assert_books_add_up()
+
+
+def test_nothing_leaves_whose_last_look_is_too_old(desk: Newsroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given: a worker that cannot look again
+    desk.readers([f"slow+0.8.reader{n}@example.org" for n in range(20)])
+    desk.queue()
+    with desk.hand(optout_fresh_s="0.5") as hand:
+        hand.tick()
+        hand.work(most=1)
+        part = Slice(hand.sender, 1)
+        held = part._claim()
+        assert held is not None
+        monkeypatch.setattr(part, "_look_again", lambda: None)
+
+        # When
+        part._submit(held)
+        part._pump(until_below=1)
+        part._give_back()
+
+    # Then: what was begun at once has gone, the second on each connection was kept back
+    totals = desk.totals()
+    assert totals.accepted + totals.waiting == 20
+    assert totals.waiting >= 10
+    assert len(desk.copies()) == totals.accepted
+
+
+def test_readers_who_leave_while_their_issue_is_sent_by_a_process_are_left_alone(desk: Newsroom) -> None:
+    # Given
+    desk.readers([*(f"slow+0.1.reader{n}@example.org" for n in range(200)), "last@example.org"])
+    with desk.worker():
+        desk.queue()
+        desk.until(lambda: desk.totals().accepted > 5, "mails leave")
+
+        # When
+        leaves(desk, "last@example.org")
+        desk.until_state(IssueState.FINISHED)
+
+    # Then
+    assert desk.rows()["last@example.org"].reason == "opted_out"
+    assert desk.copies()["last@example.org"] == 0
+    assert desk.totals().accepted == 200
+    desk.assert_books_add_up()
