@@ -1,4 +1,4 @@
-"""A worker dies between any two steps: every recipient ends in a known state, and nobody gets two copies by guessing."""
+"""A worker dies between any two steps: every recipient ends in a known state, and no guess makes a second copy."""
 
 import signal
 from collections.abc import Callable

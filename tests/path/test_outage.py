@@ -1,0 +1,342 @@
+"""Relay, database and broker go away and come back; the journal's disk refuses. Nothing is lost, nobody gets two."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from tests.support import postgresql
+from tests.support.lists import Newsroom, newsroom
+from tests.support.programs import find_program, free_port
+from tests.support.sink import sink_process
+from worker.dispatch.send import Slice
+from worker.domain.issue import IssueState
+from worker.errors import UnreachableError
+from worker.storage import claims, settlements
+
+
+def test_an_issue_waits_for_a_relay_that_is_down_and_says_why(tmp_path: Path, sqlite_url: str) -> None:
+    # Given
+    port = free_port()
+    with newsroom(tmp_path, sqlite_url, with_relay=False, smtp_url=f"smtp://127.0.0.1:{port}") as desk:
+        desk.readers(100)
+        with desk.worker():
+            # When
+            desk.queue()
+
+            # Then
+            desk.until(lambda: f"127.0.0.1:{port}" in desk.wait_reason(), "it says why it waits")
+            assert desk.totals().accepted == 0
+            assert desk.issue().state is IssueState.SENDING
+            desk.until(lambda: desk.totals().sending == 0, "nothing is held meanwhile")
+
+            # When
+            with sink_process(tmp_path / "sink", port=port) as sink:
+                desk.relay = sink
+                desk.until_state(IssueState.FINISHED)
+        assert len(desk.copies()) == 100
+        assert set(desk.copies().values()) == {1}
+        desk.assert_books_add_up()
+
+
+def test_a_relay_that_stops_in_the_middle_costs_at_most_what_was_on_the_wire(tmp_path: Path, sqlite_url: str) -> None:
+    # Given
+    port = free_port()
+    with newsroom(tmp_path, sqlite_url, with_relay=False, smtp_url=f"smtp://127.0.0.1:{port}") as desk:
+        desk.readers([f"slow+0.03.reader{n}@example.org" for n in range(600)])
+        with desk.worker():
+            with sink_process(tmp_path / "sink", port=port) as sink:
+                desk.relay = sink
+                desk.queue()
+                desk.until(lambda: desk.totals().accepted > 50, "mails leave")
+            desk.until(desk.wait_reason, "it says why it waits")
+
+            # When
+            with sink_process(tmp_path / "sink", port=port) as sink:
+                desk.relay = sink
+                desk.until_state(IssueState.FINISHED)
+
+        # Then
+        totals = desk.totals()
+        assert totals.accepted + totals.in_doubt == 600
+        assert totals.in_doubt <= 10
+        assert max(desk.copies().values()) == 1
+        desk.assert_books_add_up()
+
+
+class Cluster:
+    """A PostgreSQL of one test's own, which it may stop."""
+
+    def __init__(self, home: Path) -> None:
+        home.mkdir()
+        found, self._stop = postgresql._start(home)
+        self.home, self.data, self.port = home, found["data"], found["port"]
+        self.url = f"{found['url']}/desk"
+        with psycopg.connect(f"{found['url']}/postgres", autocommit=True) as conn:
+            conn.execute("CREATE DATABASE desk TEMPLATE corranto_template")
+
+    def stop(self) -> None:
+        subprocess.run(self._stop, check=True, capture_output=True)
+
+    def start(self) -> None:
+        program = find_program("pg_ctl")
+        assert program
+        options = (
+            f"-c port={self.port} -c unix_socket_directories={self.home} -c listen_addresses=127.0.0.1 -c fsync=off"
+        )
+        rights = postgresql.unprivileged()
+        command = [program, "-D", self.data, "-w", "-t", "60", "-l", str(self.home / "log"), "-o", options, "start"]
+        postgresql._run(command, rights, self.home)
+
+
+@pytest.fixture
+def cluster(run_folder: Path, tmp_path: Path) -> Iterator[Cluster]:
+    # Below the run's folder: the server has dropped root, and pytest's own folders are closed to others.
+    made = Cluster(run_folder / f"own{tmp_path.name}")
+    yield made
+    subprocess.run(made._stop, check=False, capture_output=True)
+
+
+@pytest.mark.needs("postgresql")
+def test_postgresql_may_be_restarted_while_sending(tmp_path: Path, cluster: Cluster) -> None:
+    # Given
+    with newsroom(tmp_path, cluster.url) as desk:
+        desk.readers([f"slow+0.02.reader{n}@example.org" for n in range(800)])
+        with desk.worker(claim_size="200") as worker:
+            desk.queue()
+            desk.until(lambda: desk.totals().accepted > 100, "mails leave")
+
+            # When: down in the middle, up again after the workers have noticed
+            cluster.stop()
+            desk.until(lambda: "until the database answers" in worker.said, "the worker says that it keeps results")
+            cluster.start()
+            desk.database.engine.dispose()
+            desk.until_state(IssueState.FINISHED)
+            assert worker.end() == 0
+
+        # Then: results were kept, nobody is in doubt
+        assert desk.states() == {"accepted": 800}
+        assert len(desk.copies()) == 800
+        assert set(desk.copies().values()) == {1}
+        desk.assert_books_add_up()
+
+
+@contextmanager
+def _redis(home: Path, port: int) -> Iterator[None]:
+    program = find_program("redis-server")
+    assert program
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(home), "--save", ""]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=port, retry=redis.retry.Retry(redis.backoff.ConstantBackoff(0.05), 200)) as client:
+            client.ping()
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.needs("redis")
+def test_redis_may_stop_and_start_again(tmp_path: Path, sqlite_url: str) -> None:
+    # Given
+    port = free_port()
+    with newsroom(tmp_path, sqlite_url, broker_url=f"redis://127.0.0.1:{port}/1") as desk:
+        desk.readers([f"slow+0.02.reader{n}@example.org" for n in range(600)])
+        with desk.worker() as worker:
+            desk.until(lambda: worker.said.count("broker unreachable") == 1, "the worker says that the broker is away")
+
+            # When: it comes, goes in the middle, and comes back empty
+            with _redis(tmp_path, port):
+                desk.queue()
+                desk.until(lambda: desk.totals().accepted > 20, "mails leave")
+            desk.until(lambda: "broker answers again" in worker.said, "the worker said that it was back")
+            with _redis(tmp_path, port):
+                desk.until_state(IssueState.FINISHED)
+                assert worker.end() == 0
+
+        # Then
+        assert desk.states() == {"accepted": 600}
+        assert set(desk.copies().values()) == {1}
+        desk.assert_books_add_up()
+
+
+def test_without_a_journal_nothing_is_sent(desk: Newsroom) -> None:
+    # Given: a state directory that cannot be one
+    desk.readers(1)
+    (desk.folder / "full").write_text("a file")
+
+    # When
+    with desk.worker(state_dir=str(desk.folder / "full" / "state")) as worker:
+        code = worker.process.wait(60)
+
+    # Then
+    assert code != 0
+    assert "the journal cannot be kept in" in worker.said
+    assert "CORRANTO_STATE_DIR" in worker.said
+
+
+def test_a_worker_whose_journal_was_removed_claims_nothing(desk: Newsroom) -> None:
+    desk.readers(3)
+    desk.queue()
+    with desk.hand() as hand:
+        hand.tick()
+        hand.journal.path.unlink()
+        hand.work()
+        assert desk.states() == {"waiting": 3}
+        assert "journal" in hand.sender.note
+    assert desk.copies() == {}
+
+
+class Breaking:
+    """Makes one storage function commit and then look as if the line had broken before the answer."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
+        self.calls = 0
+        self._usual = getattr(module, name)
+        monkeypatch.setattr(module, name, self._run)
+
+    def _run(self, conn: Any, *args: Any, **kw: Any) -> Any:
+        self.calls += 1
+        answer = self._usual(conn, *args, **kw)
+        if self.calls == 1:
+            conn.commit()
+            raise UnreachableError("the line broke before the answer came")
+        return answer
+
+
+@pytest.mark.parametrize("readers", [100, 300])
+def test_a_settlement_committed_without_an_answer_is_not_written_twice(
+    both_desks: Newsroom, monkeypatch: pytest.MonkeyPatch, readers: int
+) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(readers)
+    desk.queue()
+    breaking = Breaking(monkeypatch, settlements, "settle")
+    with desk.hand(claim_size="200") as hand:
+        # When
+        hand.send()
+
+    # Then
+    assert breaking.calls > 1
+    assert desk.totals().accepted == readers
+    assert desk.issue().state is IssueState.FINISHED
+    assert set(desk.copies().values()) == {1}
+    desk.assert_books_add_up()
+
+
+def test_a_claim_committed_without_an_answer_is_found_again(
+    both_desks: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(30)
+    desk.queue()
+    Breaking(monkeypatch, claims, "claim_first")
+    with desk.hand() as hand:
+        hand.tick()
+        with pytest.raises(UnreachableError):
+            hand.work()
+        assert desk.totals().sending == 30
+
+        # When
+        hand.sender.release_unheld()
+        assert desk.totals().sending == 0
+        desk.age_nudges()
+        hand.send()
+
+    # Then
+    assert desk.totals().accepted == 30
+    assert set(desk.copies().values()) == {1}
+    desk.assert_books_add_up()
+
+
+@pytest.mark.parametrize("step", ["read_due", "read_stops"])
+def test_a_database_that_leaves_right_after_the_claim_strands_nothing(
+    both_desks: Newsroom, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(30)
+    desk.queue()
+    with desk.hand() as hand:
+        hand.tick()
+        with monkeypatch.context() as broken:
+
+            def leave(*_: Any) -> None:
+                raise UnreachableError("the database does not answer")
+
+            broken.setattr(f"worker.storage.deliveries.{step}", leave)
+            with pytest.raises(UnreachableError):
+                hand.work()
+        assert desk.totals().waiting == 30
+
+        # When
+        hand.work()
+        hand.tick()
+
+    # Then
+    assert desk.totals().accepted == 30
+    assert set(desk.copies().values()) == {1}
+
+
+def test_results_of_a_paused_issue_outlive_an_outage(both_desks: Newsroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given: all mails have left, the issue was paused, and only then the database goes away
+    desk = both_desks
+    desk.readers(30)
+    desk.queue()
+    with desk.hand() as hand:
+        hand.tick()
+        hand.work(most=1)
+        part = Slice(hand.sender, 1)
+        held = part._claim()
+        assert held is not None
+        part._submit(held)
+        while held.flying:
+            part._wake.wait(0.05)
+        held.live = False
+        away = [3]
+        usual = settlements.settle
+
+        def settle(*args: Any, **kw: Any) -> int | None:
+            away[0] -= 1
+            if away[0] >= 0:
+                raise UnreachableError("the database does not answer")
+            return usual(*args, **kw)
+
+        monkeypatch.setattr(settlements, "settle", settle)
+        monkeypatch.setattr(part, "_pause", lambda: None)
+
+        # When
+        part._give_back()
+
+    # Then
+    assert desk.states() == {"accepted": 30}
+    desk.assert_books_add_up()
+
+
+def test_an_error_of_our_own_makes_the_issue_wait_instead_of_spinning(
+    desk: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given
+    desk.readers(30)
+    desk.queue()
+    with desk.hand() as hand:
+        hand.tick()
+
+        def fail(_issue_id: int) -> None:
+            raise ValueError("a key that cannot be read")
+
+        monkeypatch.setattr(hand.sender, "builder", fail)
+        with pytest.raises(ValueError, match="a key"):
+            hand.work()
+
+        # Then
+        assert desk.states() == {"waiting": 30}
+        assert desk.totals().sending == 0
+        assert "a fault of our own" in desk.wait_reason()
