@@ -217,7 +217,8 @@ class Typesetter:
             by = self.marks.take_out(lines.pop().lstrip("—–- "), segment.line + len(lines))
         html = Markup(self._press.html("\n".join(lines), segment.line))  # noqa: S704 - sanitised by the press
         plain = self.plain(Markup("<blockquote>{}</blockquote>").format(html))
-        return SetSegment("quote", html, plain + (f"\n> {wrap(by, rest='> ')}" if by else ""), by)
+        # Without a line and a dash between them the one who said it would read as the end of what was said.
+        return SetSegment("quote", html, plain + (f"\n>\n{wrap(f'— {by}', first='> ', rest='> ')}" if by else ""), by)
 
     def _figure_segment(self, at: int) -> list[SetSegment]:
         figure = self.figure(self.issue.figures[at], f"figures.{at}")
