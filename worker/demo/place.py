@@ -11,7 +11,7 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,13 +57,14 @@ def hold(folder: Path, *, fresh: bool, web_port: int | None) -> Iterator[Place]:
         lock = _lock(folder)
     except OSError as error:
         raise UnreachableError(f"the demo cannot keep its data in {folder}: {error.strerror}") from error
-    try:
-        if fresh:
-            _empty(folder)
-        yield _prepare(folder, web_port)
-    finally:
-        (folder / "live.json").unlink(missing_ok=True)
-        os.close(lock)
+    with ExitStack() as reserved:
+        try:
+            if fresh:
+                _empty(folder)
+            yield _prepare(folder, web_port, reserved)
+        finally:
+            (folder / "live.json").unlink(missing_ok=True)
+            os.close(lock)
 
 
 def announce(place: Place) -> None:
@@ -97,16 +98,16 @@ def _empty(folder: Path) -> None:
             found.unlink()
 
 
-def _prepare(folder: Path, web_port: int | None) -> Place:
+def _prepare(folder: Path, web_port: int | None, reserved: ExitStack) -> Place:
     is_new = not (folder / "corranto.sqlite3").exists()
     for name in ("state", "log"):
         (folder / name).mkdir(mode=0o700, exist_ok=True)
     before = _read_ports(folder)
     if web_port is not None and not _is_free(web_port):
         raise RefusedError(f"port {web_port} is taken: name another with --port, or leave it to the demo")
-    web = web_port or _free_port(before.get("web", WEB_PORT))
-    sink = _free_port(before.get("sink", SINK_PORT), taken={web})
-    metrics = _free_port(METRICS_PORT, taken={web, sink})
+    web = web_port or _free_port(before.get("web", WEB_PORT), reserved)
+    sink = _free_port(before.get("sink", SINK_PORT), reserved)
+    metrics = _free_port(METRICS_PORT, reserved)
     _write_private(folder / "ports.json", json.dumps({"web": web, "sink": sink}))
     base_url = f"http://127.0.0.1:{web}"
     ours = {
@@ -142,12 +143,24 @@ def _read_ports(folder: Path) -> dict[str, int]:
         return {}
 
 
-def _free_port(first: int, taken: set[int] | None = None) -> int:
-    """The first free port from here upward, on loopback."""
+def _free_port(first: int, reserved: ExitStack) -> int:
+    """The first port from here upward that is free on loopback and that no other demo is about to take."""
     for port in range(first, min(first + _PORTS_TRIED, 65_536)):
-        if port not in (taken or ()) and _is_free(port):
+        if _is_free(port) and _reserve(port, reserved):
             return port
     raise RefusedError(f"no port from {first} to {first + _PORTS_TRIED} is free: name one with --port")
+
+
+def _reserve(port: int, reserved: ExitStack) -> bool:
+    """Two demos that start at once must not choose the same port: the name is free again when this process is gone."""
+    name = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        name.bind(f"\0corranto-demo-port-{port}")
+    except OSError:
+        name.close()
+        return False
+    reserved.enter_context(name)
+    return True
 
 
 def _is_free(port: int) -> bool:
