@@ -101,11 +101,12 @@ def plan_page(conn: Connection, issue_id: int, page: int, shard_size: int) -> tu
         .order_by(subscription.c.id)
         .limit(page)
     )
-    ids = source.with_only_columns(subscription.c.id).subquery()
-    count, last = conn.execute(select(func.count(), func.max(ids.c.id))).one()
+    # One statement finds and writes the page; counted apart, a reader confirmed in between would shift it.
+    count = _insert_rows(conn, issue_id, row.audience, source.subquery())
+    last = row.plan_cursor
     if count:
-        _insert_rows(conn, issue_id, row.audience, source.subquery())
-        _insert_shards(conn, issue_id, row.audience, int(count), shard_size)
+        _insert_shards(conn, issue_id, row.audience, count, shard_size)
+        last = _subscription_of(conn, issue_id, row.publication_id, row.audience + count)
     complete = count < page
     conn.execute(
         update(issue)
@@ -117,24 +118,36 @@ def plan_page(conn: Connection, issue_id: int, page: int, shard_size: int) -> tu
             last_progress_at=database_now(),
         )
     )
-    return int(count), complete
+    return count, complete
 
 
-def _insert_rows(conn: Connection, issue_id: int, before: int, source: Any) -> None:  # noqa: ANN401 - a Subquery
+def _subscription_of(conn: Connection, issue_id: int, publication_id: int, n: int) -> int:
+    """The subscription behind a ledger row: the last of a page says where the next begins."""
+    return int(
+        conn.execute(
+            select(subscription.c.id)
+            .join(delivery, delivery.c.subscriber_id == subscription.c.subscriber_id)
+            .where(subscription.c.publication_id == publication_id, delivery.c.issue_id == issue_id, delivery.c.n == n)
+        ).scalar_one()
+    )
+
+
+def _insert_rows(conn: Connection, issue_id: int, before: int, source: Any) -> int:  # noqa: ANN401 - a Subquery
     number = func.row_number().over(order_by=source.c.subscription_id) + before
     state = case(
         (source.c.reason.is_(None), literal(str(DeliveryState.WAITING))), else_=literal(str(DeliveryState.SKIPPED))
     )
     at = case((source.c.reason.is_(None), null()), else_=database_now())
-    conn.execute(
+    return conn.execute(
         delivery.insert().from_select(
             ["issue_id", "n", "subscriber_id", "state", "reason", "at", "tries", "doubts"],
             select(
                 literal(issue_id), number, source.c.subscriber_id, state, source.c.reason, at, literal(0), literal(0)
             ),
             include_defaults=False,
-        )
-    )
+        ),
+        execution_options={"preserve_rowcount": True},
+    ).rowcount
 
 
 def _insert_shards(conn: Connection, issue_id: int, before: int, count: int, shard_size: int) -> None:

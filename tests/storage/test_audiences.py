@@ -1,0 +1,216 @@
+"""Who an issue is for, frozen page by page: the same on both databases."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Connection, event, select, update
+
+from tests.support.ledgers import LONG_AGO, add_issue, add_publication, add_readers, planned_issue, send
+from worker.domain.delivery import DeliveryState
+from worker.domain.issue import AudienceKind
+from worker.storage import audiences, issues, schema
+from worker.storage.engine import Database, open_database
+from worker.storage.schema import delivery, shard, subscriber, subscription, suppression
+
+
+def rows_of(database: Database, issue_id: int) -> list[tuple[int, str, str | None]]:
+    with database.read() as conn:
+        found = conn.execute(
+            select(delivery.c.n, delivery.c.state, delivery.c.reason)
+            .where(delivery.c.issue_id == issue_id)
+            .order_by(delivery.c.n)
+        )
+        return [(row.n, row.state, row.reason) for row in found]
+
+
+def change(conn: Connection, n: int, **columns: object) -> None:
+    """The n-th reader's subscription."""
+    conn.execute(update(subscription).where(subscription.c.id == n).values(**columns))
+
+
+def test_each_reader_gets_a_row_with_the_reason_when_it_is_skipped(database: Database) -> None:
+    # Given: seven readers, each in another way
+    now = datetime.now(UTC)
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        add_readers(conn, publication_id, 7)
+        before, after = now - timedelta(days=1), now + timedelta(seconds=5)
+        change(conn, 2, state="pending", confirmed_at=None)
+        change(conn, 3, state="ended", ended_at=before, ended_by="page")
+        change(conn, 4, state="ended", ended_at=after, ended_by="page")
+        change(conn, 5, paused_until=now + timedelta(days=1))
+        change(conn, 6, paused_until=before)
+        key = conn.execute(select(subscriber.c.address_hash).where(subscriber.c.id == 7)).scalar_one()
+        conn.execute(
+            suppression.insert().values(address_hash=key, reason="manual", evidence="by phone", created_at=LONG_AGO)
+        )
+        issue_id = add_issue(conn, publication_id, queued_at=now)
+
+    # When
+    with database.write() as conn:
+        assert audiences.plan_page(conn, issue_id, 100, 200) == (5, True)
+
+    # Then: 2 never confirmed and 3 had left before; they have no row
+    assert rows_of(database, issue_id) == [
+        (1, "waiting", None),
+        (2, "skipped", "opted_out"),
+        (3, "skipped", "paused"),
+        (4, "waiting", None),
+        (5, "skipped", "suppressed"),
+    ]
+    with database.read() as conn:
+        totals = issues.totals(conn, issue_id)
+        counted = audiences.count(conn, publication_id, AudienceKind.ALL, None)
+    assert (totals.audience, totals.waiting, totals.skipped, totals.adds_up) == (5, 2, 3, True)
+    assert counted == {"will_get": 2, "suppressed": 1, "paused": 1, "unconfirmed": 1, "opted_out": 2}
+
+
+@pytest.mark.parametrize("page", [1, 3, 7, 10, 11])
+def test_pages_of_any_size_number_everybody_once(database: Database, page: int) -> None:
+    # Given
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        add_readers(conn, publication_id, 10)
+        issue_id = add_issue(conn, publication_id)
+
+    # When
+    complete = False
+    while not complete:
+        with database.write() as conn:
+            planned = audiences.plan_page(conn, issue_id, page, 4)
+        assert planned is not None
+        complete = planned[1]
+
+    # Then
+    with database.read() as conn:
+        people = conn.execute(select(delivery.c.subscriber_id).order_by(delivery.c.n)).scalars().all()
+        ranges = conn.execute(select(shard.c.no, shard.c.from_n, shard.c.to_n).order_by(shard.c.no)).all()
+        assert issues.totals(conn, issue_id).waiting == 10
+        issue = issues.get(conn, issue_id)
+    assert people == sorted(people)
+    assert len(set(people)) == 10
+    assert [row.no for row in ranges] == list(range(len(ranges)))
+    assert [n for row in ranges for n in range(row.from_n, row.to_n + 1)] == list(range(1, 11))
+    assert (issue.audience, issue.plan_cursor) == (10, None)
+
+
+def test_a_complete_or_stopped_plan_is_not_gone_on_with(database: Database) -> None:
+    issue_id = planned_issue(database, 3)
+    with database.write() as conn:
+        assert audiences.plan_page(conn, issue_id, 100, 200) is None
+        stopped = add_issue(conn, 1, "stopped", state="paused")
+        assert audiences.plan_page(conn, stopped, 100, 200) is None
+
+
+def test_who_subscribes_after_planning_began_is_not_in_it(database: Database) -> None:
+    # Given: one page of two is written
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        add_readers(conn, publication_id, 3)
+        issue_id = add_issue(conn, publication_id)
+    with database.write() as conn:
+        assert audiences.plan_page(conn, issue_id, 2, 200) == (2, False)
+
+    # When
+    with database.write() as conn:
+        add_readers_from(conn, publication_id, 4)
+    with database.write() as conn:
+        assert audiences.plan_page(conn, issue_id, 2, 200) == (1, True)
+
+    # Then
+    assert [n for n, _, _ in rows_of(database, issue_id)] == [1, 2, 3]
+
+
+def add_readers_from(conn: Connection, publication_id: int, n: int) -> None:
+    subscriber_id = conn.execute(
+        subscriber.insert()
+        .values(address=f"late{n}@example.org", address_hash=b"%016d" % n, name="", attributes={}, created_at=LONG_AGO)
+        .returning(subscriber.c.id)
+    ).scalar_one()
+    conn.execute(
+        subscription.insert().values(
+            subscriber_id=subscriber_id,
+            publication_id=publication_id,
+            state="confirmed",
+            confirmed_at=LONG_AGO,
+            consent_source="a form",
+        )
+    )
+
+
+@pytest.mark.needs("postgresql")
+def test_a_reader_confirmed_between_two_statements_does_not_push_another_out(postgresql_url: str) -> None:
+    # Given: reader 1 has not confirmed, and does so while a page is being written
+    database = open_database(postgresql_url)
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        add_readers(conn, publication_id, 4)
+        change(conn, 1, state="pending", confirmed_at=None)
+        issue_id = add_issue(conn, publication_id)
+    confirmed: list[int] = []
+
+    def confirm(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO delivery") and not confirmed:
+            confirmed.append(1)
+            with database.write() as other:
+                change(other, 1, state="confirmed", confirmed_at=LONG_AGO)
+
+    # When
+    event.listen(database.engine, "before_cursor_execute", confirm)
+    complete = False
+    while not complete:
+        with database.write() as conn:
+            planned = audiences.plan_page(conn, issue_id, 2, 200)
+        assert planned is not None
+        complete = planned[1]
+
+    # Then: nobody else is missing, and the numbers are right
+    with database.read() as conn:
+        people = set(conn.execute(select(delivery.c.subscriber_id)).scalars())
+        totals = issues.totals(conn, issue_id)
+    assert {2, 3, 4} <= people
+    assert totals.audience == len(people)
+    database.close()
+
+
+def test_the_rest_of_an_issue_is_who_certainly_got_nothing(database: Database) -> None:
+    # Given
+    def outcome(n: int) -> dict[str, object]:
+        if n == 1:
+            return {"state": DeliveryState.ACCEPTED, "code": 250}
+        if n == 2:
+            return {"state": DeliveryState.FAILED, "reason": "too_big"}
+        if n == 3:
+            return {"state": DeliveryState.IN_DOUBT, "reason": "line_broke"}
+        return {"state": DeliveryState.BOUNCED, "reason": "at_handover", "code": 550}
+
+    first = planned_issue(database, 4)
+    send(database, first, outcome)
+
+    # When
+    def audience_of(kind: AudienceKind, slug: str) -> set[int]:
+        with database.write() as conn:
+            issue_id = add_issue(conn, 1, slug, audience_kind=kind, audience_of=first)
+            audiences.plan_page(conn, issue_id, 100, 200)
+            query = select(delivery.c.subscriber_id).where(delivery.c.issue_id == issue_id)
+            return set(conn.execute(query).scalars())
+
+    # Then: neither who got it, nor who may have
+    assert audience_of(AudienceKind.REST_OF, "rest") == {2}
+    assert audience_of(AudienceKind.ACCEPTED_OF, "again") == {1}
+
+
+def test_an_issue_numbers_each_reader_once(database: Database) -> None:
+    planned_issue(database, 2)
+    with pytest.raises(Exception, match=r"(?i)unique"), database.write() as conn:
+        conn.execute(delivery.insert().values(issue_id=1, n=3, subscriber_id=1, state="waiting", tries=0, doubts=0))
+
+
+def test_attribute_names_are_those_of_a_publications_readers(database: Database) -> None:
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        other = add_publication(conn, "walks")
+        add_readers(conn, publication_id, 2)
+        conn.execute(update(schema.subscriber).where(subscriber.c.id == 1).values(attributes={"town": "Example"}))
+        assert audiences.attribute_names(conn, publication_id) == {"town"}
+        assert audiences.attribute_names(conn, other) == frozenset()
