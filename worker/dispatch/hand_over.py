@@ -98,15 +98,14 @@ class Sender:
         self._thread.join(5)
         self._signing.shutdown(wait=False)
 
-    def builder(self, issue_id: int) -> MessageBuilder:
+    def builder(self, issue_id: int, fingerprint: str) -> MessageBuilder:
         """The issue's compiled pieces, kept while its fingerprint stays (an undone draft may be queued again)."""
-        with self.database.read() as conn:
-            body = issues.compiled_body(conn, issue_id)
         with self._builders_guard:
             kept = self._builders.get(issue_id)
-            if kept is not None and kept[0] == body:
+            if kept is not None and kept[0] == fingerprint:
                 return kept[1]
-            compiled = CompiledIssue.from_json(body)
+            with self.database.read() as conn:
+                compiled = CompiledIssue.from_json(issues.compiled_body(conn, issue_id))
             made = MessageBuilder(
                 compiled,
                 keyring=self._keyring,
@@ -117,7 +116,7 @@ class Sender:
             )
             while len(self._builders) >= KEPT_BUILDERS:
                 del self._builders[next(iter(self._builders))]
-            self._builders[issue_id] = (body, made)
+            self._builders[issue_id] = (fingerprint, made)
             return made
 
     @property

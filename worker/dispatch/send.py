@@ -51,6 +51,8 @@ class Slice:
         self._held: list[Held] = []
         self._rng = random.Random()  # noqa: S311 - jitter of retry times, not a secret
         self._settled_at = clock.monotonic()
+        self._noted_at = -SLICE_S
+        self._fingerprint = ""
         self._size = sender.settings.claim_size
         self._is_broken = False
         self._is_away = False
@@ -92,6 +94,7 @@ class Slice:
             issue = issues.get(conn, self._issue_id)
         if issue.state is not IssueState.SENDING or issue.nudge_no != nudge_no:
             return False
+        self._fingerprint = issue.fingerprint
         if not sender.journal.still_ours():
             sender.note = "the journal's file is gone: nothing is sent by this process"
             _log.error("the journal's file is gone, nothing is sent", worker=sender.worker_id)
@@ -125,9 +128,16 @@ class Slice:
             held = Held(claim)
             self._held.append(held)
             self._sender.held[claim.id] = (held, self._wake)
-        with self._database.write() as conn:
-            issues.touch_claimed(conn, self._issue_id)
+        self._note_claim()
         return held
+
+    def _note_claim(self) -> None:
+        """Tell the tick that this issue has a claim; the row is shared by all workers, so once a second will do."""
+        now = clock.monotonic()
+        if now - self._noted_at >= SLICE_S:
+            self._noted_at = now
+            with self._database.write() as conn:
+                issues.touch_claimed(conn, self._issue_id)
 
     def _reserve(self) -> int:
         """How many rows may be claimed: as many as slots could be leased. Waits out a short gap between slots.
@@ -165,7 +175,7 @@ class Slice:
         held.looked_at = clock.monotonic()
         with self._database.read() as conn:
             due = deliveries.read_due(conn, held.claim)
-            held.live, _ = deliveries.read_stops(conn, held.claim, self._sender.worker_id)
+            held.live = deliveries.is_live(conn, held.claim, self._sender.worker_id)
         held.due = {row.recipient.n: row for row in due}
         if not held.live:
             return
@@ -181,7 +191,7 @@ class Slice:
             self._sender.submit(transactions)
 
     def _build(self, held: Held, rows: list[Due]) -> list[Transaction]:
-        builder = self._sender.builder(self._issue_id)
+        builder = self._sender.builder(self._issue_id, self._fingerprint)
         fresh = [row for row in rows if row.claimed_at is None]
         built = list(
             zip(

@@ -21,6 +21,7 @@ from worker.storage.engine import Database
 TICK_S = 0.5
 """A mail begins this much after its hold at the latest, plus the broker's own delay."""
 
+SWEEP_EVERY_S = 1.0
 BURY_EVERY_S = 5.0
 PROBE_EVERY_S = 30.0
 LEASE_S = 3.0
@@ -34,7 +35,7 @@ class Tick:
     def __init__(self, database: Database, settings: Settings, nudger: Nudger, process_id: str) -> None:
         self._database, self._settings, self._nudger, self._id = database, settings, nudger, process_id
         self._observer = Observer()
-        self._due = {"bury": 0.0, "probe": 0.0}
+        self._due = {"bury": 0.0, "probe": 0.0, "sweep": 0.0}
         self._trouble = ""
 
     def run(self) -> None:
@@ -62,10 +63,10 @@ class Tick:
     def _run_steps(self) -> None:
         steps: list[Callable[[], object]] = [
             partial(start_due, self._database, self._nudger, self._settings.late_grace_s),
-            partial(repeat_never_miss, self._database),
             partial(nudge_forgotten, self._database, self._nudger),
-            partial(finish, self._database),
         ]
+        if self._is_time("sweep", SWEEP_EVERY_S):
+            steps += [partial(repeat_never_miss, self._database), partial(finish, self._database)]
         if is_wanted(self._settings) and self._is_time("probe", PROBE_EVERY_S):
             steps.append(self._pause_without_way_out)
         for step in steps:

@@ -90,8 +90,6 @@ def read_due(conn: Connection, held: Claim) -> list[Due]:
 
 def read_stops(conn: Connection, held: Claim, owner: str) -> tuple[bool, dict[int, str]]:
     """(claim still ours and issue still sending, {n: skip reason}): the look that precedes every arming."""
-    sending = conn.execute(select(issue.c.state).where(issue.c.id == held.issue_id)).scalar() == IssueState.SENDING
-    sending = sending and claims.is_owned(conn, held, owner)
     reason = skip_reason()
     rows = conn.execute(
         select(delivery.c.n, reason)
@@ -107,7 +105,14 @@ def read_stops(conn: Connection, held: Claim, owner: str) -> tuple[bool, dict[in
         .outerjoin(suppression, suppression.c.address_hash == subscriber.c.address_hash)
         .where(claims.rows_of(held), reason.is_not(None))
     )
-    return sending, {row[0]: row[1] for row in rows}
+    stops = {row[0]: row[1] for row in rows}
+    return is_live(conn, held, owner), stops
+
+
+def is_live(conn: Connection, held: Claim, owner: str) -> bool:
+    """Whether the issue still is being sent and the claim still is ours."""
+    state = conn.execute(select(issue.c.state).where(issue.c.id == held.issue_id)).scalar()
+    return state == IssueState.SENDING and claims.is_owned(conn, held, owner)
 
 
 @dataclass(frozen=True)

@@ -254,21 +254,20 @@ def wait_until(conn: Connection, issue_id: int, seconds: float, reason: str) -> 
 
 def touch_claimed(conn: Connection, issue_id: int) -> None:
     """Note that a claim was made, at most once a second: the tick looks for issues without one."""
-    second_ago = conn.execute(select(database_now())).scalar_one() - timedelta(seconds=1)
     conn.execute(
         update(issue)
         .where(issue.c.id == issue_id, issue.c.state == IssueState.SENDING)
-        .where(or_(issue.c.last_claim_at.is_(None), issue.c.last_claim_at < second_ago))
+        .where(or_(issue.c.last_claim_at.is_(None), issue.c.last_claim_at < database_now(-1)))
         .values(last_claim_at=database_now(), nudge_at=None, wait_reason="")
     )
 
 
 def touch_progress(conn: Connection, issue_id: int) -> None:
     """Note that results were settled, at most once a second."""
-    second_ago = conn.execute(select(database_now())).scalar_one() - timedelta(seconds=1)
     conn.execute(
         update(issue)
-        .where(issue.c.id == issue_id, or_(issue.c.last_progress_at.is_(None), issue.c.last_progress_at < second_ago))
+        .where(issue.c.id == issue_id)
+        .where(or_(issue.c.last_progress_at.is_(None), issue.c.last_progress_at < database_now(-1)))
         .values(last_progress_at=database_now())
     )
 
