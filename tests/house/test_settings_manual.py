@@ -7,7 +7,6 @@ import tomllib
 from tests.house.checkout import ROOT, modules
 from worker.settings import DEFAULTS_FILE, Settings, load
 
-UNDOCUMENTED = {"demo"}  # set by the demo for its own processes; not for people
 READ_THROUGH = {"secret_keys": "keys", "relay_rate": "rate", "actor": "who"}
 
 
@@ -20,12 +19,12 @@ def test_every_setting_has_a_default_and_a_paragraph_that_explains_it() -> None:
     explained = {key for paragraph in re.split(r"\n\s*\n", text) for key in _explained_in(paragraph)}
 
     # Then
-    assert set(defaults) == set(Settings.model_fields) - UNDOCUMENTED
+    assert set(defaults) == set(Settings.model_fields)
     assert explained == set(defaults)
 
 
 def test_the_defaults_are_valid() -> None:
-    assert load({}).demo is False
+    assert load({}).is_loopback_relay
 
 
 def test_every_setting_is_read_somewhere() -> None:

@@ -56,17 +56,16 @@ def list_all(json: Json = False) -> None:
             [
                 one.id,
                 one.slug,
-                slugs[one.publication_id],
                 one.state.replace("_", " "),
-                f"{one.queued_at:%Y-%m-%d %H:%M}",
+                f"{one.queued_at:%Y-%m-%d}",
                 spell_number(totals.audience),
                 spell_number(totals.accepted),
                 spell_number(live.needs_look(totals)),
             ]
             for one, totals in found
         ]
-        heads = ["ID", "ISSUE", "PUBLICATION", "STATE", "QUEUED (UTC)", "PEOPLE", "ACCEPTED", "LOOK"]
-        tell_table(heads, lines, right=[0, 5, 6, 7])
+        heads = ["ID", "ISSUE", "STATE", "QUEUED", "PEOPLE", "ACCEPTED", "NEED A LOOK"]
+        tell_table(heads, lines, right=[0, 4, 5, 6])
 
 
 @app.command()
@@ -96,7 +95,7 @@ def show(issue: Latest = "latest", json: Json = False) -> None:
     if totals.audience:
         tell("")
         tell_lines(reporting.equation(totals))
-    hint(f"corranto issue report {found.slug}    corranto issue deliveries {found.slug} --state STATE")
+    hint(f"corranto issue report {found.slug}", f"corranto issue deliveries {found.slug} --state STATE")
 
 
 @app.command()

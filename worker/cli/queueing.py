@@ -188,4 +188,4 @@ def _tell_queued(issue: Issue, plan: Plan, warnings: list[str], *, json: bool) -
         tell(f"queued {issue.slug}: sending starts in {spell_span(issue.hold_s)}")
     for text in warnings:
         warn(text)
-    hint(f"corranto issue undo {issue.slug}    corranto issue watch {issue.slug}")
+    hint(f"corranto issue undo {issue.slug}", f"corranto issue watch {issue.slug}")

@@ -20,6 +20,7 @@ from worker.cli.talk import (
     tell,
     tell_fields,
     tell_json,
+    tell_lines,
     tell_table,
     warn,
 )
@@ -28,6 +29,7 @@ from worker.consent.imports import ImportResult, import_subscribers
 from worker.consent.subscribe import add_subscriber
 from worker.domain.subscription import SubscriptionState
 from worker.errors import NotFoundError, UsageError
+from worker.operations.lines import paragraph
 from worker.operations.terminal import count, err_console
 from worker.storage import publications, subscribers, subscriptions, timelines
 from worker.storage.subscribers import read_address
@@ -160,7 +162,7 @@ def show(address: Address, json: Json = False) -> None:
         about = one.issue or one.publication or ""
         tell(f"{at}  {one.what}" + (f"  {about}" if about else ""))
         if one.detail and one.detail != one.what:
-            tell(f"{'':18}{one.detail}", style="dim")
+            tell_lines(paragraph(one.detail, first=" " * 18, rest=" " * 18, style="dim"))
 
 
 @app.command("list")
@@ -308,7 +310,7 @@ def _show_result(result: ImportResult, publication: str, rejects: Path | None) -
     if result.rejected:
         say(f"All refused lines are in {rejects}." if rejects else "--rejects FILE writes all refused lines to a file.")
     if result.import_id is not None:
-        hint(f"corranto import undo {result.import_id} takes this back; corranto queue FILE sends an issue")
+        hint("corranto queue FILE", f"corranto import undo {result.import_id}    (takes this import back)")
 
 
 def _spell_standing(state: SubscriptionState) -> str:

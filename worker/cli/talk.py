@@ -31,9 +31,9 @@ def say(text: str, style: str | None = None) -> None:
     err_console().print(clean(text, keep_lines=True), style=style)
 
 
-def hint(command: str) -> None:
-    """The command to run next, for a person."""
-    say(f"Next: {command}", style="dim")
+def hint(*commands: str) -> None:
+    """The commands to run next, for a person."""
+    say("\n      ".join([f"Next: {commands[0]}", *commands[1:]]), style="dim")
 
 
 def warn(text: str) -> None:
@@ -91,7 +91,8 @@ def confirm(question: str, *, yes: bool, answer: str = "yes") -> None:
         return
     if not is_person():
         raise RefusedError(f"{question} Nobody can answer here: say --yes to go on without asking. Nothing was changed")
-    say(f"{question} Type {answer} to go on: ".rstrip() + " ")
+    sys.stdout.flush()
+    err_console().print(clean(f"{question}\nType {answer} to go on: ", keep_lines=True), end="")
     typed = sys.stdin.readline().strip().replace(",", "")
     if typed.lower() != answer.lower():
         raise RefusedError(f"that was not {answer}; nothing was changed")

@@ -254,12 +254,12 @@ def _view(seen: Progress, *, can_undo: bool) -> Text:
 
 
 def _spell_done(last: Progress, took_s: float | None) -> str:
-    """197/200 in 6.4 s; 3 to try again."""
+    """197/200 in 6.4 s; 3 to retry."""
     totals = last.totals
     said = f"  {last.done:,}/{totals.audience:,}"
     if took_s is not None:
         said += f" in {took_s:.1f} s" if took_s < 60 else f" in {spell_span(took_s)}"
-    return said + (f"; {totals.deferred:,} to try again" if totals.deferred else "")
+    return said + (f"; {totals.deferred:,} to retry" if totals.deferred else "")
 
 
 def _is_still(seen: Progress) -> bool:
