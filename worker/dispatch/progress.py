@@ -65,6 +65,8 @@ def observe(database: Database, settings: Settings, issue_id: int, previous: Pro
     if issue.state is IssueState.SENDING and idle_s is not None and idle_s >= STALL_S:
         notes = [row.note for row in alive if row.note]
         cause = _cause(alive_count=len(alive), draining=all(row.state == "draining" for row in alive), notes=notes)
+        if not cause and wait_reason and issue.nudge_at is not None:
+            cause = f"{wait_reason} (until {issue.nudge_at:%H:%M:%S} UTC)"
         cause = cause or wait_reason or ("only later tries are left" if not left else "no cause found; try: doctor")
     return Progress(
         issue=issue,
