@@ -8,7 +8,7 @@ from uuid import uuid4
 from sqlalchemy import Connection
 
 from worker.domain.delivery import DeliveryState
-from worker.storage import audiences, claims, issues, schema, settlements, workers
+from worker.storage import audiences, books, claims, issues, schema, settlements, workers
 from worker.storage.claims import Claim
 from worker.storage.engine import Database
 from worker.storage.settlements import Result
@@ -117,3 +117,21 @@ def numbers(held: Claim) -> range:
 def settle(database: Database, held: Claim, results: list[Result]) -> None:
     with database.write() as conn:
         assert settlements.settle(conn, held, "w1", results) == len(results)
+
+
+def assert_books_add_up(database: Database) -> None:
+    """Every kept number equals the rows it stands for."""
+    with database.read() as conn:
+        found = [wrong for look in _LEDGER for wrong in look(conn, None)]
+    assert found == []
+
+
+_LEDGER = (
+    books.shard_counters,
+    books.audiences,
+    books.claims_left,
+    books.overlapping_claims,
+    books.stranded_rows,
+    books.rows_ahead,
+    books.ended_with_open_rows,
+)
