@@ -80,7 +80,8 @@ def take_lease(conn: Connection, name: str, owner: str, seconds: float) -> bool:
         # Two first takers at once must not fail each other.
         insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
         taken = insert(lease).values(name=name, owner=owner, until=until)
-        return conn.execute(taken.on_conflict_do_nothing(index_elements=["name"])).rowcount == 1
+        mine = taken.on_conflict_do_nothing(index_elements=["name"]).returning(lease.c.name)
+        return conn.execute(mine).first() is not None
     done = conn.execute(
         update(lease)
         .where(lease.c.name == name, lease.c.owner == row.owner, lease.c.until == row.until)
