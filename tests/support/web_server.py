@@ -10,14 +10,18 @@ import uvicorn
 from worker.settings import Settings
 from worker.storage.engine import Database
 from worker.web.app import create_app
-from worker.web.ops import server_config
+from worker.web.ops import PatientProtocol, server_config
 
 
 @contextmanager
-def running_web(settings: Settings, database: Database) -> Iterator[tuple[str, int]]:
+def running_web(
+    settings: Settings, database: Database, protocol: type[PatientProtocol] = PatientProtocol
+) -> Iterator[tuple[str, int]]:
     """(host, port) of a web process's application; it answers when this yields."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(server_config(create_app(settings, database=database), settings))
+    config = server_config(create_app(settings, database=database), settings)
+    config.http = protocol
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

@@ -280,6 +280,15 @@ def test_a_mail_that_was_rotated_away_is_explained(client: TestClient) -> None:
         assert "not in the sink" in page.text
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "9" * 30, "9" * 5_000, "%D9%A1", "mail", "1%00"])
+def test_a_number_no_mail_can_have_is_explained(place: Installation, client: TestClient, number: str) -> None:
+    place.keep_issue()
+
+    assert client.get(f"/sink/mail/{number}").status_code == 404
+    assert client.get(f"/sink/api/messages/{number}/").status_code == 404
+    assert client.get(f"/sink/api/messages/{number}").status_code == 404
+
+
 def test_scripts_read_the_same_as_json(place: Installation, client: TestClient) -> None:
     place.keep(b"Subject: Tides\r\n\r\nx\r\n")
     mail_id = place.keep_issue()

@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from sqlalchemy import text
 
 from tests.support.readers import KEY, PIXEL, Readers, settings_for
-from tests.support.web_server import running_web
+from tests.support.web_server import exchange, running_web
 from tests.web.conftest import Desk
 from worker import metrics
 from worker.storage.engine import Database, open_database
@@ -169,6 +169,17 @@ def test_a_figure_leads_back_to_its_issue(desk: Desk, stocked: dict[str, str]) -
     assert "Photo: Invented Agency" in page.text
     assert 'alt="A grey steel sector under a crane"' in page.text
     assert "Hello" in desk.client.get(back).text
+
+
+@pytest.mark.parametrize("number", ["%00", "a%00", "%ed%a0%80", "a" * 5_000])
+def test_a_figure_that_cannot_be_is_missing(database: Database, database_url: str, tmp_path: Path, number: str) -> None:
+    # Given a web process on either database
+    with running_web(settings_for(database_url, tmp_path / "state"), database) as place:
+        # When a number is asked for that no text column takes
+        answer = exchange(place, f"GET /figure/{number} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+
+    # Then there is no such page
+    assert answer[9:12] == b"404"
 
 
 def test_media_are_immutable_and_cannot_run(desk: Desk, stocked: dict[str, str]) -> None:

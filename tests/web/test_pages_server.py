@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +14,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.readers import KEY, Readers
-from tests.support.web_server import exchange
+from tests.support.readers import KEY, Readers, settings_for
+from tests.support.web_server import exchange, running_web
 from tests.web.conftest import Desk
+from worker.storage import media
 from worker.storage.engine import Database
+from worker.storage.media import MediaRow
 from worker.tokens import Keyring
+from worker.web.ops import PatientProtocol
 
 SERVE = "import sys; from worker import log, settings; from worker.web import ops; found = settings.load();" \
     " log.configure('json', 'info'); sys.exit(ops.serve(found))"  # fmt: skip
@@ -127,3 +131,59 @@ def test_confusing_paths_reach_no_other_page(desk: Desk, path: str) -> None:
     # Then it is no page, and writes no header
     assert answer[9:12] == b"404"
     assert b"set-cookie" not in answer.partition(b"\r\n\r\n")[0].lower()
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n", b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n"],
+    ids=["silence", "half a head", "a body nobody asked for"],
+)
+def test_who_never_ends_a_request_is_cut_off(
+    sqlite_database: Database, sqlite_url: str, tmp_path: Path, beginning: bytes
+) -> None:
+    # Given a web process with little patience
+    class Hasty(PatientProtocol):
+        head_deadline_s = 0.3
+
+    settings = settings_for(sqlite_url, tmp_path / "state")
+    with running_web(settings, sqlite_database, Hasty) as place, socket.create_connection(place, timeout=15) as line:
+        # When somebody begins and goes on letter by letter, without an end
+        line.sendall(beginning)
+        line.settimeout(0.05)
+        is_open = True
+        for _ in range(300):
+            try:
+                line.sendall(b"X"[: len(beginning)])
+                is_open = line.recv(4096) != b""
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                is_open = False
+            if not is_open:
+                break
+
+    # Then the place is free for others
+    assert not is_open
+
+
+def test_who_never_reads_an_answer_is_cut_off(sqlite_database: Database, sqlite_url: str, tmp_path: Path) -> None:
+    # Given a web process with little patience, and a file larger than what the network holds for us
+    is_gone = threading.Event()
+
+    class Hasty(PatientProtocol):
+        answer_deadline_s = 0.3
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            is_gone.set()
+
+    row = MediaRow("a" * 64, "pdf", "application/pdf", None, None, "a.pdf", b"%" * 15_000_000)
+    with sqlite_database.write() as conn:
+        media.put(conn, row)
+    settings = settings_for(sqlite_url, tmp_path / "state")
+    with running_web(settings, sqlite_database, Hasty) as place, socket.create_connection(place, timeout=15) as line:
+        # When somebody asks for it and does not read
+        line.sendall(f"GET /media/{row.file_name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+
+        # Then the place is free for others
+        assert is_gone.wait(15)

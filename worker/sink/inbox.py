@@ -27,6 +27,9 @@ PREFIX = "/sink"
 LARGEST_SOURCE = 1024 * 1024
 """Octets of a mail's source on its page; the file itself is a link away."""
 
+LONGEST_ID = 18
+"""Digits of a mail's number in a path."""
+
 Ledger = Callable[[str], Mapping[str, str] | None]
 """From a return path to the reader's ledger row as words to show, or None when it names no delivery of ours."""
 
@@ -62,12 +65,12 @@ def routes(
 ) -> list[BaseRoute]:
     """The routes of /sink. `base_url` is this installation's; `queue_command` is shown while there is no mail."""
     inbox = _Inbox(mailbox, ledger, base_url.rstrip("/"), queue_command, templates or environment())
-    mail = PREFIX + "/mail/{id:int}"
+    mail = PREFIX + "/mail/{id}"
     gets: list[tuple[str, _Endpoint]] = [
         (PREFIX, inbox.list_page),
         (PREFIX + "/sink.css", inbox.css),
         (PREFIX + "/api/messages", inbox.api_list),
-        (PREFIX + "/api/messages/{id:int}", inbox.api_mail),
+        (PREFIX + "/api/messages/{id}", inbox.api_mail),
         (mail, inbox.mail_page),
         (mail + "/frame", inbox.frame),
         (mail + "/text", inbox.text_page),
@@ -250,7 +253,10 @@ class _Inbox:
         )
 
     def _entry(self, request: Request) -> Entry:
-        entry = self._mailbox.find(request.path_params["id"])
+        number = request.path_params["id"]
+        # Checked here: a route's own {id:int} fails on more digits than Python turns into a number.
+        is_number = number.isascii() and number.isdigit() and len(number) <= LONGEST_ID
+        entry = self._mailbox.find(int(number)) if is_number else None
         if entry is None:
             raise HTTPException(404)
         return entry

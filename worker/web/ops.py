@@ -4,6 +4,7 @@ In: settings. Out: the exit code. A crash costs the requests of that moment: an 
 answered, so whoever got no answer presses again.
 """
 
+import asyncio
 import signal
 import socket
 import threading
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from worker import metrics
 from worker.errors import UnreachableError
@@ -31,7 +33,59 @@ LARGEST_HEAD = 32_768
 MOST_AT_ONCE = 1_000
 """Connections beyond this many are told 503 at once instead of waiting without end."""
 
+HEAD_DEADLINE_S = 10.0
+"""From the beginning of a connection, or the first octet of a further request, to its last header line."""
+
+ANSWER_DEADLINE_S = 600.0
+"""From the headers to the end of the answer: the largest hosted file on a line of 33 kB a second."""
+
 _log = logger("web.ops")
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's, with an end to its patience: it only counts the seconds between two requests.
+
+    Without this, MOST_AT_ONCE connections that say nothing, or one letter now and then, would keep every reader out.
+    """
+
+    head_deadline_s = HEAD_DEADLINE_S
+    answer_deadline_s = ANSWER_DEADLINE_S
+    _bell: asyncio.TimerHandle | None = None
+    _watched: tuple[object, bool] = (None, False)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._bell is not None:
+            self._bell.cancel()
+
+    @property
+    def _stage(self) -> tuple[object, bool]:
+        """The request at hand, and whether its answer is still to be given; else a head is waited for."""
+        return self.cycle, self.cycle is not None and not self.cycle.response_complete
+
+    def _watch(self) -> None:
+        """Set the bell anew at each new stage; within one it runs on, whatever trickles in."""
+        if self._bell is not None:
+            if self._stage == self._watched:
+                return
+            self._bell.cancel()
+        self._watched = self._stage
+        seconds = self.answer_deadline_s if self._watched[1] else self.head_deadline_s
+        self._bell = self.loop.call_later(seconds, self._ring)
+
+    def _ring(self) -> None:
+        if self._stage == self._watched:
+            self.transport.abort()  # not closed: that would wait for what the other side never reads
+        else:
+            self._watch()
 
 
 class _Server(uvicorn.Server):
@@ -87,7 +141,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         timeout_graceful_shutdown=GRACE_S,
         limit_concurrency=MOST_AT_ONCE,
         h11_max_incomplete_event_size=LARGEST_HEAD,
-        http="h11",
+        http=PatientProtocol,
         ws="none",
         lifespan="off",
     )

@@ -21,6 +21,7 @@ from worker.web.pages import Pages
 FOREVER = "public, max-age=31536000, immutable"
 
 _FILE_NAME = re.compile(r"([0-9a-f]{64})\.([a-z0-9]{1,8})", re.ASCII)
+_FIGURE_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 _SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Pictures a browser may show in place; all else, SVG included, is a download: it could bring script."""
 
@@ -100,6 +101,8 @@ class _Reading:
 
     def figure(self, request: Request) -> Response:
         """A figure at its full size, with caption, credit and the way back to its issue."""
+        if not _FIGURE_ID.fullmatch(request.path_params["id"]):
+            return self._pages.error(404)  # PostgreSQL takes no NUL in a text, and says so as an error
         with self._database.read() as conn:
             found = views.find_figure(conn, request.path_params["id"])
             if found is None:
