@@ -78,7 +78,8 @@ class Journal:
 
     def close(self) -> None:
         """End in order: every claim was settled or released, so the file has nothing to tell."""
-        self.path.unlink(missing_ok=True)
+        if self.still_ours():
+            self.path.unlink(missing_ok=True)
         os.close(self._file)
 
 

@@ -51,11 +51,11 @@ def judge(
 
 
 def _fault(outcome: Outcome) -> str:
-    if outcome.phase is Phase.LOCAL and outcome.scope is Scope.RECIPIENT:
-        return "no_smtputf8"
     detail = (outcome.enhanced or "").partition(".")[2]
     if detail in ("2.3", "3.4"):
         return "too_big"
+    if outcome.phase is Phase.LOCAL:
+        return "no_smtputf8" if detail == "6.7" else "unbuildable"
     return "sender_refused" if outcome.scope is Scope.SENDER else "message_refused"
 
 
