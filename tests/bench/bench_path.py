@@ -116,10 +116,11 @@ def _measure(
                 doubt=DoubtPolicy.NEVER_TWICE,
                 actor="bench",
             )
-            rss = 0.0
+            rss, before = 0.0, sum(_cpu_s(process.pid) for process in processes)
             while not _finished(database, queued.issue.id):
                 rss = max(rss, *(_rss_mb(process.pid) for process in processes))
                 time.sleep(0.1)
+            cpu_s = sum(_cpu_s(process.pid) for process in processes) - before
         with database.read() as conn:
             issue = issues.get(conn, queued.issue.id)
             totals = issues.totals(conn, queued.issue.id)
@@ -138,6 +139,7 @@ def _measure(
         "seconds": round(seconds, 2),
         "workers": workers,
         "worker_rss_mb": round(rss),
+        "worker_cpu_us_per_mail": round(cpu_s / recipients * 1e6),
         "cores": os.cpu_count(),
         "load_before": round(os.getloadavg()[0], 1),
     }
@@ -228,3 +230,9 @@ def _rss_mb(pid: int) -> float:
     except OSError:
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _cpu_s(pid: int) -> float:
+    """User and system seconds a process has used: what stays the same when the machine is shared."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
