@@ -269,8 +269,9 @@ class Slice:
             batch = held.results
             try:
                 with self._database.write() as conn:
-                    written = settlements.settle(conn, held.claim, self._sender.worker_id, batch, again=held.unsure)
+                    # The issue's row is locked before claims and shards everywhere: a cancel takes it first as well.
                     issues.touch_progress(conn, self._issue_id)
+                    written = settlements.settle(conn, held.claim, self._sender.worker_id, batch, again=held.unsure)
             except UnreachableError as error:
                 held.unsure = True
                 self._say_away(error, len(batch))
