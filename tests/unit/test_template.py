@@ -38,6 +38,8 @@ def render(source: str, **values: str) -> str:
         "{% set a = 1 %}",
         "{% macro m() %}{% endmacro %}",
         "{% include 'x' %}",
+        "{% autoescape false %}x{% endautoescape %}",
+        "{{ " + "9" * 5_000 + " }}",
         "{% extends 'x' %}",
         "{% import 'x' as y %}",
         "{% raw %}{{ name }}{% endraw %}{{ name }}",

@@ -26,10 +26,13 @@ _PLAIN_NODES = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, node
 
 
 class TemplateProblem(ValueError):
-    """Raised when a template steps outside the subset. `line` counts from 1 inside the text given."""
+    """Raised when a template steps outside the subset. `line` counts from 1 inside the text given.
 
-    def __init__(self, why: str, line: int) -> None:
-        self.line = line
+    Some of the parser's own nodes have no line: they count as the first.
+    """
+
+    def __init__(self, why: str, line: int | None) -> None:
+        self.line = line or 1
         super().__init__(why)
 
 
@@ -63,6 +66,8 @@ def check_template(
         raise TemplateProblem(_syntax_sentence(error), error.lineno) from error
     except RecursionError as error:
         raise TemplateProblem("the tags are nested too deeply", 1) from error
+    except ValueError as error:  # Python turns no text of thousands of digits into a number
+        raise TemplateProblem("a number in a tag is too long", 1) from error
     walker = _Walker(allowed_names, always)
     walker.visit_all(tree.body, depth=0)
     return tuple(sorted(walker.names))
