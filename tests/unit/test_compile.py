@@ -116,6 +116,12 @@ def test_conditional_table_row_is_refused_with_its_line() -> None:
         compiled(newsletter(body))
 
 
+@pytest.mark.parametrize("tag", ["{% autoescape false %}x{% endautoescape %}", "{{ 0x" + "f" * 5_000 + " }}"])
+def test_tag_whose_own_line_is_unknown_is_refused_with_one(tag: str) -> None:
+    with pytest.raises(UsageError, match=r"small\.md line 7: "):
+        compiled(newsletter(f"{tag}\n"))
+
+
 def test_system_variables_are_not_for_authors() -> None:
     with pytest.raises(UsageError, match="belong to the layout"):
         compiled(newsletter('{{ unsubscribe_url | default("") }}'))

@@ -19,6 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 MAX_TEMPLATE_CHARS = 400_000  # four times the largest mail that is not clipped; the parser never sees more
 MAX_TAG_DEPTH = 20  # deeper nesting is a mistake, and the parser recurses once per level
 MAX_TRUNCATE = 500
+MAX_NUMBER = 10**18  # Python refuses to write out one of thousands of digits
 
 FILTERS = ("default", "upper", "lower", "title", "truncate", "date")
 
@@ -133,6 +134,8 @@ class _Walker:
         elif isinstance(node, nodes.Const):
             if not isinstance(node.value, str | int):
                 raise TemplateProblem("only texts and whole numbers may be written in a tag", node.lineno)
+            if isinstance(node.value, int) and abs(node.value) > MAX_NUMBER:
+                raise TemplateProblem("a number in a tag is too long", node.lineno)
         elif isinstance(node, nodes.Filter):
             self.filter(node, depth)
         elif isinstance(node, nodes.Compare):
