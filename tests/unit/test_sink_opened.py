@@ -185,3 +185,11 @@ def test_a_base_url_with_a_path_owns_only_what_lies_below_it() -> None:
 )
 def test_a_target_that_is_no_web_address_is_not_offered_as_a_link(target: str) -> None:
     assert not opens_in_browser(target)
+
+
+def test_html_nested_without_end_is_left_to_the_source() -> None:
+    mail = open_mail(b"Content-Type: text/html\r\n\r\n" + b"<div>" * 400_000)
+
+    assert mail.html is None
+    assert "tags" in mail.notes[0]
+    assert mail.links() == ()

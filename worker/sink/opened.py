@@ -25,6 +25,8 @@ MOST_FIELDS = 500
 LONGEST_FIELD = 20_000
 MOST_LINKS = 500
 LONGEST_LINK_TEXT = 300
+MOST_TAGS = 20_000
+"""The HTML parser takes the square of the nesting, a second for this many, and holds every other request meanwhile."""
 MOST_BOUNDARIES = 60
 """The parser compares every line with every open boundary: thousands of nested parts would take minutes."""
 
@@ -168,7 +170,10 @@ class _Shown:
         octets = payload if isinstance(payload, bytes) else b""
         attached = part.get_content_disposition() == "attachment"
         if media_type == "text/html" and self.html is None and not attached:
-            self.html = self._words(octets, part)
+            if octets.count(b"<") > MOST_TAGS:
+                self._notes.append(f"The HTML is not shown: it has more than {MOST_TAGS:,} tags. See the source.")
+            else:
+                self.html = self._words(octets, part)
         elif media_type == "text/plain" and self.text is None and not attached:
             self.text = self._words(octets, part)
         else:
