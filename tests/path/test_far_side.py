@@ -296,10 +296,9 @@ def test_one_click_after_a_crawl_ends_it_at_once(far: FarSide, web: Web, encodin
     assert "set-cookie" not in answer.headers
 
     # When
-    end_hold(far, held)
-    far.work(held)
     far.desk.queue(later, publication="ring-statements")
-    far.work(later)
+    end_hold(far, held)
+    far.work(held, later)
 
     # Then
     row = far.desk.rows(held)[address]
@@ -352,9 +351,9 @@ def mutated(token: str, others: Sequence[str], chance: random.Random) -> str:
 
 
 def test_no_mutation_of_a_token_is_taken(far: FarSide, web: Web) -> None:
-    # Given all tokens of a few mails, from both issues, and their return paths
+    # Given all tokens of a mail of each sample, and their return paths
     chance = random.Random(7)
-    mails = [far.received(path.stem)[f"reader{n}@example.org"] for path in SAMPLES for n in (4, 5)]
+    mails = [far.received(path.stem)["reader4@example.org"] for path in SAMPLES]
     tokens = [token for mail in mails for token in mail.tokens]
     before = rows_of(far).checksum()
     for token in tokens:
