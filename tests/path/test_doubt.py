@@ -5,9 +5,10 @@ from sqlalchemy import update
 from tests.support.lists import Newsroom
 from tests.support.scripted_smtp import CLOSE, KEEP, On, ScriptedRelay
 from worker.dispatch import orders
+from worker.dispatch.queue import prepare
 from worker.dispatch.reconcile import repeat_never_miss
 from worker.domain.delivery import DeliveryState, DoubtPolicy
-from worker.domain.issue import IssueState
+from worker.domain.issue import AudienceKind, IssueState
 from worker.storage import schema
 
 
@@ -57,6 +58,30 @@ def test_never_miss_repeats_once_as_the_same_message(both_desks: Newsroom) -> No
     first, second = relay.taken
     assert (first.body, first.rcpt, first.mail) == (second.body, second.rcpt, second.mail)
     desk.assert_books_add_up()
+
+
+def test_the_rest_of_an_issue_leaves_out_whose_repeat_was_cancelled(both_desks: Newsroom) -> None:
+    # Given: one copy that the relay took without a word, another that it put off
+    desk = both_desks
+    desk.readers(["anna@example.org", "berta@example.org"])
+    desk.queue(doubt=DoubtPolicy.NEVER_MISS)
+    relay = ScriptedRelay(
+        [On("body", KEEP, CLOSE, times=1), On("rcpt", b"451 4.7.1 later\r\n", line="berta")], extensions=()
+    )
+    with desk.relayed_by(relay) as hand:
+        hand.send()
+        assert desk.states() == {"in_doubt": 1, "deferred": 1}
+
+        # When: the repeat is cancelled before it leaves
+        assert repeat_never_miss(desk.database, settle_s=0) == 1
+        orders.cancel(desk.database, desk.settings, "spring", "editor")
+        assert desk.states() == {"cancelled": 2}
+
+    # Then: only who certainly got nothing is among the rest
+    rest = prepare(
+        desk.database, desk.settings, desk.write("again"), audience=AudienceKind.REST_OF, audience_of="spring"
+    )
+    assert rest.audience.will_get == 1
 
 
 def test_never_miss_repeats_only_once(desk: Newsroom) -> None:

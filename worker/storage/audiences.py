@@ -16,6 +16,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     update,
 )
 
@@ -72,6 +73,8 @@ def audience_query(publication_id: int, kind: AudienceKind, of: int | None, queu
             before.c.issue_id == of,
             before.c.subscriber_id == subscription.c.subscriber_id,
             before.c.state.in_([str(state) for state in states]),
+            # A repeat that was cancelled, failed or expired says nothing about the first copy, which may have arrived.
+            before.c.doubts == 0 if kind is AudienceKind.REST_OF else true(),
         )
     )
 
