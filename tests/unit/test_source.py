@@ -69,6 +69,8 @@ def test_lines_are_those_of_the_file() -> None:
         (("---\nBody", "Body"), 1, "never closed"),
         (("---\nkind", "kind"), 1, "does not start with ---"),
         (("publication: ring-news", "publication: ring-news\nslug: A B"), 4, "cannot be used"),
+        (("publication: ring-news", "publication: ring-news\nslug: latest"), 4, "another issue"),
+        (("publication: ring-news", "publication: ring-news\nslug: 12"), 4, "another issue"),
     ],
 )
 def test_mistake_gets_one_sentence_with_its_line(change: tuple[str, str], line: int, words: str) -> None:
@@ -91,6 +93,12 @@ def test_any_text_is_read_or_refused_in_one_line(front: str, body: str) -> None:
         refused = str(error)
 
     assert "\n" not in refused
+
+
+@pytest.mark.parametrize("name", ["latest.md", "2026.md", "Latest .md"])
+def test_file_name_that_reads_like_another_issue_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=r"line 1: slug .* add a line slug"):
+        read_issue(name, GOOD)
 
 
 def test_nesting_bomb_is_refused() -> None:

@@ -91,11 +91,18 @@ def _slug(reader: Reader, top: Group) -> str:
                 top.key_lines["slug"],
                 f'slug "{slug}" cannot be used; write a-z, digits and single hyphens, at most {_MAX_SLUG}',
             )
-        return slug
+        return _unambiguous(reader, top.key_lines["slug"], slug)
     stem = PurePath(reader.path).name.split(".")[0].lower()
     slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:_MAX_SLUG].strip("-")
     if not slug:
         raise reader.refuse(1, "the file name has no letter a-z or digit to make a slug of; add a line slug: …")
+    return _unambiguous(reader, 1, slug)
+
+
+def _unambiguous(reader: Reader, line: int, slug: str) -> str:
+    """An order names an issue by slug, id or `latest`: a slug that reads like the others would stop another issue."""
+    if slug == "latest" or slug.isdigit():
+        raise reader.refuse(line, f'slug "{slug}" would be read as another issue; add a line slug: … with other words')
     return slug
 
 
