@@ -51,7 +51,7 @@ class Slice:
         self._held: list[Held] = []
         self._rng = random.Random()  # noqa: S311 - jitter of retry times, not a secret
         self._settled_at = clock.monotonic()
-        self._noted_at = -SLICE_S
+        self._noted_at = self._progress_at = -SLICE_S
         self._fingerprint = ""
         self._size = sender.settings.claim_size
         self._is_broken = False
@@ -269,8 +269,6 @@ class Slice:
             batch = held.results
             try:
                 with self._database.write() as conn:
-                    # The issue's row is locked before claims and shards everywhere: a cancel takes it first as well.
-                    issues.touch_progress(conn, self._issue_id)
                     written = settlements.settle(conn, held.claim, self._sender.worker_id, batch, again=held.unsure)
             except UnreachableError as error:
                 held.unsure = True
@@ -290,6 +288,17 @@ class Slice:
             held.unsure = False
             for result in batch:
                 self._sender.on_result(result)
+            self._note_progress()
+
+    def _note_progress(self) -> None:
+        """In a transaction of its own: all workers share the row, and a settlement must not hold it."""
+        if (now := clock.monotonic()) - self._progress_at >= SLICE_S:
+            self._progress_at = now
+            try:
+                with self._database.write() as conn:
+                    issues.touch_progress(conn, self._issue_id)
+            except UnreachableError as error:
+                self._sender.note = str(error)
 
     def _judge(self, held: Held) -> None:
         now = clock.utcnow()

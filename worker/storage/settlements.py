@@ -53,6 +53,8 @@ _SETTLE_POSTGRESQL = text(
                 CAST(:tried AS smallint[]))
       AS v(n, old, state, reason, code, enhanced, provider, next_try, first_try, fingerprint, tried)
     WHERE d.issue_id = :issue_id AND d.n = v.n AND d.state = v.old
+      -- The claim's own range: without it a young table's statistics make the planner read the whole issue.
+      AND d.n BETWEEN :from_n AND :to_n
       AND (CASE WHEN CAST(:kind AS text) = 'first' THEN d.claim IS NULL AND d.next_try IS NULL
                 ELSE d.claim = :claim END)
     """
@@ -104,6 +106,8 @@ def _settle_postgresql(conn: Connection, held: Claim, results: Sequence[Result])
         {
             **values,
             "issue_id": held.issue_id,
+            "from_n": held.from_n,
+            "to_n": held.to_n,
             "claim": held.id,
             "claimed_at": held.claimed_at,
             "kind": held.kind,
