@@ -71,7 +71,7 @@ def observe(database: Database, settings: Settings, issue_id: int, previous: Pro
     return Progress(
         issue=issue,
         totals=totals,
-        counting=issue.plan_cursor is not None,
+        counting=issue.plan_cursor is not None and issue.state in (IssueState.SENDING, IssueState.PAUSED),
         rate_now=_rate(seen, _SHORT_S),
         rate_limit=str(parse_rates(settings.rate)),
         eta_low_s=etas[0] if etas else None,
