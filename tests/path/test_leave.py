@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select, update
 
+from tests.support.ledgers import LONG_AGO
 from tests.support.lists import Newsroom
 from worker.consent import optout
 from worker.dispatch.send import Slice
@@ -13,6 +14,7 @@ from worker.domain.issue import IssueState
 from worker.domain.subscription import Channel
 from worker.domain.suppression import SuppressionReason
 from worker.storage import schema
+from worker.storage.engine import open_database
 
 Way = Callable[[Newsroom, str], None]
 
@@ -46,6 +48,36 @@ def is_suppressed(desk: Newsroom, address: str) -> None:
         actor="operator",
         wait_s=0,
     )
+
+
+def test_progress_is_noted_before_what_was_handed_over_can_be_seen(desk: Newsroom) -> None:
+    # Given an issue of which nothing was handed over for long; an opt-out looks only at those that moved lately
+    desk.readers(1)
+    desk.queue()
+    seen = open_database(desk.given["database_url"])
+    unnoted = []
+
+    def look(_: object) -> None:
+        with seen.read() as conn:
+            noted = conn.execute(select(schema.issue.c.last_progress_at)).scalar_one()
+            if conn.execute(select(schema.delivery.c.n).where(schema.delivery.c.state == "accepted")).first():
+                unnoted.append(noted == LONG_AGO)
+
+    with desk.hand() as hand:
+        hand.tick()
+        hand.work(most=1)
+        with desk.database.write() as conn:
+            conn.execute(update(schema.issue).values(last_progress_at=LONG_AGO))
+
+        # When its copy is settled, and somebody looks between any two transactions
+        event.listen(desk.database.engine, "begin", look)
+        hand.work()
+        event.remove(desk.database.engine, "begin", look)
+    seen.close()
+
+    # Then nobody saw the copy without the note
+    assert unnoted
+    assert not any(unnoted)
 
 
 WAYS = [pytest.param(leaves, "opted_out", id="leaves"), pytest.param(is_suppressed, "suppressed", id="is_suppressed")]

@@ -267,6 +267,7 @@ class Slice:
             if not held.results or not held.ours:
                 continue
             batch = held.results
+            self._note_progress()  # first: an opt-out finds what left just now by this note
             try:
                 with self._database.write() as conn:
                     written = settlements.settle(conn, held.claim, self._sender.worker_id, batch, again=held.unsure)
@@ -288,7 +289,6 @@ class Slice:
             held.unsure = False
             for result in batch:
                 self._sender.on_result(result)
-            self._note_progress()
 
     def _note_progress(self) -> None:
         """In a transaction of its own: all workers share the row, and a settlement must not hold it."""

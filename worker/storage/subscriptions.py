@@ -185,7 +185,8 @@ def copies_leaving(conn: Connection, ids: Sequence[int], since: datetime) -> lis
     left = and_(delivery.c.state.in_([str(state) for state in _MAY_HAVE_LEFT]), delivery.c.at >= since)
     lately = or_(
         exists().where(claim.c.issue_id == issue.c.id, claim.c.owner.is_not(None)),
-        issue.c.last_progress_at >= since - timedelta(seconds=2),  # noted at most once a second
+        # Noted at most once a second, in a transaction before the settlement's own, which may have to wait.
+        issue.c.last_progress_at >= since - timedelta(seconds=10),
         issue.c.finished_at >= since,
     )
     rows = conn.execute(
