@@ -1,8 +1,6 @@
 """The first line of `status` is the truth in a sentence; the rest is its evidence."""
 
-import threading
 from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,11 +8,13 @@ from sqlalchemy import update
 
 from tests.support.ledgers import FINGERPRINT, planned_issue, send
 from tests.support.readers import settings_for
+from worker import clock
+from worker.dispatch.progress import observe
 from worker.domain.delivery import DeliveryState
 from worker.errors import UnreachableError
-from worker.operations import status
+from worker.operations import live, status
 from worker.settings import Settings
-from worker.storage import schema
+from worker.storage import issues, schema, workers
 from worker.storage.engine import Database, open_database
 
 
@@ -89,28 +89,37 @@ def test_status_without_a_database_is_an_error_of_its_own(tmp_path: Path) -> Non
         status.collect(settings_for(url, tmp_path), open_database(url))
 
 
-def test_status_finds_the_processes_that_show_metrics() -> None:
+def test_status_names_only_the_first_metrics_port(settings: Settings, database: Database) -> None:
+    assert status.collect(settings, database).metrics == "off (CORRANTO_METRICS_PORT is 0)"
+    on = settings.model_copy(update={"metrics_port": 9100})
+    assert "127.0.0.1:9100/metrics" in status.collect(on, database).metrics
+
+
+def test_status_tells_why_an_issue_waits(settings: Settings, database: Database) -> None:
     # Given
-    class Metrics(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"corranto_build_info 1.0\n" if self.path == "/metrics" else b"")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Metrics)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
+    issue_id = planned_issue(database, 2)
+    with database.write() as conn:
+        issues.wait_until(conn, issue_id, 60, "the relay refuses the password")
 
     # When
-    try:
-        found = status.metrics_urls("127.0.0.1", server.server_port)
-    finally:
-        server.shutdown()
-        server.server_close()
+    lines = [line.text for line in status.render(status.collect(settings, database))]
 
     # Then
-    assert found[0] == f"http://127.0.0.1:{server.server_port}/metrics"
-    assert status.metrics_urls("127.0.0.1", 0) == []
+    assert "  waiting: the relay refuses the password" in lines
+
+
+def test_watching_says_at_once_why_nothing_leaves(settings: Settings, database: Database) -> None:
+    # Given
+    issue_id = planned_issue(database, 2)
+    with database.write() as conn:
+        issues.wait_until(conn, issue_id, 60, "the relay refuses the password")
+
+    # When
+    waiting = live.render_line(observe(database, settings, issue_id), clock.utcnow())
+    with database.write() as conn:
+        workers.mark_lost(conn, ["w1"])
+    alone = live.render_line(observe(database, settings, issue_id), clock.utcnow())
+
+    # Then
+    assert "waiting: the relay refuses the password; looks again in" in waiting
+    assert "waiting: no worker is running; start one with: corranto worker" in alone

@@ -17,6 +17,7 @@ from tests.support.sink import sink_process
 from worker.dispatch.send import Slice
 from worker.domain.issue import IssueState
 from worker.errors import UnreachableError
+from worker.operations import status
 from worker.storage import claims, settlements
 
 
@@ -25,12 +26,15 @@ def test_an_issue_waits_for_a_relay_that_is_down_and_says_why(tmp_path: Path, sq
     port = free_port()
     with newsroom(tmp_path, sqlite_url, with_relay=False, smtp_url=f"smtp://127.0.0.1:{port}") as desk:
         desk.readers(100)
-        with desk.worker():
+        with desk.worker() as worker:
             # When
             desk.queue()
 
             # Then
             desk.until(lambda: f"127.0.0.1:{port}" in desk.wait_reason(), "it says why it waits")
+            desk.until(lambda: worker.said.count("nothing can be handed over") == 1, "its log says so once")
+            desk.until(lambda: status.collect(desk.settings, desk.database).troubles, "status names it as trouble")
+            assert f"127.0.0.1:{port}" in status.collect(desk.settings, desk.database).troubles[0]
             assert desk.totals().accepted == 0
             assert desk.issue().state is IssueState.SENDING
             desk.until(lambda: desk.totals().sending == 0, "nothing is held meanwhile")
@@ -39,6 +43,8 @@ def test_an_issue_waits_for_a_relay_that_is_down_and_says_why(tmp_path: Path, sq
             with sink_process(tmp_path / "sink", port=port) as sink:
                 desk.relay = sink
                 desk.until_state(IssueState.FINISHED)
+            desk.until(lambda: worker.said.count("the relay takes mail again") == 1, "its log says that it is over")
+            assert worker.said.count("nothing can be handed over") == 1
         assert len(desk.copies()) == 100
         assert set(desk.copies().values()) == {1}
         desk.assert_books_add_up()

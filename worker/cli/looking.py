@@ -6,6 +6,7 @@ import typer
 
 from worker.cli.opening import open_ledger, open_settings
 from worker.cli.talk import Json, end, tell_json, tell_lines
+from worker.cli.watching import WITH_PROBLEMS
 from worker.operations import checks
 from worker.operations import doctor as examination
 from worker.operations import status as look
@@ -13,13 +14,14 @@ from worker.operations import verify as proof
 
 
 def status(json: Json = False) -> None:
-    """Show which processes run, what is being sent and what stands in the way."""
+    """Show which processes run, what is being sent and what stands in the way. Exit 6 when something does."""
     ledger = open_ledger()
     found = look.collect(ledger.settings, ledger.database)
     if json:
         tell_json(found.as_dict())
     else:
         tell_lines(look.render(found))
+    end(WITH_PROBLEMS if found.troubles else 0)
 
 
 def doctor(json: Json = False) -> None:

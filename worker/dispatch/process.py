@@ -38,6 +38,7 @@ class SendingProcess:
         self.database, self.settings = database, settings
         self.id = str(uuid.uuid4())
         self.nudger = Nudger(broker)
+        self._relay_trouble = ""
         self.is_lost = threading.Event()
         self._active = 0
         self._idle = threading.Condition()
@@ -128,7 +129,9 @@ class SendingProcess:
 
     def _beat(self) -> bool:
         fault = self.sender.pool.fault
-        note = self.sender.note or (fault.cause if fault else "") or (self.nudger.trouble or "")
+        cause = fault.cause if fault else ""
+        self._log_relay_trouble(cause)
+        note = self.sender.note or cause or (self.nudger.trouble or "")
         state = "draining" if self.sender.draining.is_set() else "ready"
         try:
             with self.database.write() as conn:
@@ -138,6 +141,14 @@ class SendingProcess:
         except UnreachableError:
             return True
         return lives
+
+    def _log_relay_trouble(self, cause: str) -> None:
+        """One line when the relay's trouble begins, one when it is over; a try that fails again says nothing new."""
+        if cause and not self._relay_trouble:
+            _log.warning("nothing can be handed over, the issue waits", relay=self.sender.relay.key, cause=cause)
+        elif self._relay_trouble and not cause:
+            _log.warning("the relay takes mail again", relay=self.sender.relay.key, after=self._relay_trouble)
+        self._relay_trouble = cause
 
     def _refuse_wrong_clock(self) -> None:
         with self.database.read() as conn:

@@ -1,6 +1,7 @@
 """How an issue gets on, in numbers that add up, and the first true cause when it does not."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from worker import clock
 from worker.domain.delivery import Totals
@@ -13,6 +14,9 @@ from worker.transport.shaping import parse_rates
 STALL_S = 30.0
 ALIVE_S = 10.0
 """A worker beats every second; one not seen for this long is not working."""
+
+LATER_TRIES = "only later tries are left"
+NO_WORKER = "no worker is running; start one with: corranto worker"
 
 _SHORT_S, _LONG_S = 10.0, 120.0
 
@@ -33,6 +37,7 @@ class Progress:
     cause: str | None
     """Why nothing moved for half a minute, or None."""
     wait_reason: str
+    """Why nothing may be sent at this moment (the relay is away, no worker runs), known at once; or ""."""
     workers: int
     seen: tuple[tuple[float, int], ...]
     """(monotonic seconds, copies done) of earlier looks: pass the previous Progress to get rates."""
@@ -61,13 +66,14 @@ def observe(database: Database, settings: Settings, issue_id: int, previous: Pro
     idle_s = None if issue.last_progress_at is None else (now - issue.last_progress_at).total_seconds()
     with database.read() as conn:
         wait_reason = issues.wait_reason(conn, issue_id)
+    waits = _waits_for(issue, wait_reason, now, has_workers=bool(alive))
     cause = None
     if issue.state is IssueState.SENDING and idle_s is not None and idle_s >= STALL_S:
         notes = [row.note for row in alive if row.note]
         cause = _cause(alive_count=len(alive), draining=all(row.state == "draining" for row in alive), notes=notes)
         if not cause and wait_reason and issue.nudge_at is not None:
             cause = f"{wait_reason} (until {issue.nudge_at:%H:%M:%S} UTC)"
-        cause = cause or wait_reason or ("only later tries are left" if not left else "no cause found; try: doctor")
+        cause = cause or wait_reason or (LATER_TRIES if not left else "no cause found; try: doctor")
     return Progress(
         issue=issue,
         totals=totals,
@@ -78,15 +84,24 @@ def observe(database: Database, settings: Settings, issue_id: int, previous: Pro
         eta_high_s=etas[-1] if etas else None,
         last_progress_s=idle_s,
         cause=cause,
-        wait_reason=wait_reason,
+        wait_reason=waits,
         workers=len(alive),
         seen=seen,
     )
 
 
+def _waits_for(issue: Issue, reason: str, now: datetime, *, has_workers: bool) -> str:
+    if not has_workers:
+        return NO_WORKER if issue.state in (IssueState.HOLDING, IssueState.SENDING) else ""
+    if issue.state is not IssueState.SENDING or reason == LATER_TRIES:
+        return ""
+    left_s = 0.0 if issue.nudge_at is None else (issue.nudge_at - now).total_seconds()
+    return f"{reason}; looks again in {left_s:.0f} s" if reason and left_s >= 1 else reason
+
+
 def _cause(*, alive_count: int, draining: bool, notes: list[str]) -> str | None:
     if not alive_count:
-        return "no worker is running; start one with: corranto worker"
+        return NO_WORKER
     if draining:
         return "all workers are stopping; start one with: corranto worker"
     return notes[0] if notes else None

@@ -7,6 +7,7 @@ from rich.text import Text
 from worker.dispatch.progress import Progress
 from worker.domain.delivery import Totals
 from worker.domain.issue import Issue, IssueState
+from worker.operations.lines import paragraph
 from worker.operations.moments import When
 from worker.operations.report import equation
 from worker.operations.terminal import PLAIN_WIDTH, clean, count, spell_number, spell_span
@@ -107,8 +108,8 @@ def render(progress: Progress, now: datetime) -> Text:
         lines += [Text("  " + line.text, style=line.style) for line in equation(totals)]
     if pace := spell_pace(progress):
         lines += [Text("  " + part) for part in _wrap(pace)]
-    if progress.cause:
-        lines.append(Text(f"  standing still: {clean(progress.cause)}", style="yellow", overflow="fold"))
+    if why := spell_wait(progress):
+        lines += [Text(line.text, style=line.style) for line in paragraph(why, first="  ", rest="    ", style="yellow")]
     return Text("\n").join(lines)
 
 
@@ -117,9 +118,16 @@ def render_line(progress: Progress, now: datetime) -> str:
     parts = [f"{progress.issue.slug}: {spell_state(progress.issue, progress.totals, now)}", spell_pace(progress)]
     if progress.totals.audience:
         parts.insert(1, " ".join(line.text for line in equation(progress.totals)))
-    if progress.cause:
-        parts.append(f"standing still: {progress.cause}")
+    if why := spell_wait(progress):
+        parts.append(why)
     return clean("; ".join(part for part in parts if part))
+
+
+def spell_wait(progress: Progress) -> str:
+    """Why nothing moves, said at once where it is known; or ""."""
+    if progress.wait_reason:
+        return f"waiting: {progress.wait_reason}"
+    return f"standing still: {progress.cause}" if progress.cause else ""
 
 
 def _because(issue: Issue) -> str:

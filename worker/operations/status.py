@@ -3,9 +3,10 @@
 `doctor` asks; `status` only reads, so that it answers within a blink on a busy installation.
 """
 
-import http.client
 from dataclasses import dataclass
 from datetime import datetime
+
+from sqlalchemy import Connection
 
 from worker import clock
 from worker.broker import build as broker
@@ -23,11 +24,6 @@ from worker.transport.next_hop import Relay
 IN_FLIGHT = (IssueState.HOLDING, IssueState.SCHEDULED, IssueState.HELD_LATE, IssueState.SENDING, IssueState.PAUSED)
 QUIET_BEAT_S = 20.0
 """A process beats every few seconds: one silent for longer is hung, cut off or dead."""
-
-METRICS_PORTS_ASKED = 32
-"""Processes of one machine that are looked for, from metrics_port upward."""
-
-METRICS_TIMEOUT_S = 0.3
 
 
 @dataclass(frozen=True)
@@ -53,6 +49,8 @@ class InFlight:
     totals: Totals
     oldest_waiting_s: float | None
     last_progress_s: float | None
+    wait_reason: str = ""
+    """Why none of its copies may leave at this moment, such as the relay's refusal; or ""."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Status:
     relay: str
     processes: tuple[Process, ...]
     in_flight: tuple[InFlight, ...]
-    metrics: tuple[str, ...]
+    metrics: str
 
     @property
     def troubles(self) -> list[str]:
@@ -92,7 +90,7 @@ class Status:
             "database": {"place": self.database, "latency_s": round(self.database_s, 4)},
             "broker": {"place": self.broker, "trouble": self.broker_trouble or None},
             "relay": self.relay,
-            "metrics": list(self.metrics),
+            "metrics": self.metrics,
             "processes": [
                 {
                     "label": each.label,
@@ -110,7 +108,7 @@ class Status:
                     "totals": each.totals.as_dict(),
                     "oldest_waiting_s": each.oldest_waiting_s,
                     "last_progress_s": each.last_progress_s,
-                    "reason": each.issue.stopped_reason,
+                    "reason": each.issue.stopped_reason or each.wait_reason,
                 }
                 for each in self.in_flight
             ],
@@ -125,10 +123,7 @@ def collect(settings: Settings, database: Database) -> Status:
         now = database.now(conn)
         latency = clock.monotonic() - began
         rows = workers.list_workers(conn)
-        in_flight = tuple(
-            _in_flight(issue, issues.totals(conn, issue.id), deliveries.next_try_in(conn, issue.id), now)
-            for issue in reversed(issues.list_issues(conn, IN_FLIGHT))
-        )
+        in_flight = tuple(_in_flight(conn, issue, now) for issue in reversed(issues.list_issues(conn, IN_FLIGHT)))
     processes = tuple(
         Process(
             row.label, row.state, (now - row.seen_at).total_seconds(), (now - row.started_at).total_seconds(), row.note
@@ -145,7 +140,7 @@ def collect(settings: Settings, database: Database) -> Status:
         relay_place(settings),
         processes,
         in_flight,
-        tuple(metrics_urls(settings.metrics_host, settings.metrics_port)),
+        spell_metrics(settings.metrics_host, settings.metrics_port),
     )
 
 
@@ -154,12 +149,12 @@ def relay_place(settings: Settings) -> str:
     return Relay.from_url(settings.smtp_url.get_secret_value()).key
 
 
-def metrics_urls(host: str, first_port: int) -> list[str]:
-    """Where processes of this machine show their metrics: asked, because nobody keeps a list of them."""
+def spell_metrics(host: str, first_port: int) -> str:
+    """Where to look for metrics. Another installation on this machine may hold any of these ports, so none is listed;
+    each process's log names its own."""
     if first_port == 0:
-        return []
-    ports = range(first_port, min(first_port + METRICS_PORTS_ASKED, 65_536))
-    return [f"http://{host}:{port}/metrics" for port in ports if _shows_metrics(host, port)]
+        return "off (CORRANTO_METRICS_PORT is 0)"
+    return f"http://{host}:{first_port}/metrics, or the next free port: each process logs its own"
 
 
 def render(status: Status) -> list[Line]:
@@ -170,8 +165,7 @@ def render(status: Status) -> list[Line]:
         Line(f"database   {clean(status.database)}, {status.database_s * 1000:.1f} ms"),
         Line(f"broker     {clean(status.broker)}", "yellow" if status.broker_trouble else ""),
         Line(f"relay      {clean(status.relay)}"),
-        Line(f"metrics    {status.metrics[0] if status.metrics else 'no process shows any here'}"),
-        *(Line(f"           {url}") for url in status.metrics[1:]),
+        Line(f"metrics    {clean(status.metrics)}"),
     ]
     if status.processes:
         lines += [Line(""), *_processes(status.processes)]
@@ -180,7 +174,9 @@ def render(status: Status) -> list[Line]:
     return lines
 
 
-def _in_flight(issue: Issue, totals: Totals, next_try_in_s: float | None, now: datetime) -> InFlight:
+def _in_flight(conn: Connection, issue: Issue, now: datetime) -> InFlight:
+    totals, next_try_in_s = issues.totals(conn, issue.id), deliveries.next_try_in(conn, issue.id)
+
     def age(at: datetime | None) -> float | None:
         return None if at is None else max(0.0, (now - at).total_seconds())
 
@@ -190,7 +186,8 @@ def _in_flight(issue: Issue, totals: Totals, next_try_in_s: float | None, now: d
             oldest = age(issue.started_at)
         elif next_try_in_s is not None and next_try_in_s <= 0:
             oldest = -next_try_in_s
-    return InFlight(issue, totals, oldest, age(issue.last_progress_at))
+    wait_reason = issues.wait_reason(conn, issue.id) if issue.state is IssueState.SENDING else ""
+    return InFlight(issue, totals, oldest, age(issue.last_progress_at), wait_reason)
 
 
 def _is_off(each: InFlight) -> bool:
@@ -206,18 +203,6 @@ def _ask_broker(url: str) -> tuple[str, str]:
     except CorrantoError as error:
         return "redis: does not answer", f"{error}; nothing is lost, work goes on when it answers"
     return f"redis {answer.version}, {answer.latency_s * 1000:.1f} ms", ""
-
-
-def _shows_metrics(host: str, port: int) -> bool:
-    connection = http.client.HTTPConnection(host, port, timeout=METRICS_TIMEOUT_S)
-    try:
-        connection.request("GET", "/metrics")
-        answer = connection.getresponse()
-        return answer.status == 200 and b"corranto_build_info" in answer.read(1_000_000)
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _verdict(status: Status) -> list[Line]:
@@ -257,6 +242,8 @@ def _issue(each: InFlight) -> list[Line]:
         lines.append(Line(f"  {', '.join(ages)}"))
     if each.issue.stopped_reason:
         lines += paragraph(each.issue.stopped_reason, first="  ", rest="  ", style="yellow")
+    elif each.wait_reason:
+        lines += paragraph(f"waiting: {each.wait_reason}", first="  ", rest="  ", style="yellow")
     if each.totals.audience:
         lines += [Line(f"  {line.text}", line.style) for line in equation(each.totals)]
     return lines
