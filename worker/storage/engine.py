@@ -196,6 +196,7 @@ def open_database(url: str) -> Database:
         path = sqlite_path(parsed)
         engine = create_engine(
             "sqlite://",
+            hide_parameters=True,
             creator=lambda: sqlite.connect(path),
             poolclass=QueuePool,
             pool_size=POOL_SIZE,
@@ -207,6 +208,7 @@ def open_database(url: str) -> Database:
         return Database(engine, path, f"the database file {path}")
     engine = create_engine(
         parsed,
+        hide_parameters=True,  # names and addresses have no place in a traceback
         isolation_level="READ COMMITTED",
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
