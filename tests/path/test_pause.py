@@ -154,10 +154,14 @@ def test_undo_is_refused_once_sending_began(desk: Newsroom) -> None:
     desk.queue()
     with desk.hand() as hand:
         hand.tick()
-        with pytest.raises(RefusedError, match="only an issue that has not begun can be undone"):
+        with pytest.raises(
+            RefusedError, match=r"only an issue that has not begun can be undone; .* issue pause spring"
+        ):
             orders.undo(desk.database, "spring", "editor")
         hand.work()
         hand.tick()
+    with pytest.raises(RefusedError, match=r"spring is finished: .* issue report spring"):
+        orders.undo(desk.database, "spring", "editor")
     assert len(desk.copies()) == 3
 
 
@@ -193,9 +197,9 @@ def test_orders_that_make_no_sense_are_refused(desk: Newsroom) -> None:
     desk.readers(1)
     desk.queue(hold_s=600)
     with desk.hand() as hand:
-        with pytest.raises(RefusedError, match="only an issue that is being sent can be paused"):
+        with pytest.raises(RefusedError, match=r"only an issue that is being sent can be paused; .* issue undo spring"):
             orders.pause(desk.database, desk.settings, "spring", "editor")
-        with pytest.raises(RefusedError, match="only a paused issue can be resumed"):
+        with pytest.raises(RefusedError, match=r"only a paused issue can be resumed; .* issue undo spring"):
             orders.resume(desk.database, hand.nudges, "spring", "editor")
     stopped = orders.cancel(desk.database, desk.settings, "spring", "editor")
     assert stopped.issue.state is IssueState.CANCELLED

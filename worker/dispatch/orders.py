@@ -18,6 +18,18 @@ MARGIN_S = 3.0
 """Beyond S: a worker settles and releases what it held."""
 
 RETRYABLE = frozenset({DeliveryState.FAILED, DeliveryState.BOUNCED, DeliveryState.IN_DOUBT})
+_BEFORE = "nothing has left yet, take it back with: corranto issue undo {slug}"
+_REMEDIES = {
+    IssueState.DRAFT: "nothing of it leaves until its file is queued again",
+    IssueState.HOLDING: _BEFORE,
+    IssueState.SCHEDULED: _BEFORE,
+    IssueState.HELD_LATE: _BEFORE,
+    IssueState.SENDING: "stop it with: corranto issue pause {slug}",
+    IssueState.PAUSED: "go on with: corranto issue resume {slug}, or end it with: corranto issue cancel {slug}",
+    IssueState.FINISHED: "it has been sent, see: corranto issue report {slug}",
+    IssueState.CANCELLED: "it was stopped for good, see: corranto issue report {slug}",
+}
+"""What an editor whose order does not fit the state may do instead."""
 _BEFORE_SENDING = (IssueState.HOLDING, IssueState.SCHEDULED, IssueState.HELD_LATE)
 
 
@@ -36,10 +48,7 @@ def undo(database: Database, ref: str, actor: str) -> Issue:
     with database.write() as conn:
         issue = issues.get(conn, ref)
         if not issues.move(conn, issue.id, _BEFORE_SENDING, IssueState.DRAFT, hold_until=None, due_at=None):
-            raise RefusedError(
-                f"{issue.slug} is {issue.state}: only an issue that has not begun can be undone;"
-                f" stop it with: corranto issue pause {issue.slug}"
-            )
+            raise _refusal(issue, "only an issue that has not begun can be undone")
         acts.record(conn, actor, "issue.undo", f"issue {issue.slug}", {})
         return issues.get(conn, issue.id)
 
@@ -50,7 +59,7 @@ def pause(database: Database, settings: Settings, ref: str, actor: str) -> Stopp
         issue = issues.get(conn, ref)
         reason = f"paused by {actor}"
         if not issues.move(conn, issue.id, [IssueState.SENDING], IssueState.PAUSED, stopped_reason=reason):
-            raise RefusedError(f"{issue.slug} is {issue.state}: only an issue that is being sent can be paused")
+            raise _refusal(issue, "only an issue that is being sent can be paused")
         acts.record(conn, actor, "issue.pause", f"issue {issue.slug}", {})
     return _stopped(database, issue.id, _wait_until_still(database, settings, issue.id))
 
@@ -60,7 +69,7 @@ def resume(database: Database, nudger: Nudger, ref: str, actor: str) -> Issue:
     with database.write() as conn:
         issue = issues.get(conn, ref)
         if not issues.move(conn, issue.id, [IssueState.PAUSED], IssueState.SENDING, stopped_reason=""):
-            raise RefusedError(f"{issue.slug} is {issue.state}: only a paused issue can be resumed")
+            raise _refusal(issue, "only a paused issue can be resumed")
         acts.record(conn, actor, "issue.resume", f"issue {issue.slug}", {})
     _nudge(database, nudger, issue.id)
     with database.read() as conn:
@@ -77,7 +86,7 @@ def cancel(database: Database, settings: Settings, ref: str, actor: str) -> Stop
         if not issues.move(
             conn, issue.id, old, IssueState.CANCELLED, stopped_reason=reason, nudge_at=database_now(), wait_reason=""
         ):
-            raise RefusedError(f"{issue.slug} is {issue.state}: there is nothing to cancel")
+            raise _refusal(issue, "there is nothing to cancel")
         count = deliveries.cancel_open(conn, issue.id)
         acts.record(conn, actor, "issue.cancel", f"issue {issue.slug}", {"cancelled": count})
     waited = _wait_until_still(database, settings, issue.id)
@@ -115,6 +124,12 @@ def _nudge(database: Database, nudger: Nudger, issue_id: int) -> None:
     if issue.plan_cursor is not None:
         nudger.plan(issue_id)
     nudger.send(issue_id, number)
+
+
+def _refusal(issue: Issue, rule: str) -> RefusedError:
+    """The rule, and what can be done in the state the issue is in."""
+    state, slug = str(issue.state).replace("_", " "), issue.slug
+    return RefusedError(f"{slug} is {state}: {rule}; {_REMEDIES[issue.state].format(slug=slug)}")
 
 
 def _wait_until_still(database: Database, settings: Settings, issue_id: int) -> float:
