@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.sink import sink_inside, talk_to
-from worker.errors import RefusedError, UsageError
+from worker.errors import RefusedError, UnreachableError, UsageError
 from worker.sink.commands import Extension
 from worker.sink.desk import Desk
 from worker.sink.mailbox import Mailbox
-from worker.sink.server import SinkConfig, parse_extensions, refuse_beside_real_relay
+from worker.sink.server import Sink, SinkConfig, parse_extensions, refuse_beside_real_relay
 from worker.sink.session import LARGEST_MAIL, Session
 
 MAIL = b"From: Ana <ana@example.org>\r\nSubject: Tides\r\nMessage-ID: <1@example.org>\r\n\r\n..High\r\n.\x2e\r\n"
@@ -342,6 +343,16 @@ def test_a_sink_refuses_to_stand_beside_a_real_relay() -> None:
 
     with pytest.raises(RefusedError, match=r"relay\.example\.org"):
         refuse_beside_real_relay("relay.example.org")
+
+
+def test_a_taken_port_names_both_settings_that_hold_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        sink = Sink(SinkConfig(folder=tmp_path, host="127.0.0.1", port=port))
+        with pytest.raises(
+            UnreachableError, match=f"port {port} .*CORRANTO_SINK_PORT and the same one in CORRANTO_SMTP"
+        ):
+            asyncio.run(sink.start())
 
 
 def test_an_unknown_extension_is_named() -> None:

@@ -13,6 +13,7 @@ import typer
 
 from worker.cli.opening import open_settings
 from worker.cli.talk import end, say
+from worker.operations.status import relay_place
 from worker.operations.terminal import clean, out_console
 from worker.operations.tree import Member, Tree
 from worker.settings import Settings
@@ -78,6 +79,11 @@ def up() -> None:
     with_sink = uses_sink(settings)
     if with_sink:
         members.insert(0, Member("sink", ("sink",), is_last=True))
+    elif settings.is_loopback_relay:
+        say(
+            f"up: mail goes to {relay_place(settings)}, not to the sink's port {settings.sink_port}, so no sink is"
+            " started; for the sink, CORRANTO_SMTP_URL and CORRANTO_SINK_PORT must name the same port"
+        )
     # With a real relay a worker killed too early leaves copies in doubt: it gets its own time to drain.
     grace_s = _SINK_GRACE_S if with_sink else settings.drain_s + 1.0
     tree = Tree(members, os.environ, grace_s=grace_s, write=_write)

@@ -5,6 +5,7 @@
 """
 
 import asyncio
+import errno
 import ipaddress
 import signal
 from collections.abc import Callable
@@ -116,6 +117,11 @@ class Sink:
             )
         except OSError as error:
             self._close_files()
+            if error.errno == errno.EADDRINUSE:
+                raise UnreachableError(
+                    f"port {config.port} of {config.host} is taken, so the sink cannot start: stop what listens there,"
+                    " or name a free port in CORRANTO_SINK_PORT and the same one in CORRANTO_SMTP_URL"
+                ) from error
             raise UnreachableError(
                 f"the sink cannot start on {config.host}:{config.port} with folder {config.folder}: {error.strerror}"
             ) from error
