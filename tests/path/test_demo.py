@@ -109,6 +109,8 @@ def test_a_live_demo_tells_its_settings_and_every_printed_address_answers(live, 
     shown = [word for word in said.split() if word.startswith("http://")]
 
     assert told["pid"] == live.pid
+    assert "Next: ./run corranto queue worker/demo/samples/2026-11-statement.md --hold 5m" in said
+    assert "of the web process" in said
     assert told["environment"]["CORRANTO_STATE_DIR"] == str(folder / "state")
     assert len(shown) >= 3
     for url in shown:

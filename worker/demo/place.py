@@ -37,7 +37,7 @@ class Place:
     sink_port: int
     is_new: bool
     moved: bool
-    """The web port of the last run was taken, so links in mails from then lead nowhere."""
+    """The web port is not that of the last run, so links in mails from then do not lead here."""
 
     @property
     def logs(self) -> Path:
@@ -124,7 +124,7 @@ def _prepare(folder: Path, web_port: int | None, reserved: ExitStack) -> Place:
     # Whatever installation the caller's environment speaks of, the demo has nothing to do with it.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     environment |= {PREFIX + name: value for name, value in ours.items()}
-    moved = not is_new and web_port is None and before.get("web", web) != web
+    moved = not is_new and before.get("web", web) != web
     return Place(folder, environment, base_url, sink, is_new, moved)
 
 

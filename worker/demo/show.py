@@ -5,6 +5,7 @@ web answers, the sample is queued; its hold can be undone; progress until nothin
 """
 
 import http.client
+import itertools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ class _Show:
         self._wait_ready()
         announce(self._place)
         if self._place.moved:
-            self._row("note", "another port than last time: links in older mails lead nowhere")
+            self._row("note", "another web port than last time: links in earlier mails do not work")
         issue = self._queue(database)
         last = self._follow(database, issue)
         return self._conclude(database, last)
@@ -198,7 +199,7 @@ class _Show:
             self._console.print(f"  {line.text.replace(' adds up', ' ✓ adds up')}", style=line.style or "bold")
         if self._wish.leaves:
             return self._verdict(database, last)
-        self._show_links(last)
+        self._show_links(database)
         while True:
             self._step()
 
@@ -214,7 +215,7 @@ class _Show:
         good = proof.adds_up and last.totals.adds_up and last.totals.accepted > 0
         return 0 if good and _as_scripted(last.totals, self._wish, is_new=self._place.is_new) else 1
 
-    def _show_links(self, last: Progress) -> None:
+    def _show_links(self, database: Database) -> None:
         base = self._place.base_url
         links = {
             "Inbox": (f"{base}/sink", "open a mail and press Unsubscribe"),
@@ -222,14 +223,28 @@ class _Show:
             "Health": (f"{base}/readyz", ""),
         }
         if metrics := _metrics(self._settings):
-            links["Metrics"] = (metrics, "")
+            links["Metrics"] = (metrics, "of the web process; the worker shows its own")
         self._console.print()
         width = max(len(url) for url, _ in links.values()) + 2
         for name, (url, what) in links.items():
             self._console.print(f"  {name:<10} {url:<{width}}{f'← {what}' if what else ''}".rstrip())
-        following = NEWSLETTER if last.issue.state is IssueState.DRAFT else STATEMENT
-        self._console.print(f"\nNext: ./run corranto queue {_near(following)}", style="bold")
+        self._console.print(f"\nNext: {self._next_step(database)}", style="bold")
         self._console.print("      ./run corranto issue report latest       Ctrl-C stops everything.")
+
+    def _next_step(self, database: Database) -> str:
+        """A command that will not be refused: a sample that was not queued yet, or a copy of one."""
+        with database.read() as conn:
+            taken = {one.slug for one in issues.list_issues(conn) if one.state is not IssueState.DRAFT}
+        if NEWSLETTER.stem not in taken:
+            return f"./run corranto queue {_near(NEWSLETTER)}"
+        if STATEMENT.stem not in taken:
+            return (
+                f"./run corranto queue {_near(STATEMENT)} --hold 5m\n"
+                "      Meanwhile leave all newsletters from a mail of the inbox: the report names that copy skipped."
+            )
+        numbers = itertools.count(2)
+        copy = next(path for n in numbers if (path := STATEMENT.with_stem(f"statement-{n}")).stem not in taken)
+        return f"cp {_near(STATEMENT)} {_near(copy)}\n      ./run corranto queue {_near(copy)} --hold 5m"
 
     def _spell_readers(self, seeded: Seeded) -> tuple[str, str]:
         if not seeded.added:
@@ -280,24 +295,27 @@ def _as_scripted(totals: Totals, wish: Wish, *, is_new: bool) -> bool:
 
 
 def _answers(port: int) -> bool:
-    return _status("127.0.0.1", port, "/readyz") == 200
+    return _ask("127.0.0.1", port, "/readyz")[0] == 200
 
 
 def _metrics(found: Settings) -> str | None:
-    """The first metrics page that answers: each process took the next free port."""
+    """The web process's metrics page: of ours, which took ports one after the other, the one that reads the ledger."""
     for port in range(found.metrics_port, found.metrics_port + 4):
-        if _status(found.metrics_host, port, "/metrics") == 200:
+        status, page = _ask(found.metrics_host, port, "/metrics")
+        if status == 200 and b"corranto_issues" in page:
             return f"http://{found.metrics_host}:{port}/metrics"
     return None
 
 
-def _status(host: str, port: int, path: str) -> int:
+def _ask(host: str, port: int, path: str) -> tuple[int, bytes]:
+    """(status, body); status 0 when nobody answers."""
     connection = http.client.HTTPConnection(host, port, timeout=2.0)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     except (OSError, http.client.HTTPException):
-        return 0
+        return 0, b""
     finally:
         connection.close()
 
