@@ -1,7 +1,9 @@
 """A report adds up, names what the relay said, and holds nobody's address but in the list of doubts."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy import select
 
 from tests.support.ledgers import FINGERPRINT, LONG_AGO, planned_issue, send
@@ -108,6 +110,16 @@ def test_report_counts_who_left_through_the_issue_and_came_back(database: Databa
     assert not found.has_problems
     text = " ".join(" ".join(line.text for line in report.render(found)).split())
     assert "2 readers left through this issue (mail program's button 1, page 1); 1 came back." in text
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.4, ""), (2.0, "3.0 a second, over 2 s")])
+def test_a_pace_is_shown_from_one_second_of_sending_on(database: Database, seconds: float, shown: str) -> None:
+    send(database, planned_issue(database, 10), outcome)
+    found = report.build(database, "spring")
+
+    span = report.Span(LATER, LATER + timedelta(seconds=seconds))
+
+    assert report._pace(replace(found, accepted=span)) == shown
 
 
 def test_report_of_an_issue_that_has_not_begun_has_no_times_to_show(database: Database) -> None:

@@ -16,6 +16,9 @@ from worker.storage.reports import TRIED, Doubt, Refusal, Span
 MOST_DOUBTS = 200
 """Named in a report; the command below the list gives all of them."""
 
+PACE_AFTER_S = 1.0
+"""Within less, a pace would be the pace of a few mails that were on the wire together."""
+
 STATE_WORDS = {
     "in_doubt": "in doubt",
     "failed": "failed (our side)",
@@ -181,9 +184,9 @@ def _times(report: Report) -> list[Line]:
 
 def _pace(report: Report) -> str:
     first, last = report.accepted.first, report.accepted.last
-    if first is None or last is None or last <= first:
+    seconds = 0.0 if first is None or last is None else (last - first).total_seconds()
+    if seconds < PACE_AFTER_S:
         return ""
-    seconds = (last - first).total_seconds()
     return f"{report.totals.accepted / seconds:,.1f} a second, over {spell_span(seconds)}"
 
 
