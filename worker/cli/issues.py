@@ -228,9 +228,9 @@ def _tell_stopped(word: str, done: orders.Stopped, *, json: bool) -> None:
             }
         )
         return
-    waiting = totals.waiting + totals.deferred
-    rest = f"{waiting:,} waiting" if waiting else f"{totals.cancelled:,} will not be sent"
-    tell(f"{word} after {done.waited_s:.1f} s: {totals.accepted:,} accepted, {done.in_flight:,} in flight, {rest}.")
+    tell(f"{word} after {done.waited_s:.1f} s.")
+    if totals.audience:
+        tell_lines(reporting.equation(totals))
     if done.in_flight:
         warn(f"{count(done.in_flight, 'copy', 'copies')} could not be called back and may still leave")
 
