@@ -2,7 +2,8 @@
 
 An error here is a broken promise or a refused wish, said in one sentence that names the thing, the value and the
 remedy. SMTP trouble and bounces are values (`transport.replies.Outcome`), never exceptions.
-Exit codes: 1 failed, 2 wrong usage, 3 lint errors, 4 refused, 5 a dependency is unreachable, 6 finished with problems.
+Exit codes: 1 failed, 2 wrong usage, 3 an issue file to mend, 4 refused, 5 a dependency is unreachable, 6 finished
+with problems.
 """
 
 
@@ -28,6 +29,12 @@ class SettingsError(UsageError):
 
 class NotFoundError(UsageError):
     """Raised when a named publication, issue, subscriber or file does not exist."""
+
+
+class IssueFileError(UsageError):
+    """Raised when an issue file cannot be read as an issue: it has to be mended, as after a finding that blocks."""
+
+    exit_code = 3
 
 
 class LintError(CorrantoError):

@@ -233,7 +233,7 @@ def test_a_broken_issue_file_is_refused_in_a_sentence_that_names_the_fault(
     for command in (("lint",), ("queue", "--yes"), ("proof", "--to", "me@example.org"), ("preview",)):
         said = corranto(command[0], str(path), *command[1:])
 
-        assert said.code == 2, said
+        assert said.code == 3, said
         assert named in said.err
     assert corranto("issue", "list", "--json").json["issues"] == []
 
@@ -252,6 +252,7 @@ def test_an_issue_for_nobody_is_refused(corranto, publication, tmp_path):
 
     assert said.code == 4
     assert "nobody would get" in said.err
+    assert "Would send" not in said.err
 
 
 def test_an_unreachable_relay_is_a_warning_for_queue_and_the_end_of_a_proof(corranto, readers, tmp_path):

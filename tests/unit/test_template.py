@@ -73,6 +73,27 @@ def test_template_is_refused_when_it_names_what_nobody_has() -> None:
         check_template("line one\n{{ shoe | default('x') }}", frozenset({"name"}))
 
 
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("{% if name %}a{% els %}b{% endif %}", "the tag {% els %} is not known; allowed: if, elif, else, for"),
+        ("{% frob %}", "the tag {% frob %} is not known; allowed: if, elif, else, for"),
+        ("a{% endif %}", "{% endif %} stands without its {% if … %}"),
+        ("{% if name %}a", "{% if … %} is never closed; add {% endif %}"),
+        ("{% for t in topics %}a", "{% for … %} is never closed; add {% endfor %}"),
+        (
+            "{{ name name }}",
+            "a tag cannot be read at 'name'; a tag is {{ name }} or {% word … %}, with: if, elif, else, for",
+        ),
+    ],
+)
+def test_broken_tag_is_named_in_plain_words(source: str, sentence: str) -> None:
+    with pytest.raises(TemplateProblem) as caught:
+        check_template(source)
+
+    assert str(caught.value) == sentence
+
+
 def test_problem_carries_the_line_inside_the_text() -> None:
     with pytest.raises(TemplateProblem) as caught:
         check_template("a\nb\n{{ name }}")

@@ -1,7 +1,7 @@
 """The command line: finds the command, runs it, and says what went wrong in one sentence.
 
-Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 lint errors,
-4 refused, 5 a dependency is unreachable, 6 finished with problems; 130 after Ctrl-C.
+Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an issue file
+to mend, 4 refused, 5 a dependency is unreachable, 6 finished with problems; 130 after Ctrl-C.
 """
 
 import os

@@ -62,8 +62,8 @@ GROUPS: dict[str, dict[str, Entry]] = {
 }
 
 _EXIT_CODES = (
-    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 lint errors, 4 refused,\n"
-    "            5 a dependency is unreachable, 6 finished with problems"
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an issue file to mend,\n"
+    "            4 refused, 5 a dependency is unreachable, 6 finished with problems"
 )
 
 

@@ -13,7 +13,7 @@ from worker.cli.talk import Json, Yes, confirm, end, hint, say, tell, tell_json,
 from worker.cli.watching import watch
 from worker.cli.when import FORMS, parse_span, parse_when
 from worker.cli.writing import show_findings
-from worker.dispatch.queue import Prepared, prepare, queue_issue
+from worker.dispatch.queue import Prepared, prepare, queue_issue, refuse_unready
 from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import AudienceKind, Issue, IssueState
 from worker.errors import UsageError
@@ -75,16 +75,13 @@ def queue(
         # Talk, not data: with --json standard output holds the object alone.
         for found in show_findings(prepared.findings):
             say(found.text, style=found.style or None)
-    if not prepared.errors:
-        for line in summarise(ledger.settings, prepared, plan):
-            say(line)
+    refuse_unready(ledger.settings, prepared, plan.at.at if plan.at else None)
+    for line in summarise(ledger.settings, prepared, plan):
+        say(line)
     if dry_run:
-        if prepared.errors:
-            end(3)
         say("Nothing was queued.")
         return
-    if not prepared.errors:
-        _ask(prepared, yes=yes)
+    _ask(prepared, yes=yes)
     queued = queue_issue(
         ledger.database,
         ledger.settings,

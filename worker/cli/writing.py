@@ -16,6 +16,7 @@ from worker.compose.findings import Finding
 from worker.compose.issue_file import check_issue, load_issue_file, take_in_media
 from worker.compose.media import MediaItem
 from worker.compose.template import recipient_environment
+from worker.dispatch.queue import find_publication
 from worker.domain.issue import IssueState, IssueText
 from worker.domain.publication import Publication
 from worker.editorial.preview import preview_html
@@ -24,14 +25,13 @@ from worker.errors import CorrantoError, UsageError
 from worker.message.key_store import load_signer
 from worker.operations.lines import Line, paragraph
 from worker.operations.terminal import clean, count
-from worker.storage import audiences, issues, publications, subscribers
+from worker.storage import audiences, issues, subscribers
 from worker.transport.replies import Permanence
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The issue: Markdown with front matter.")]
 
 _STYLES = {"E": "red", "W": "yellow", "I": "dim"}
 _LINT_FAILED = 3
-_UNREADABLE = 2
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def check_file(ledger: Ledger, path: Path) -> Checked:
     text, _ = load_issue_file(path)
     settings = ledger.settings
     with ledger.database.read() as conn:
-        publication = publications.get_publication(conn, text.publication)
+        publication = find_publication(conn, text)
         queued = [one for one in issues.list_issues(conn) if one.publication_id == publication.id]
         attributes = audiences.attribute_names(conn, publication.id)
     sent = [one for one in queued if one.state is not IssueState.DRAFT]
@@ -75,7 +75,10 @@ def check_file(ledger: Ledger, path: Path) -> Checked:
 def lint(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Issue files.")], json: Json = False
 ) -> None:
-    """Check issue files: what blocks queueing (E), what deserves a look (W), what is good to know (I). Exit 3 on E."""
+    """Check issue files: what blocks queueing (E), what deserves a look (W), what is good to know (I).
+
+    Exit 3 when a file has to be mended before it can be queued, 2 when a file is not there.
+    """
     ledger = open_ledger()
     code = 0
     shown: list[dict[str, object]] = []
@@ -85,7 +88,7 @@ def lint(
         except CorrantoError as error:
             if len(files) == 1 and not json:
                 raise
-            code = _UNREADABLE
+            code = error.exit_code if code in (0, _LINT_FAILED) else code
             shown.append({"file": str(path), "error": str(error), "findings": []})
             if not json:
                 say(f"corranto: {error}")

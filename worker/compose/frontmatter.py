@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 import yaml
 
-from worker.errors import UsageError
+from worker.errors import IssueFileError
 
 MAX_FILE_CHARS = 1_000_000  # a hundred times a long issue
 MAX_DEPTH = 6
@@ -50,9 +50,9 @@ class Reader:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def refuse(self, line: int, sentence: str) -> UsageError:
+    def refuse(self, line: int, sentence: str) -> IssueFileError:
         """The error to raise."""
-        return UsageError(f"{self.path} line {line}: {sentence}")
+        return IssueFileError(f"{self.path} line {line}: {sentence}")
 
     def split(self, raw: str) -> tuple[str, str, int]:
         """(front matter, body, 1-based line of the body's first line). Raises UsageError."""
@@ -71,8 +71,8 @@ class Reader:
         try:
             root = yaml.compose(text, Loader=_PlainLoader)
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
-            raise self.refuse((mark.line if mark else 0) + 2, _sentence(error)) from error
+            mark, sentence = _where_and_why(error)
+            raise self.refuse((mark.line if mark else 0) + 2, sentence) from error
         except (yaml.YAMLError, RecursionError) as error:
             raise self.refuse(2, "the front matter is not YAML that can be read; look for stray brackets") from error
         if root is None:
@@ -181,12 +181,29 @@ class _PlainLoader(yaml.SafeLoader):
         return node
 
 
-def _sentence(error: yaml.MarkedYAMLError) -> str:
-    problem = " ".join((error.problem or "the YAML cannot be read").split())
+_NEVER_CLOSED = {
+    "while parsing a flow sequence": "a list that begins with [ is never closed; add ] or put quotes around the value",
+    "while parsing a flow mapping": "a group that begins with { is never closed; add } or put quotes around the value",
+    "while scanning a quoted scalar": "a quote is opened here and never closed; add the closing one",
+    "while scanning a simple key": "this line has no colon; write key: value, or indent it below the key it belongs to",
+}
+"""What the parser was about when it gave up, and what that means: the trouble begins where it began."""
+
+
+def _where_and_why(error: yaml.MarkedYAMLError) -> tuple[yaml.Mark | None, str]:
+    problem = " ".join((error.problem or "").split())
+    mark = error.problem_mark or error.context_mark
     if "put quotes" in problem:
-        return problem
+        return mark, problem
     if "mapping values are not allowed" in problem:
-        return "a value contains a colon followed by a blank; put quotes around the whole value"
+        return mark, "a value contains a colon followed by a blank; put quotes around the whole value"
     if "\\t" in problem:
-        return "a tab stands where blanks are needed; indent with blanks"
-    return f"the YAML cannot be read ({problem}); check indentation, dashes and quotes"
+        return mark, "a tab stands where blanks are needed; indent with blanks"
+    for context, sentence in _NEVER_CLOSED.items():
+        if (error.context or "").startswith(context):
+            return error.context_mark or mark, sentence
+    if "cannot start any token" in problem:
+        return mark, "a value begins with a character that YAML keeps for itself; put quotes around the whole value"
+    if "expected <block end>" in problem or "expected the beginning" in problem:
+        return mark, "this line does not fit those above it; indent it like its neighbours, and check dashes and quotes"
+    return mark, "this line cannot be read; check indentation, dashes and quotes"

@@ -20,7 +20,7 @@ from worker.compose.source import read_issue
 from worker.compose.typeset import large_key
 from worker.domain.issue import IssueText
 from worker.domain.publication import Publication
-from worker.errors import NotFoundError, UsageError
+from worker.errors import IssueFileError, NotFoundError, UsageError
 
 LAYOUT_DIR = Path(__file__).parents[2] / "templates" / "mail"
 MAX_ISSUE_BYTES = 4_000_000
@@ -109,7 +109,7 @@ def _read(path: Path) -> IssueText:
         return read_issue(str(path), octets.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
-        raise UsageError(f"{path} line {line}: the text is not UTF-8; save the file as UTF-8") from error
+        raise IssueFileError(f"{path} line {line}: the text is not UTF-8; save the file as UTF-8") from error
 
 
 def _inside(folder: Path, src: str) -> Path:

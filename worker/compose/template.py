@@ -21,6 +21,7 @@ MAX_TAG_DEPTH = 20  # deeper nesting is a mistake, and the parser recurses once 
 MAX_TRUNCATE = 500
 MAX_NUMBER = 10**18  # Python refuses to write out one of thousands of digits
 
+_TAGS = "if, elif, else, for"
 FILTERS = ("default", "upper", "lower", "title", "truncate", "date")
 
 _PLAIN_NODES = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.And, nodes.Or, nodes.Not)
@@ -211,8 +212,20 @@ def _word_for(node: nodes.Node) -> str:
 
 
 def _syntax_sentence(error: jinja2.TemplateSyntaxError) -> str:
-    message = (error.message or "the tag cannot be read").rstrip(".")
-    return message[:1].lower() + message[1:]
+    """The parser's trouble in an author's words."""
+    said = error.message or ""
+    if found := re.search(r"[Uu]nknown tag '(\w+)'", said):
+        if found[1] in ("elif", "else", "endif", "endfor"):
+            opened = "for" if found[1] == "endfor" else "if"
+            return f"{{% {found[1]} %}} stands without its {{% {opened} … %}}"
+        return f"the tag {{% {found[1]} %}} is not known; allowed: {_TAGS}"
+    if found := re.search(r"needs to be closed is '(\w+)'", said):
+        return f"{{% {found[1]} … %}} is never closed; add {{% end{found[1]} %}}"
+    if found := re.search(r"unexpected char (.+) at", said):
+        return f"the character {found[1]} cannot stand in a tag"
+    if found := re.search(r"got (.+)$", said):
+        return f"a tag cannot be read at {found[1]}; a tag is {{{{ name }}}} or {{% word … %}}, with: {_TAGS}"
+    return f"a tag is not written as it should be; a tag is {{{{ name }}}} or {{% word … %}}, with: {_TAGS}"
 
 
 def _default(value: object, instead: str = "") -> object:

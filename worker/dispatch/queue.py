@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from worker.broker.build import SQL_URL, ping
 from worker.compose.compile import compile_issue
 from worker.compose.findings import Finding
@@ -21,7 +23,7 @@ from worker.dispatch.probe import is_wanted, probe_optout
 from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import AudienceKind, Issue, IssueState, IssueText
 from worker.domain.publication import Publication
-from worker.errors import LintError, RefusedError, UnreachableError
+from worker.errors import IssueFileError, LintError, NotFoundError, RefusedError, UnreachableError
 from worker.message.key_store import load_signer
 from worker.settings import Settings
 from worker.storage import acts, audiences, issues, publications
@@ -68,7 +70,7 @@ def prepare(
     """Read and check a file. Raises UsageError, NotFoundError, and RefusedError for a slug already queued."""
     text, _ = load_issue_file(path)
     with database.read() as conn:
-        publication = publications.get_publication(conn, text.publication)
+        publication = find_publication(conn, text)
         earlier = issues.find(conn, text.slug)
         others = [issue for issue in issues.list_issues(conn) if issue.publication_id == publication.id]
         attributes = audiences.attribute_names(conn, publication.id)
@@ -107,7 +109,7 @@ def queue_issue(
     actor: str,
 ) -> Queued:
     """Freeze a prepared issue: `holding`, or `scheduled` with `due_at` (aware). Raises LintError, RefusedError."""
-    _refuse(settings, prepared, due_at)
+    refuse_unready(settings, prepared, due_at)
     keyring = Keyring(settings.keys)
     text = prepared.text
     with database.write() as conn:
@@ -154,7 +156,17 @@ def queue_issue(
     return Queued(issue, _warnings(settings))
 
 
-def _refuse(settings: Settings, prepared: Prepared, due_at: datetime | None) -> None:
+def find_publication(conn: Connection, text: IssueText) -> Publication:
+    """The publication an issue file names. Raises IssueFileError with the line."""
+    try:
+        return publications.get_publication(conn, text.publication)
+    except NotFoundError as error:
+        raise IssueFileError(f"{text.path} line {text.lines.get('publication', 1)}: {error}") from error
+
+
+def refuse_unready(settings: Settings, prepared: Prepared, due_at: datetime | None) -> None:
+    """Raises what stands in the way of queueing now: LintError, RefusedError, SettingsError without keys."""
+    _ = settings.keys
     if prepared.errors:
         count = len(prepared.errors)
         raise LintError(
