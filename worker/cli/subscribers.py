@@ -159,8 +159,7 @@ def show(address: Address, json: Json = False) -> None:
     say("\nTimes are UTC.")
     for one in entries:
         at = f"{one.at:%Y-%m-%d %H:%M}" if one.at else "not yet         "
-        about = one.issue or one.publication or ""
-        tell(f"{at}  {one.what}" + (f"  {about}" if about else ""))
+        tell("  ".join(part for part in (at, one.what, one.publication, one.issue) if part))
         if one.detail and one.detail != one.what:
             tell_lines(paragraph(one.detail, first=" " * 18, rest=" " * 18, style="dim"))
 
