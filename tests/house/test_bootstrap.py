@@ -119,7 +119,9 @@ def test_a_live_demo_lends_its_settings_and_a_dead_one_does_not(
     # When
     lent: dict[str, str] = {}
     own = {"CORRANTO_DATABASE_URL": "sqlite:///mine.sqlite3"}
+    keyed = {"CORRANTO_SECRET_KEYS": "mine"}
     try:
+        run.join_live_demo(keyed)
         run.join_live_demo(lent)
         run.join_live_demo(own)
     finally:
@@ -130,6 +132,8 @@ def test_a_live_demo_lends_its_settings_and_a_dead_one_does_not(
     # Then
     said = capsys.readouterr().err
     assert lent == {"CORRANTO_DATABASE_URL": "sqlite:///demo.sqlite3"}
+    assert keyed == {"CORRANTO_SECRET_KEYS": "mine"}
+    assert "CORRANTO_SECRET_KEYS is set: using your settings" in said
     assert own == {"CORRANTO_DATABASE_URL": "sqlite:///mine.sqlite3"}
     assert dead == {}
     assert "using its settings" in said
