@@ -165,7 +165,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     for key in [key for key in values if key not in Settings.model_fields]:
         near = difflib.get_close_matches(key, Settings.model_fields, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        problems.append(f"{origin[key]}: there is no setting {key}{hint}")
+        problems.append(f"there is no setting {key} ({origin[key]}){hint}")
         del values[key]
     if isinstance(values.get("state_dir"), str):
         values["state_dir"] = Path(values["state_dir"]).expanduser().absolute()
@@ -174,11 +174,23 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         for item in error.errors():
             key = str(item["loc"][0])
-            problems.append(f"{origin.get(key, key)}: {key}: {item['msg'].removeprefix('Value error, ')}")
+            problems.append(f"{_place(origin.get(key, ''), key)}: {_wish(key, values.get(key), item['msg'])}")
         raise SettingsError(problems) from None
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def _place(origin: str, key: str) -> str:
+    """The setting as it was given: CORRANTO_WEB_PORT, or web_port in a file."""
+    return origin if origin.startswith(PREFIX) or not origin else f"{key} in {origin}"
+
+
+def _wish(key: str, value: object, message: str) -> str:
+    """What is wrong, with the value unless it may hold a secret."""
+    said = message.removeprefix("Value error, ").replace("Input should", "must", 1)
+    is_secret = key in ("secret_keys", "database_url", "broker_url", "smtp_url") or "@" in str(value)
+    return said if is_secret or value is None else f"{said}, but it is {value}"
 
 
 def _read_toml(path: Path, problems: list[str]) -> dict[str, Any]:

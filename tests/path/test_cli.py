@@ -110,7 +110,31 @@ def test_wrong_settings_are_all_named_at_once(corranto, monkeypatch):
     said = corranto("status")
 
     assert said.code == 2
-    assert all(name in said.err for name in ("WEB_PORT", "LOG_LEVEL", "smpt_url"))
+    assert "CORRANTO_WEB_PORT: must be less than or equal to 65535, but it is 99999" in said.err
+    assert "there is no setting smpt_url (CORRANTO_SMPT_URL); did you mean smtp_url?" in said.err
+    assert said.err.count("LOG_LEVEL") == 1
+
+
+def test_a_wrong_setting_that_may_hold_a_password_is_not_repeated(corranto, monkeypatch):
+    monkeypatch.setenv("CORRANTO_SMTP_URL", "smpt://user:swordfish@relay.example.net")
+
+    said = corranto("status")
+
+    assert "CORRANTO_SMTP_URL: must look like" in said.err
+    assert "swordfish" not in said.err
+
+
+def test_hints_are_spelled_as_the_command_was_called(corranto, monkeypatch):
+    monkeypatch.setenv("CALLED_AS", "./run corranto")
+
+    assert "Next: ./run corranto queue FILE" in corranto("issue", "list").err
+
+
+def test_a_publication_that_exists_is_named_before_what_is_missing(corranto, publication):
+    said = corranto("publication", "create", "ring-news")
+
+    assert said.code == 4
+    assert "exists already" in said.err
 
 
 def test_missing_keys_name_the_command_that_makes_one(corranto, readers, monkeypatch, tmp_path):

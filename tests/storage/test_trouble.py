@@ -104,6 +104,12 @@ def test_missing_postgresql_database_names_createdb(postgresql_server: str) -> N
 
 
 @pytest.mark.needs("postgresql")
+def test_a_role_that_does_not_exist_is_a_refusal_and_no_silence(postgresql_url: str) -> None:
+    with pytest.raises(UnreachableError, match=r"refuses us \(.*nobody.* does not exist"):
+        open_database(postgresql_url.replace("corranto@", "nobody@")).check()
+
+
+@pytest.mark.needs("postgresql")
 def test_role_without_rights_is_told(postgresql_url: str) -> None:
     # Given
     with psycopg.connect(postgresql_url, autocommit=True) as conn:

@@ -94,6 +94,9 @@ def test_a_time_is_spelled_in_its_zone_and_in_utc():
     assert When(datetime(2026, 11, 24, 22, tzinfo=UTC), "Asia/Kolkata").spell() == (
         "Wed 25 Nov 2026, 03:30 Asia/Kolkata (UTC+5:30, Tue 24 Nov 2026 22:00 UTC)"
     )
+    assert When(datetime(2026, 11, 24, 8, tzinfo=UTC), "Europe/Lisbon").spell() == (
+        "Tue 24 Nov 2026, 08:00 Europe/Lisbon (UTC)"
+    )
     assert When(datetime(2026, 11, 24, 8, tzinfo=UTC), "UTC").spell() == "Tue 24 Nov 2026, 08:00 UTC"
 
 

@@ -41,7 +41,7 @@ def export(
     except FileExistsError:
         raise UsageError(f"{out} exists already: name another file") from None
     except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{out} cannot be written ({error.strerror}): name a file in a folder of yours") from None
     say(f"wrote {out}")
 
 

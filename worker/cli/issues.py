@@ -64,7 +64,7 @@ def list_all(json: Json = False) -> None:
             ]
             for one, totals in found
         ]
-        heads = ["ID", "ISSUE", "STATE", "QUEUED", "PEOPLE", "ACCEPTED", "NEED A LOOK"]
+        heads = ["ID", "ISSUE", "STATE", "QUEUED", "READERS", "ACCEPTED", "TO CHECK"]
         tell_table(heads, lines, right=[0, 4, 5, 6])
 
 

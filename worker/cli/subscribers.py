@@ -47,6 +47,14 @@ app.command()(export)
 _PAGE = 1000
 _MOST_REASONS = 10
 _MOST_EXAMPLES = 3
+_TIDIED = {
+    "blanks": "blanks around an address taken away",
+    "domain_case": "capitals in a domain made small",
+    "idna": "a domain in another script, kept in its form for mail (IDNA)",
+    "line_breaks": "a line break in a value made a blank",
+    "local_case": "capitals before the @, which count as small ones when comparing",
+}
+"""What reading did to values, per `folds` of an import."""
 
 
 @app.command("import")
@@ -302,8 +310,9 @@ def _show_result(result: ImportResult, publication: str, rejects: Path | None) -
     for reason, number in sorted(result.reasons.items(), key=lambda pair: -pair[1])[:_MOST_REASONS]:
         tell(f"  {'':>9}    {number:,} x {reason}", style="dim")
     if result.folds:
-        folded = ", ".join(f"{name.replace('_', ' ')} {number:,}" for name, number in sorted(result.folds.items()))
-        tell(f"  folded: {folded}", style="dim")
+        tell("  tidied while reading:", style="dim")
+        for name, number in sorted(result.folds.items()):
+            tell(f"  {'':>9}    {number:,} x {_TIDIED.get(name, name)}", style="dim")
     for one in result.examples[:_MOST_EXAMPLES]:
         say(f"  line {one.line}: {one.value}: {one.reason}")
     if result.rejected:

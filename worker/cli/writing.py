@@ -212,4 +212,4 @@ def _write(octets: bytes, target: Path) -> None:
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(octets)
     except OSError as error:
-        raise UsageError(f"{target} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{target} cannot be written ({error.strerror}): name a file in a folder of yours") from None

@@ -309,7 +309,9 @@ def _open_rejects(path: Path | None, source: Path) -> Iterator[Any]:
             os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline=""
         )
     except OSError as error:
-        raise UsageError(f"--rejects {path} cannot be written: {error.strerror}") from error
+        raise UsageError(
+            f"--rejects {path} cannot be written ({error.strerror}): name a file in a folder of yours"
+        ) from error
     with file:
         writer = csv.writer(file)
         writer.writerow(["line", "value", "reason"])

@@ -56,7 +56,9 @@ def hold(folder: Path, *, fresh: bool, web_port: int | None) -> Iterator[Place]:
     try:
         lock = _lock(folder)
     except OSError as error:
-        raise UnreachableError(f"the demo cannot keep its data in {folder}: {error.strerror}") from error
+        raise UnreachableError(
+            f"the demo cannot keep its data in {folder} ({error.strerror}): name another folder with --folder"
+        ) from error
     with ExitStack() as reserved:
         try:
             if fresh:

@@ -20,6 +20,8 @@ class When:
         local = self.at.astimezone(ZoneInfo(self.zone))
         if self.zone == "UTC":
             return f"{spell_day(local)}, {local:%H:%M} UTC"
+        if not local.utcoffset():
+            return f"{spell_day(local)}, {local:%H:%M} {self.zone} (UTC)"
         there = f"{self.at:%H:%M}" if self.at.date() == local.date() else f"{spell_day(self.at)} {self.at:%H:%M}"
         return f"{spell_day(local)}, {local:%H:%M} {self.zone} ({spell_offset(local)}, {there} UTC)"
 

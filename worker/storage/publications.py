@@ -24,11 +24,11 @@ def create_publication(conn: Connection, typed: Mapping[str, str | None], *, act
 
     Raises UsageError for wrong values, RefusedError when the slug is taken.
     """
+    # First of all: whoever meant to change a publication need not learn what a new one would lack.
+    slug = (typed.get("slug") or "").strip()
+    if conn.execute(select(table.c.id).where(table.c.slug == slug)).first():
+        raise RefusedError(f"publication {slug} exists already: change it with `corranto publication edit {slug}`")
     wanted = read_publication(typed, available_timezones())
-    if conn.execute(select(table.c.id).where(table.c.slug == wanted.slug)).first():
-        raise RefusedError(
-            f"publication {wanted.slug} exists already: change it with `corranto publication edit {wanted.slug}`"
-        )
     conn.execute(table.insert().values(**_values(wanted), created_at=database_now()))
     acts.record(conn, actor, "publication.create", f"publication:{wanted.slug}")
     return get_publication(conn, wanted.slug)

@@ -38,6 +38,9 @@ _POSTGRESQL = {
 }
 
 
+_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted", "permission denied")
+
+
 def explain(error: BaseException, place: str, password: str | None = None) -> CorrantoError | None:
     """The sentence for trouble of the database at `place`, or None when the error is something else.
 
@@ -72,8 +75,17 @@ def _explain_postgresql(error: psycopg.Error, place: str, password: str | None, 
         reason = _first_reason(str(error))
         if password:
             reason = reason.replace(password, "***")
+        if _refuses(str(error)):
+            return UnreachableError(
+                f"{place} refuses us ({reason}): check user, password and database in CORRANTO_DATABASE_URL"
+            )
         return UnreachableError(f"{place} does not answer ({reason}): check that it runs, and CORRANTO_DATABASE_URL")
     return None
+
+
+def _refuses(said: str) -> bool:
+    """Whether a server that runs turned us away for who we are; libpq gives no code for it while connecting."""
+    return "no password supplied" in said or ("FATAL:" in said and any(words in said for words in _REFUSALS))
 
 
 def _is_lost(error: BaseException) -> bool:
