@@ -75,6 +75,8 @@ class Status:
         sending = [each for each in self.in_flight if each.issue.state is IssueState.SENDING]
         if sending and not alive:
             found.append("an issue is being sent and no worker runs: start one with corranto worker")
+        elif any(each.issue.state is not IssueState.PAUSED for each in self.in_flight) and not alive:
+            found.append("an issue is queued and no worker runs: start one with corranto worker")
         silent = [process for process in self.processes if not process.is_alive]
         found += [f"{process.label} has not been heard for {spell_span(process.beat_age_s)}" for process in silent]
         found += [f"{process.label}: {process.note}" for process in alive if process.note]
