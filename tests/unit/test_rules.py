@@ -82,6 +82,30 @@ def test_rule_finds_its_fault_at_its_line(front: str, body: str, expected: tuple
     assert expected in found(newsletter(body, front))
 
 
+@pytest.mark.parametrize("body", ["", "  \n\n"])
+def test_issue_that_says_nothing_is_refused_and_cannot_be_waived(body: str) -> None:
+    # Given an issue with a subject, a preheader and a date, and no text
+    issue = newsletter(body, "date: November 2026\nlint: {allow: [103], why: short}\n")
+
+    # When
+    codes = found(issue)
+
+    # Then
+    assert ("E103", None) in codes
+
+
+@pytest.mark.parametrize("front", ["intro: Dear reader\n", "cards:\n  - {title: A, link: 'https://example.org/'}\n"])
+def test_issue_without_a_body_says_something_when(front: str) -> None:
+    # Given
+    issue = newsletter("", front)
+
+    # When
+    codes = found(issue)
+
+    # Then
+    assert ("E103", None) not in codes
+
+
 @pytest.mark.parametrize(
     ("subject", "code"),
     [

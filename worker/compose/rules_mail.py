@@ -7,7 +7,7 @@ from quopri import encodestring
 from babel import Locale, UnknownLocaleError
 from markupsafe import escape
 
-from worker.compose.findings import Finding, LintFacts
+from worker.compose.findings import Finding, LintFacts, authored_texts
 from worker.compose.links import is_loopback_url
 from worker.compose.template import recipient_environment
 from worker.domain.compiled import CompiledIssue
@@ -15,6 +15,9 @@ from worker.domain.issue import IssueText
 
 CLIP_WARN_BYTES = 80_000
 CLIP_BYTES = 100_000  # Gmail cuts a mail between 99 and 102 kB, and with it the way out
+
+_AROUND = frozenset({"subject", "preheader", "place", "date"})
+"""What stands around a text and is none."""
 
 _ODD_READERS = (
     ("an empty name", ""),
@@ -41,11 +44,14 @@ def check_size(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
 
 
 def check_text_part(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
-    """103: the text part says what the HTML says."""
+    """103: somebody wrote something, and the text part says what the HTML says.
+
+    Masthead and footer fill both parts of every issue, so whether there is anything to read is asked of the source.
+    """
     html_words, text_words = len(_words(_visible(compiled.html))), len(_words(compiled.text))
-    if not compiled.text.strip():
+    if not any(text.text.strip() for text in authored_texts(issue) if text.key not in _AROUND):
         yield Finding(
-            "E", 103, None, "the text part is empty", "write something in the body or the cards", waivable=False
+            "E", 103, None, "the issue says nothing", "write something in the body or the cards", waivable=False
         )
     elif text_words < 0.6 * html_words:
         yield Finding(
