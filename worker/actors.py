@@ -99,6 +99,7 @@ class _Boot(dramatiq.Middleware):
         del broker, worker
         self._process.start()
         self._process.sender.on_result = _count
+        start_metrics(self._process.settings.metrics_host, self._process.settings.metrics_port)
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         del broker, worker

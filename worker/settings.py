@@ -6,13 +6,15 @@ A process with wrong values refuses to start and names all of them at once.
 
 import difflib
 import getpass
+import ipaddress
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
@@ -28,6 +30,8 @@ MIN_KEY_CHARS = 32
 """A signing key shorter than 32 characters of `corranto key new` was typed by hand, and can be guessed."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_RATE = re.compile(r"0*[1-9][0-9]{0,8}\s*/\s*(s|min|h|d)", re.ASCII)
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*", re.ASCII)
 
 
 class Settings(BaseModel):
@@ -97,15 +101,52 @@ class Settings(BaseModel):
     @field_validator("smtp_url")
     @classmethod
     def _smtp(cls, value: SecretStr) -> SecretStr:
-        parts = urlsplit(value.get_secret_value())
+        wish = "must look like smtp://host:port or smtps://user:password@host, with ?starttls=required or ?starttls=off"
+        parts = _split(value.get_secret_value(), wish)
         if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-            raise ValueError("must look like smtp://host:port or smtps://user:password@host")
+            raise ValueError(wish)
+        if parts.query not in ("", "starttls=required", "starttls=off") or (parts.query and parts.scheme == "smtps"):
+            raise ValueError(wish)
+        return value
+
+    @field_validator("smtp_ca_file")
+    @classmethod
+    def _ca_file(cls, value: str) -> str:
+        if value and not Path(value).is_file():
+            raise ValueError("must be empty or the path of a PEM file that exists")
+        return value
+
+    @field_validator("relay_rate")
+    @classmethod
+    def _windows(cls, value: str) -> str:
+        parts = [part.strip().lower() for part in value.split(",")]
+        if value.strip() and parts != ["none"]:
+            found = [_RATE.fullmatch(part) for part in parts]
+            if not all(found) or len({match[1] for match in found if match}) < len(parts):
+                raise ValueError("must be none, or any of n/s, n/min, n/h, n/d once each, comma separated, n from 1 up")
+        return value.strip()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies(cls, value: str) -> str:
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            try:
+                ipaddress.ip_network(part, strict=False)
+            except ValueError:
+                raise ValueError("must be IP addresses or networks, comma separated") from None
+        return value
+
+    @field_validator("web_host", "metrics_host", "sink_host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        if not _HOST.fullmatch(value):
+            raise ValueError("must be an IP address or a host name")
         return value
 
     @field_validator("base_url")
     @classmethod
     def _base(cls, value: str) -> str:
-        parts = urlsplit(value)
+        parts = _split(value, "must look like https://news.example.org, with a port from 1 to 65535 or none")
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("must look like https://news.example.org, without query or fragment")
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
@@ -188,9 +229,28 @@ def _place(origin: str, key: str) -> str:
 
 def _wish(key: str, value: object, message: str) -> str:
     """What is wrong, with the value unless it may hold a secret."""
-    said = message.removeprefix("Value error, ").replace("Input should", "must", 1)
+    said = _range(key) or message.removeprefix("Value error, ").replace("Input should", "must", 1)
     is_secret = key in ("secret_keys", "database_url", "broker_url", "smtp_url") or "@" in str(value)
     return said if is_secret or value is None else f"{said}, but it is {value}"
+
+
+def _range(key: str) -> str:
+    """Both bounds of a number, whichever was broken; "" for what is none."""
+    bounds: dict[str, object] = {}
+    for mark in Settings.model_fields[key].metadata:
+        bounds |= {name: getattr(mark, name) for name in ("ge", "le") if hasattr(mark, name)}
+    return f"must be a number from {bounds['ge']} to {bounds['le']}" if len(bounds) == 2 else ""
+
+
+def _split(url: str, wish: str) -> SplitResult:
+    """A URL's parts. Raises ValueError with the wish when they, or the port, cannot be read."""
+    try:
+        parts = urlsplit(url)
+        if parts.port == 0:
+            raise ValueError
+    except ValueError:
+        raise ValueError(wish) from None
+    return parts
 
 
 def _read_toml(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -23,7 +23,11 @@ TICK_S = 0.5
 
 SWEEP_EVERY_S = 1.0
 BURY_EVERY_S = 5.0
-PROBE_EVERY_S = 30.0
+PROBE_EVERY_S = 20.0
+DEAD_AFTER_S = 19.0
+"""One failed probe is a web process that starts or restarts; a second one this much later pauses the issue. Both
+together stay below a minute."""
+
 LEASE_S = 3.0
 
 _log = log.logger("dispatch.tick")
@@ -37,6 +41,7 @@ class Tick:
         self._observer = Observer()
         self._due = {"bury": 0.0, "probe": 0.0, "sweep": 0.0}
         self._trouble = ""
+        self._dead_since: float | None = None
 
     def run(self) -> None:
         """Run the steps that are due. Trouble with the database is said once, and once when it is over."""
@@ -68,7 +73,7 @@ class Tick:
         if self._is_time("sweep", SWEEP_EVERY_S):
             steps += [partial(repeat_never_miss, self._database), partial(finish, self._database)]
         if is_wanted(self._settings) and self._is_time("probe", PROBE_EVERY_S):
-            steps.append(self._pause_without_way_out)
+            steps.append(partial(self.look_for_way_out, clock.monotonic()))
         for step in steps:
             try:
                 step()
@@ -84,14 +89,20 @@ class Tick:
         self._due[what] = now + every_s
         return True
 
-    def _pause_without_way_out(self) -> None:
-        """A sending issue stops when readers cannot leave: the opt-out host is dead."""
+    def look_for_way_out(self, now: float) -> None:
+        """A sending issue stops when readers cannot leave: the opt-out host was dead twice. `now` is monotonic."""
         with self._database.read() as conn:
             sending = issues.list_issues(conn, [IssueState.SENDING])
         if not sending:
             return
         cause = probe_optout(self._settings)
         if cause is None:
+            self._dead_since = None
+            return
+        if self._dead_since is None or now - self._dead_since > 3 * PROBE_EVERY_S:
+            self._dead_since = now
+        if now - self._dead_since < DEAD_AFTER_S:
+            _log.warning("readers may not be able to leave, looking again", cause=cause)
             return
         with self._database.write() as conn:
             for issue in sending:

@@ -1,12 +1,12 @@
 """The ledger's gauges, from kept counters only: a scrape costs the same with ten readers and with a million."""
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, exists, func, or_, select
 
-from worker.domain.delivery import OPEN, DeliveryState
+from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
 from worker.metrics import LedgerReading
 from worker.storage.engine import database_now
-from worker.storage.schema import claim, issue, shard, worker
+from worker.storage.schema import claim, delivery, issue, shard, worker
 
 _DONE = (str(IssueState.FINISHED), str(IssueState.CANCELLED))
 
@@ -44,15 +44,13 @@ def _deliveries(conn: Connection) -> dict[str, int]:
 
 
 def _oldest_waiting_s(conn: Connection) -> float:
-    open_rows = (
-        select(func.coalesce(func.sum(sum(shard.c[str(state)] for state in OPEN)), 0))
-        .where(shard.c.issue_id == issue.c.id)
-        .scalar_subquery()
-    )
+    # A deferred copy whose time has not come is waited for on purpose and must alarm nobody.
+    waits = exists().where(shard.c.issue_id == issue.c.id, shard.c.waiting > 0)
+    due = exists().where(delivery.c.issue_id == issue.c.id, delivery.c.next_try <= database_now())
     moved = func.coalesce(issue.c.last_progress_at, issue.c.started_at, type_=issue.c.started_at.type)
     row = conn.execute(
         select(func.min(moved, type_=issue.c.started_at.type), database_now()).where(
-            issue.c.state == IssueState.SENDING, open_rows > 0
+            issue.c.state == IssueState.SENDING, or_(waits, due)
         )
     ).one()
     oldest, now = row
