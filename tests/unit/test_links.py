@@ -36,6 +36,16 @@ from worker.compose.links import Fault, is_loopback_url, is_remote_picture, judg
         ("http://10.1.2.3/", Fault.LOCAL),
         ("http://[::1]/", Fault.LOCAL),
         ("http://printer.local/", Fault.LOCAL),
+        ("http://a.localhost/", Fault.LOCAL),
+        ("https://staging.example.org/", Fault.STAGING),
+        ("https://www.Stage.example.co.uk/", Fault.STAGING),
+        ("https://test.example.org./a", Fault.STAGING),
+        ("https://a.dev.example.org:8443/", Fault.STAGING),
+        ("https://preview.example.org", Fault.STAGING),
+        ("https://web.dev/", None),
+        ("https://dev.to/", None),
+        ("https://test.co.uk/", None),
+        ("https://latest.example.org/dev/preview", None),
     ],
 )
 def test_link_is_judged(target: str, fault: Fault | None) -> None:

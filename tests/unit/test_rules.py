@@ -61,6 +61,7 @@ def test_samples_have_no_finding(path: object) -> None:
         ("", "[a]()", ("E301", 7)),
         ("", "[a](javascript:x)", ("E301", 7)),
         ("", "[a](http://localhost/x)", ("E301", 7)),
+        ("", "[a](https://staging.example.org/x)", ("E301", 7)),
         ("cards:\n  - {title: A, link: file:///x}\n", "", ("E301", 7)),
         ("", "[a](http://example.org/)", ("W303", 7)),
         ("", "one\ntwo [Click here](https://example.org/)", ("W304", 8)),
@@ -135,6 +136,17 @@ def test_sent_slug_is_refused_and_cannot_be_waived() -> None:
 def test_opt_out_address_without_https_is_refused_unless_loopback() -> None:
     assert ("E405", None) in found(newsletter(), replace(FACTS, base_url="http://news.example.org"))
     assert found(newsletter(), replace(FACTS, base_url="http://127.0.0.1:8025")) == []
+
+
+def test_installation_for_rehearsals_may_link_to_itself() -> None:
+    # Given
+    here = replace(FACTS, base_url="https://staging.example.org")
+
+    # When
+    codes = found(newsletter("[The archive](https://staging.example.org/archive)"), here)
+
+    # Then
+    assert codes == []
 
 
 def test_unsigned_mail_to_the_world_is_warned_about() -> None:

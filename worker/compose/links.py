@@ -10,6 +10,10 @@ from urllib.parse import urlsplit
 
 SCHEMES = frozenset({"http", "https", "mailto", "tel"})
 
+_STAGING = frozenset({"staging", "stage", "test", "dev", "preview"})
+_SECOND_LEVEL = frozenset({"ac", "co", "com", "edu", "gov", "net", "org"})
+"""Where names of sites stand one label lower, as in example.co.uk."""
+
 
 class Fault(Enum):
     """Why a link cannot be sent."""
@@ -18,7 +22,13 @@ class Fault(Enum):
     RELATIVE = "is relative: in a mail it leads nowhere"
     SCHEME = "has a scheme that mail programs block"
     LOCAL = "leads to this computer, which no reader can reach"
+    STAGING = "leads to a place for rehearsals, not for readers"
     BROKEN = "is not an address"
+
+    @property
+    def works(self) -> bool:
+        """True for a well-formed link: rules refuse it, yet a page or a proof may carry it."""
+        return self in (Fault.LOCAL, Fault.STAGING)
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,9 @@ def judge_link(target: str) -> Fault | None:
         return None if parts.path else Fault.EMPTY
     if not parts.netloc or not host:
         return Fault.BROKEN
-    return Fault.LOCAL if is_local_host(host) else None
+    if is_local_host(host):
+        return Fault.LOCAL
+    return Fault.STAGING if is_staging_host(host) else None
 
 
 def is_local_host(host: str) -> bool:
@@ -64,6 +76,14 @@ def is_local_host(host: str) -> bool:
     except ValueError:
         return "." not in name
     return not found.is_global
+
+
+def is_staging_host(host: str) -> bool:
+    """True for staging.example.org and its like; a site's own name may be such a word, as in dev.to or web.dev."""
+    *below, second, top = ["", *host.rstrip(".").lower().split(".")]
+    if len(top) == 2 and second in _SECOND_LEVEL:
+        below = below[:-1]
+    return not _STAGING.isdisjoint(below)
 
 
 def is_loopback_url(url: str) -> bool:

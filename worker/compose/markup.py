@@ -228,7 +228,7 @@ def _keep_attribute(tag: str, name: str, value: str) -> str | None:
         return None  # the sanitiser lets title and lang through everywhere
     if tag == "a" and name == "href":
         fault = judge_link(value)
-        return None if fault is not None and fault.name != "LOCAL" else value
+        return None if fault is not None and not fault.works else value
     return value
 
 

@@ -267,4 +267,4 @@ def _safe(link: str | None) -> str | None:
     if link is None:
         return None
     fault = judge_link(link)
-    return link.strip() if fault is None or fault.name == "LOCAL" else None
+    return link.strip() if fault is None or fault.works else None
