@@ -1,9 +1,11 @@
 """`corranto issue deliveries`: the people behind every number."""
 
 import csv
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, fields
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -79,7 +81,14 @@ def _all_rows(ledger: Ledger, issue_id: int, state: str | None, limit: int | Non
 
 
 def _cells(row: DeliveryRow) -> list[str]:
-    return ["" if value is None else neutral_cell(clean(value)) for value in asdict(row).values()]
+    return [_cell(value) for value in asdict(row).values()]
+
+
+def _cell(value: object) -> str:
+    """Times as in --json."""
+    if value is None:
+        return ""
+    return neutral_cell(clean(value.isoformat() if isinstance(value, datetime) else value))
 
 
 def _why(row: DeliveryRow) -> str:
@@ -87,4 +96,8 @@ def _why(row: DeliveryRow) -> str:
     words += [str(part) for part in (row.code, row.enhanced) if part]
     if row.next_try is not None:
         words.append(f"next try {row.next_try:%H:%M} UTC")
-    return " ".join([*words, row.reply_text]).strip()
+    said = row.reply_text.strip()
+    if row.enhanced:
+        # Most relays begin their words with the code that stands before them already.
+        said = re.sub(rf"^{re.escape(row.enhanced)}(?:\s+|$)", "", said)
+    return " ".join([*words, said]).strip()
