@@ -1,7 +1,10 @@
 """The command line as a person meets it: one clear sentence for every mistake, an exit code, and no change."""
 
 import json
+import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -476,3 +479,21 @@ def test_an_unexpected_error_is_a_sentence_without_its_text(corranto, monkeypatc
     assert said.code == 1
     assert "CORRANTO_LOG_LEVEL=debug" in said.err
     assert "secret" not in said.err
+
+
+@pytest.mark.parametrize("arguments", [(), ("--version",), ("publication", "list"), ("publication", "list", "--json")])
+def test_output_that_nobody_reads_any_more_ends_quietly(corranto, publication, arguments):
+    # Given a pipe whose reader went away
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    # When
+    command = [sys.executable, "-m", "worker.cli", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment, timeout=60)
+    finally:
+        os.close(writer)
+
+    # Then
+    assert (done.returncode, done.stderr) == (0, "")

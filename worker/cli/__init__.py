@@ -29,19 +29,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): not a fault, and nothing can be said any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _end_unheard()
+    except SystemExit as stop:
+        # The argument parser and the screens' library make an exit 1 of a broken pipe.
+        if isinstance(stop.__context__, BrokenPipeError):
+            return _end_unheard()
+        raise
     except Exception as error:
         return _explain_unexpected(error)
 
 
+def _end_unheard() -> int:
+    """The reader of our output went away (`| head`): not a fault, and nothing can be said any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(overview())
+        print(overview(), flush=True)
         return 0 if arguments else 2
     if arguments[0] in ("--version", "version"):
-        print(version())
+        print(version(), flush=True)
         return 0
     command = find_command(arguments[0])
     code = command(args=arguments[1:], prog_name=f"corranto {arguments[0]}", standalone_mode=False)
