@@ -497,3 +497,16 @@ def test_output_that_nobody_reads_any_more_ends_quietly(corranto, publication, a
 
     # Then
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_proof_to_no_address_names_the_value_and_the_remedy(corranto, readers, tmp_path):
+    # Given
+    path = issue_file(tmp_path, GOOD)
+
+    # When
+    said = corranto("proof", str(path), "--to", "me@example.org,nonsense")
+
+    # Then
+    assert said.code == 2
+    assert "--to: nonsense is not an address" in said.err
+    assert "write --to you@example.org" in said.err

@@ -50,7 +50,10 @@ def read_recipients(typed: str) -> list[str]:
         try:
             found.append(parse_address(part).addr_spec)
         except AddressError as error:
-            raise UsageError(f"--to: {error}") from error
+            why = str(error).replace("An email", "an email", 1)
+            raise UsageError(
+                f"--to: {part[:64]} is not an address ({why}); write --to you@example.org, or several with commas"
+            ) from error
     if not 1 <= len(set(found)) <= MAX_PROOFS:
         raise UsageError(f"--to takes 1 to {MAX_PROOFS} different addresses separated by commas, not {len(set(found))}")
     return list(dict.fromkeys(found))
