@@ -510,3 +510,18 @@ def test_a_proof_to_no_address_names_the_value_and_the_remedy(corranto, readers,
     assert said.code == 2
     assert "--to: nonsense is not an address" in said.err
     assert "write --to you@example.org" in said.err
+
+
+@pytest.mark.parametrize("command", [("lint",), ("queue", "--yes"), ("proof", "--to", "me@example.org"), ("preview",)])
+def test_an_unknown_publication_is_refused_with_the_file_and_line_that_name_it(
+    corranto, publication, tmp_path, command
+):
+    # Given
+    path = issue_file(tmp_path, GOOD.replace("ring-news", "ring-nwes"))
+
+    # When
+    said = corranto(command[0], str(path), *command[1:])
+
+    # Then
+    assert said.code == 3
+    assert f"{path} line 3: there is no publication ring-nwes; did you mean ring-news" in said.err
