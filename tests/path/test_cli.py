@@ -113,7 +113,7 @@ def test_wrong_settings_are_all_named_at_once(corranto, monkeypatch):
     said = corranto("status")
 
     assert said.code == 2
-    assert "CORRANTO_WEB_PORT: must be less than or equal to 65535, but it is 99999" in said.err
+    assert "CORRANTO_WEB_PORT: must be a number from 0 to 65535, but it is 99999" in said.err
     assert "there is no setting smpt_url (CORRANTO_SMPT_URL); did you mean smtp_url?" in said.err
     assert said.err.count("LOG_LEVEL") == 1
 

@@ -10,7 +10,9 @@ from urllib.parse import urlsplit
 
 SCHEMES = frozenset({"http", "https", "mailto", "tel"})
 
-_STAGING = frozenset({"staging", "stage", "test", "dev", "preview"})
+_STAGING = frozenset({"staging", "stage", "preprod"})
+"""Names no public site has. `dev` and `test` are left out: dev.example.org may be a public site for developers, and
+this finding cannot be waived."""
 _SECOND_LEVEL = frozenset({"ac", "co", "com", "edu", "gov", "net", "org"})
 """Where names of sites stand one label lower, as in example.co.uk."""
 
