@@ -15,12 +15,12 @@ from types import FrameType
 import dramatiq
 
 from worker import clock, log, settings
+from worker.dispatch.nudger import PLAN_ACTOR, QUEUE, SEND_ACTOR, open_broker
 from worker.dispatch.process import SendingProcess
-from worker.dispatch.wake import PLAN_ACTOR, QUEUE, SEND_ACTOR, open_broker
 from worker.metrics import count_reply, count_result, start_metrics
 from worker.settings import Settings
 from worker.storage.engine import Database, open_database
-from worker.storage.settlements import Result
+from worker.storage.ledger.settlements import Result
 
 SAME_SIGNAL_S = 2.0
 """A supervisor that signals the group and then the process means one stop, not two."""

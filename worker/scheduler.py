@@ -7,8 +7,8 @@ import uuid
 from types import FrameType
 
 from worker import log
+from worker.dispatch.nudger import Nudger, open_broker
 from worker.dispatch.tick import TICK_S, Tick
-from worker.dispatch.wake import Nudger, open_broker
 from worker.settings import Settings
 from worker.storage.engine import open_database
 

@@ -23,8 +23,9 @@ from worker import settings as settings_module
 from worker.dispatch.queue import prepare, queue_issue
 from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import IssueState
-from worker.storage import issues, publications, schema
+from worker.storage import publications, schema
 from worker.storage.engine import Database, open_database
+from worker.storage.ledger import issues
 from worker.storage.migrations.upgrade import upgrade
 from worker.tokens import instance_hash
 

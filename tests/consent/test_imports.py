@@ -16,8 +16,9 @@ from worker.domain.publication import Publication
 from worker.domain.subscription import Channel
 from worker.domain.suppression import SuppressionReason
 from worker.errors import NotFoundError, RefusedError, UsageError
-from worker.storage import acts, schema, subscribers, suppressions, timelines
+from worker.storage import acts, schema
 from worker.storage.engine import Database
+from worker.storage.people import subscribers, suppressions, timelines
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from tests.support.web_server import running_web
 from worker.message.key_store import make_key
 from worker.operations import checks, doctor
 from worker.operations.checks import Check, Verdict
+from worker.screen.checks import render_checks
 from worker.settings import Settings
 from worker.storage.engine import Database
 
@@ -132,7 +133,7 @@ def test_doctor_shows_no_password_of_a_relay_a_broker_or_a_database(settings: Se
 
     # When
     found = doctor.run(guarded)
-    text = "\n".join(line.text for line in checks.render(found))
+    text = "\n".join(line.text for line in render_checks(found))
 
     # Then
     assert [find(found, what).verdict for what in ("database", "broker", "relay")] == [Verdict.FAIL] * 3
@@ -189,7 +190,7 @@ def test_screen_is_worst_first_fits_and_keeps_commands_whole() -> None:
     )
 
     # When
-    lines = [line.text for line in checks.render(found)]
+    lines = [line.text for line in render_checks(found)]
 
     # Then
     assert [check.verdict for check in found] == [Verdict.FAIL, Verdict.WARN, Verdict.UNKNOWN, Verdict.OK]

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from tests.support.ledgers import FINGERPRINT, LONG_AGO, planned_issue, send
 from worker.domain.delivery import DeliveryState, Totals
 from worker.operations import report
+from worker.screen.report import equation, render_report
 from worker.storage import schema
 from worker.storage.engine import Database
 
@@ -42,7 +43,7 @@ def test_report_of_an_issue_adds_up_and_names_the_reasons(database: Database) ->
     # When
     found = report.build(database, "latest")
     data = found.as_dict()
-    lines = [line.text for line in report.render(found)]
+    lines = [line.text for line in render_report(found)]
 
     # Then
     assert data["state"] == "sending"
@@ -70,7 +71,7 @@ def test_report_shows_no_address_of_a_refused_reader_and_no_control_character(da
     send(database, issue_id, outcome)
 
     # When
-    text = "\n".join(line.text for line in report.render(report.build(database, issue_id)))
+    text = "\n".join(line.text for line in render_report(report.build(database, issue_id)))
 
     # Then
     assert "reader1@example.org" not in text
@@ -108,7 +109,7 @@ def test_report_counts_who_left_through_the_issue_and_came_back(database: Databa
     # Then
     assert (found.left, found.came_back) == ({"one_click": 1, "page": 1}, 1)
     assert not found.has_problems
-    text = " ".join(" ".join(line.text for line in report.render(found)).split())
+    text = " ".join(" ".join(line.text for line in render_report(found)).split())
     assert "2 readers left through this issue (mail program's button 1, page 1); 1 came back." in text
 
 
@@ -124,11 +125,11 @@ def test_a_pace_is_shown_from_one_second_of_sending_on(database: Database, secon
 
 def test_report_of_an_issue_that_has_not_begun_has_no_times_to_show(database: Database) -> None:
     planned_issue(database, 2)
-    lines = [line.text for line in report.render(report.build(database, "spring"))]
+    lines = [line.text for line in render_report(report.build(database, "spring"))]
     assert "accepted 0 + bounced 0 + waiting 2 = 2 adds up" in lines
     assert not [line for line in lines if line.startswith(("first accepted", "pace"))]
 
 
 def test_equation_that_does_not_add_up_says_so_and_what_to_run() -> None:
-    lines = report.equation(Totals(audience=10, accepted=9))
+    lines = equation(Totals(audience=10, accepted=9))
     assert lines[-1].text.endswith("= 10 DOES NOT ADD UP, run: corranto verify")

@@ -12,10 +12,13 @@ from worker import clock
 from worker.dispatch.progress import observe
 from worker.domain.delivery import DeliveryState
 from worker.errors import UnreachableError
-from worker.operations import live, status
+from worker.operations import status
+from worker.screen import progress
+from worker.screen.status import render_status
 from worker.settings import Settings
-from worker.storage import issues, schema, workers
+from worker.storage import schema, workers
 from worker.storage.engine import Database, open_database
+from worker.storage.ledger import issues
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def test_status_of_an_installation_that_sends_is_one_sentence_and_its_evidence(
 
     # When
     found = status.collect(settings, database)
-    lines = [line.text for line in status.render(found)]
+    lines = [line.text for line in render_status(found)]
 
     # Then
     assert lines[0].startswith("All well: 1 worker, 1 open issue")
@@ -70,7 +73,7 @@ def test_status_repeats_what_a_worker_waits_for(settings: Settings, database: Da
         conn.execute(update(schema.worker).values(note="the relay refuses the password\x1b[2J"))
 
     # When
-    lines = [line.text for line in status.render(status.collect(settings, database))]
+    lines = [line.text for line in render_status(status.collect(settings, database))]
 
     # Then
     assert lines[0] == "! host 4711: the relay refuses the password\\x1b[2J"
@@ -102,7 +105,7 @@ def test_status_tells_why_an_issue_waits(settings: Settings, database: Database)
         issues.wait_until(conn, issue_id, 60, "the relay refuses the password")
 
     # When
-    lines = [line.text for line in status.render(status.collect(settings, database))]
+    lines = [line.text for line in render_status(status.collect(settings, database))]
 
     # Then
     assert "  waiting: the relay refuses the password" in lines
@@ -115,10 +118,10 @@ def test_watching_says_at_once_why_nothing_leaves(settings: Settings, database: 
         issues.wait_until(conn, issue_id, 60, "the relay refuses the password")
 
     # When
-    waiting = live.render_line(observe(database, settings, issue_id), clock.utcnow())
+    waiting = progress.render_line(observe(database, settings, issue_id), clock.utcnow())
     with database.write() as conn:
         workers.mark_lost(conn, ["w1"])
-    alone = live.render_line(observe(database, settings, issue_id), clock.utcnow())
+    alone = progress.render_line(observe(database, settings, issue_id), clock.utcnow())
 
     # Then
     assert "waiting: the relay refuses the password; looks again in" in waiting

@@ -10,8 +10,10 @@ from tests.support.ledgers import planned_issue, send
 from worker import journal
 from worker.domain.delivery import DeliveryState
 from worker.operations import verify
-from worker.storage import claims, schema, workers
+from worker.screen.proof import render_proof
+from worker.storage import schema, workers
 from worker.storage.engine import Database
+from worker.storage.ledger import claims
 from worker.storage.schema import claim, compiled_issue, delivery, issue, shard
 
 
@@ -40,7 +42,7 @@ def test_verify_proves_an_issue_in_the_middle_of_being_sent(database: Database, 
     # Then
     assert proof.discrepancies == ()
     assert (proof.issues, proof.rows, proof.exit_code) == (1, 30, 0)
-    assert verify.render(proof)[0].text.startswith("The books add up: 1 issue, 30 ledger rows")
+    assert render_proof(proof)[0].text.startswith("The books add up: 1 issue, 30 ledger rows")
 
 
 def _shift_counter(conn: Connection, issue_id: int) -> None:
@@ -117,7 +119,7 @@ def test_verify_names_the_discrepancy(
     # Then
     assert any(where in each.where and what in each.what for each in proof.discrepancies), proof.discrepancies
     assert proof.exit_code == 1
-    assert any(what[:20] in line.text for line in verify.render(proof))
+    assert any(what[:20] in line.text for line in render_proof(proof))
 
 
 def test_verify_tries_every_rule_of_the_schema_again(sqlite_database: Database, tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from worker.cli import main
 from worker.demo.place import SAMPLES
-from worker.storage import issues, publications, schema
+from worker.storage import publications, schema
 from worker.storage.engine import Database
+from worker.storage.ledger import issues
 
 KEY = "k" * 43
 POST = "7 Quay of Posts, 1000 Lisbon"

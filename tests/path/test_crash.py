@@ -9,7 +9,7 @@ from tests.support.lists import Hand, Newsroom
 from worker.dispatch.hand_over import Held
 from worker.dispatch.send import Slice
 from worker.domain.issue import IssueState
-from worker.storage import claims, deliveries
+from worker.storage.ledger import claims, deliveries
 
 READERS, CLAIMED = 300, 200
 """One claim takes 200, so 100 are left for another worker."""

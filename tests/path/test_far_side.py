@@ -29,7 +29,8 @@ from tests.support.spam import spam_points, spam_score
 from tests.support.web_server import running_web
 from worker.domain.address import parse_address
 from worker.domain.issue import IssueState
-from worker.storage import schema, subscribers, timelines
+from worker.storage import schema
+from worker.storage.people import subscribers, timelines
 from worker.tokens import TokenError
 
 __all__ = ["browser"]

@@ -10,7 +10,8 @@ from tests.support.ledgers import LONG_AGO
 from tests.support.lists import newsroom
 from worker.clock import utcnow
 from worker.domain.issue import IssueState
-from worker.storage import deliveries, issues, schema
+from worker.storage import schema
+from worker.storage.ledger import deliveries, issues
 
 
 @pytest.mark.needs("postgresql")

@@ -18,7 +18,7 @@ from worker.dispatch.send import Slice
 from worker.domain.issue import IssueState
 from worker.errors import UnreachableError
 from worker.operations import status
-from worker.storage import claims, settlements
+from worker.storage.ledger import claims, settlements
 
 
 def test_an_issue_waits_for_a_relay_that_is_down_and_says_why(tmp_path: Path, sqlite_url: str) -> None:
@@ -277,7 +277,7 @@ def test_a_database_that_leaves_right_after_the_claim_strands_nothing(
             def leave(*_: Any) -> None:
                 raise UnreachableError("the database does not answer")
 
-            broken.setattr(f"worker.storage.deliveries.{step}", leave)
+            broken.setattr(f"worker.storage.ledger.deliveries.{step}", leave)
             with pytest.raises(UnreachableError):
                 hand.work()
         assert desk.totals().waiting == 30

@@ -10,7 +10,7 @@ from worker.dispatch import orders
 from worker.dispatch.send import Slice
 from worker.domain.issue import IssueState
 from worker.errors import RefusedError
-from worker.storage import deliveries
+from worker.storage.ledger import deliveries
 
 READERS = 600
 

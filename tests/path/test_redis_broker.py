@@ -13,8 +13,7 @@ from redis.retry import Retry
 from tests.support.nudged import JOIN_MS, QUEUE, Woken, working
 from tests.support.programs import find_program, free_port, require
 from worker.broker.build import build_broker, ping
-from worker.broker.hints import HintBroker
-from worker.broker.nudge import nudge
+from worker.broker.nudges import NudgeBroker, send_nudge
 from worker.errors import UnreachableError, UsageError
 from worker.storage.engine import Database
 
@@ -26,7 +25,7 @@ def no_database() -> Database:
     raise AssertionError("a Redis broker needs no database")
 
 
-def broker_on(url: str, namespace: str = "corranto") -> HintBroker:
+def broker_on(url: str, namespace: str = "corranto") -> NudgeBroker:
     return build_broker(url, database=no_database, secret=b"a secret of the tests", namespace=namespace)
 
 
@@ -69,7 +68,7 @@ def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
 def test_nudges_arrive_in_order_and_leave_nothing_behind(redis_url: str) -> None:
     broker, woken = broker_on(redis_url), Woken()
     for number in range(20):
-        nudge(broker, "send", QUEUE, issue_id=number)
+        send_nudge(broker, "send", QUEUE, issue_id=number)
 
     with working(broker, woken, threads=1):
         broker.join(QUEUE, timeout=JOIN_MS)
@@ -84,7 +83,7 @@ def test_two_workers_share_the_queue_and_nobody_takes_what_another_took(redis_ur
 
     with working(first, woken), working(second, woken):
         for number in range(100):
-            nudge(first, "send", QUEUE, issue_id=number)
+            send_nudge(first, "send", QUEUE, issue_id=number)
         woken.wait_for(100)
         second.join(QUEUE, timeout=JOIN_MS)
 
@@ -97,7 +96,7 @@ def test_forged_and_broken_entries_are_dropped_and_their_neighbours_arrive(redis
     with redis.Redis.from_url(redis_url) as client:
         for number, body in enumerate(forged):
             client.rpush(KEY, body)
-            nudge(broker, "send", QUEUE, issue_id=number)
+            send_nudge(broker, "send", QUEUE, issue_id=number)
 
     with working(broker, woken, threads=1):
         broker.join(QUEUE, timeout=JOIN_MS)
@@ -111,9 +110,9 @@ def test_a_key_of_another_type_under_our_name_is_removed(redis_url: str) -> None
     with redis.Redis.from_url(redis_url) as client:
         client.set(KEY, "not a list")
 
-    nudge(broker, "send", QUEUE, issue_id=1)
+    send_nudge(broker, "send", QUEUE, issue_id=1)
     with working(broker, woken):
-        nudge(broker, "send", QUEUE, issue_id=2)
+        send_nudge(broker, "send", QUEUE, issue_id=2)
         woken.wait_for(1)
 
     assert 2 in woken.ids
@@ -121,12 +120,12 @@ def test_a_key_of_another_type_under_our_name_is_removed(redis_url: str) -> None
 
 def test_a_flush_costs_what_waited_and_nothing_after(redis_url: str) -> None:
     broker, woken = broker_on(redis_url), Woken()
-    nudge(broker, "send", QUEUE, issue_id=1)
+    send_nudge(broker, "send", QUEUE, issue_id=1)
     with redis.Redis.from_url(redis_url) as client:
         client.flushdb()
 
     with working(broker, woken):
-        nudge(broker, "send", QUEUE, issue_id=2)
+        send_nudge(broker, "send", QUEUE, issue_id=2)
         assert woken.wait_for(1) == [2]
 
 
@@ -134,8 +133,8 @@ def test_two_installations_on_one_server_do_not_hear_each_other(redis_url: str) 
     ours, theirs, woken = broker_on(redis_url), broker_on(redis_url, "other"), Woken()
 
     with working(ours, woken):
-        nudge(theirs, "send", QUEUE, issue_id=1)
-        nudge(ours, "send", QUEUE, issue_id=2)
+        send_nudge(theirs, "send", QUEUE, issue_id=1)
+        send_nudge(ours, "send", QUEUE, issue_id=2)
         woken.wait_for(1)
 
     assert woken.ids == [2]
@@ -146,13 +145,13 @@ def test_a_worker_outlives_the_server_and_goes_on_by_itself(own_redis: OwnRedis)
     broker, woken = broker_on(own_redis.url), Woken()
 
     with working(broker, woken):
-        nudge(broker, "send", QUEUE, issue_id=1)
+        send_nudge(broker, "send", QUEUE, issue_id=1)
         woken.wait_for(1)
         own_redis.stop()
         with pytest.raises(UnreachableError, match="cannot be reached"):
-            nudge(broker, "send", QUEUE, issue_id=2)
+            send_nudge(broker, "send", QUEUE, issue_id=2)
         own_redis.start()
-        nudge(broker, "send", QUEUE, issue_id=3)
+        send_nudge(broker, "send", QUEUE, issue_id=3)
         assert woken.wait_for(2) == [1, 3]
 
 
@@ -165,7 +164,7 @@ def test_an_outage_is_said_once_and_its_end_too(own_redis: OwnRedis) -> None:
         for _ in range(2):
             broker.fetch(QUEUE, 0.01)
         own_redis.start()
-        nudge(broker, "send", QUEUE, issue_id=1)
+        send_nudge(broker, "send", QUEUE, issue_id=1)
         woken.wait_for(1)
 
     said = [entry["event"] for entry in logs if entry["event"].startswith("broker")]
@@ -190,7 +189,7 @@ def test_a_server_that_refuses_says_why_in_one_sentence(
     broker = broker_on(url.format(port=own_redis.port))
 
     with pytest.raises(UnreachableError, match=cause) as caught:
-        nudge(broker, "send", QUEUE, issue_id=1)
+        send_nudge(broker, "send", QUEUE, issue_id=1)
 
     assert "wrong" not in str(caught.value)
     assert f"127.0.0.1:{own_redis.port}, database 1" in str(caught.value)

@@ -5,11 +5,11 @@ from pathlib import Path
 from tests.support.ledgers import planned_issue
 from tests.support.programs import free_port
 from tests.support.readers import settings_for
+from worker.dispatch.nudger import Nudger, open_broker
 from worker.dispatch.tick import DEAD_AFTER_S, Tick
-from worker.dispatch.wake import Nudger, open_broker
 from worker.domain.issue import IssueState
-from worker.storage import issues
 from worker.storage.engine import Database
+from worker.storage.ledger import issues
 
 
 def test_one_failed_probe_is_forgiven_and_a_later_one_pauses(

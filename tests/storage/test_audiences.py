@@ -8,8 +8,9 @@ from sqlalchemy import Connection, event, select, update
 from tests.support.ledgers import LONG_AGO, add_issue, add_publication, add_readers, planned_issue, send
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import AudienceKind
-from worker.storage import audiences, issues, schema
+from worker.storage import schema
 from worker.storage.engine import Database, open_database
+from worker.storage.ledger import audiences, issues
 from worker.storage.schema import delivery, shard, subscriber, subscription, suppression
 
 

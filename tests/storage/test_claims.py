@@ -7,9 +7,9 @@ from sqlalchemy import select, update
 
 from tests.support.ledgers import add_worker, assert_books_add_up, numbers, planned_issue, send
 from worker.domain.delivery import DeliveryState
-from worker.storage import claims, issues
-from worker.storage.claims import Claim
 from worker.storage.engine import Database
+from worker.storage.ledger import claims, issues
+from worker.storage.ledger.claims import Claim
 from worker.storage.schema import claim, delivery, issue
 
 PAST = datetime(2026, 1, 2, tzinfo=UTC)

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, exc, select, update
 
 from tests.support.ledgers import FINGERPRINT, add_worker, assert_books_add_up, planned_issue
 from worker.domain.delivery import TRANSITIONS, DeliveryState
-from worker.storage import claims, deliveries, issues
 from worker.storage.engine import Database
+from worker.storage.ledger import claims, deliveries, issues
 from worker.storage.schema import delivery, issue, shard, subscriber, subscription
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)

@@ -11,8 +11,8 @@ from tests.support.ledgers import FINGERPRINT, add_issue, add_publication, plann
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
 from worker.errors import NotFoundError
-from worker.storage import claims, deliveries, issues
 from worker.storage.engine import Database, open_database
+from worker.storage.ledger import claims, deliveries, issues
 from worker.storage.schema import claim, compiled_issue, delivery, issue
 
 PAST = datetime(2026, 1, 2, tzinfo=UTC)

@@ -9,11 +9,11 @@ from sqlalchemy import select, update
 
 from tests.support.ledgers import FINGERPRINT, assert_books_add_up, numbers, planned_issue
 from worker.domain.delivery import DeliveryState
-from worker.storage import claims, deliveries, issues, settlements
-from worker.storage.claims import Claim
 from worker.storage.engine import Database
+from worker.storage.ledger import claims, deliveries, issues, settlements
+from worker.storage.ledger.claims import Claim
+from worker.storage.ledger.settlements import Result
 from worker.storage.schema import claim, delivery, reply
-from worker.storage.settlements import Result
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 WAITING = DeliveryState.WAITING

@@ -13,8 +13,7 @@ from sqlalchemy import insert
 
 from tests.support.nudged import JOIN_MS, QUEUE, Woken, declare, working
 from worker.broker.build import build_broker
-from worker.broker.hints import HintBroker
-from worker.broker.nudge import nudge
+from worker.broker.nudges import NudgeBroker, send_nudge
 from worker.broker.sealed import MAX_BODY_OCTETS, Sealer
 from worker.errors import UnreachableError
 from worker.storage import nudges
@@ -37,7 +36,7 @@ worker.stop()
 """
 
 
-def broker_on(database: Database) -> HintBroker:
+def broker_on(database: Database) -> NudgeBroker:
     return build_broker("sql", database=lambda: database, secret=SECRET, namespace="corranto")
 
 
@@ -49,7 +48,7 @@ def put_raw(database: Database, body: bytes, queue: str = QUEUE) -> None:
 def test_nudges_arrive_in_order_and_leave_nothing_behind(database: Database) -> None:
     broker, woken = broker_on(database), Woken()
     for number in range(20):
-        nudge(broker, "send", QUEUE, issue_id=number)
+        send_nudge(broker, "send", QUEUE, issue_id=number)
 
     with working(broker, woken, threads=1):
         broker.join(QUEUE, timeout=JOIN_MS)
@@ -63,7 +62,7 @@ def test_a_nudge_for_an_idle_worker_arrives(database: Database) -> None:
     broker, woken = broker_on(database), Woken()
 
     with working(broker, woken):
-        nudge(broker, "send", QUEUE, issue_id=7)
+        send_nudge(broker, "send", QUEUE, issue_id=7)
         assert woken.wait_for(1) == [7]
 
 
@@ -86,7 +85,7 @@ def test_three_processes_share_the_queue_and_nobody_takes_what_another_took(data
 
     with working(broker, woken):
         for number in range(60):
-            nudge(broker, "send", QUEUE, issue_id=number)
+            send_nudge(broker, "send", QUEUE, issue_id=number)
         broker.join(QUEUE, timeout=JOIN_MS)
     elsewhere = [int(line) for child in children for line in child.communicate(timeout=30)[0].split()]
     database.close()
@@ -111,10 +110,10 @@ def test_what_we_did_not_seal_is_dropped_and_its_neighbours_arrive(database: Dat
         seal(Message(QUEUE, "no such actor", (), {"issue_id": 1}, {})),
         seal(Message("other queue", "send", (), {"issue_id": 1}, {})),
     ]
-    nudge(broker, "send", QUEUE, issue_id=100)
+    send_nudge(broker, "send", QUEUE, issue_id=100)
     for number, body in enumerate(forged):
         put_raw(database, body)
-        nudge(broker, "send", QUEUE, issue_id=number)
+        send_nudge(broker, "send", QUEUE, issue_id=number)
 
     with working(broker, woken, threads=1):
         broker.join(QUEUE, timeout=JOIN_MS)
@@ -126,8 +125,8 @@ def test_what_we_did_not_seal_is_dropped_and_its_neighbours_arrive(database: Dat
 def test_arguments_of_a_wrong_kind_cost_one_nudge_and_not_the_worker(database: Database) -> None:
     broker, woken = broker_on(database), Woken()
 
-    nudge(broker, "send", QUEUE, no_such_argument=1)
-    nudge(broker, "send", QUEUE, issue_id=2)
+    send_nudge(broker, "send", QUEUE, no_such_argument=1)
+    send_nudge(broker, "send", QUEUE, issue_id=2)
     with working(broker, woken, threads=1):
         broker.join(QUEUE, timeout=JOIN_MS)
 
@@ -143,7 +142,7 @@ def test_a_full_worker_leaves_the_rest_to_others(database: Database) -> None:
 
     dramatiq.actor(actor_name="send", queue_name=QUEUE, broker=broker)(hold)
     for number in range(6):
-        nudge(broker, "send", QUEUE, issue_id=number)
+        send_nudge(broker, "send", QUEUE, issue_id=number)
 
     worker = dramatiq.Worker(broker, worker_threads=2, worker_timeout=100)
     worker.start()
@@ -160,7 +159,7 @@ def test_a_full_worker_leaves_the_rest_to_others(database: Database) -> None:
 def test_fetched_but_not_begun_goes_back_for_another_process(database: Database) -> None:
     broker = broker_on(database)
     declare(broker, Woken())
-    nudge(broker, "send", QUEUE, issue_id=3)
+    send_nudge(broker, "send", QUEUE, issue_id=3)
     consumer = broker.consume(QUEUE, prefetch=2, timeout=100)
     taken = next(consumer)
     assert taken is not None
@@ -175,7 +174,7 @@ def test_fetched_but_not_begun_goes_back_for_another_process(database: Database)
 def test_flushing_forgets_what_waits(database: Database) -> None:
     broker = broker_on(database)
     declare(broker, Woken())
-    nudge(broker, "send", QUEUE, issue_id=3)
+    send_nudge(broker, "send", QUEUE, issue_id=3)
 
     broker.flush_all()
 
@@ -184,7 +183,7 @@ def test_flushing_forgets_what_waits(database: Database) -> None:
 
 def test_join_gives_up_when_nobody_works(database: Database) -> None:
     broker = broker_on(database)
-    nudge(broker, "send", QUEUE, issue_id=3)
+    send_nudge(broker, "send", QUEUE, issue_id=3)
 
     with pytest.raises(QueueJoinTimeout):
         broker.join(QUEUE, timeout=50)
@@ -212,7 +211,7 @@ def test_only_ids_travel_and_only_now(database: Database) -> None:
     with pytest.raises(ValueError, match="ids"):
         broker.enqueue(Message(QUEUE, "send", (1,), {}, {}))
     with pytest.raises(ValueError, match="ids only"):
-        nudge(broker, "send", QUEUE, text="x" * MAX_BODY_OCTETS)
+        send_nudge(broker, "send", QUEUE, text="x" * MAX_BODY_OCTETS)
     with pytest.raises(QueueNotFound):
         broker.consume("never declared")
 
@@ -222,7 +221,7 @@ def test_weeks_of_unheard_nudges_do_not_grow_without_bound(database: Database, m
     broker = broker_on(database)
 
     for number in range(12):
-        nudge(broker, "send", QUEUE, issue_id=number)
+        send_nudge(broker, "send", QUEUE, issue_id=number)
 
     with database.read() as conn:
         assert nudges.count(conn, QUEUE) == 5
@@ -248,6 +247,6 @@ def test_a_database_that_is_gone_is_said_and_not_thrown_at_the_worker(tmp_path: 
     declare(broker, Woken())
 
     with pytest.raises(UnreachableError):
-        nudge(broker, "send", QUEUE, issue_id=1)
+        send_nudge(broker, "send", QUEUE, issue_id=1)
     broker._closed.set()
     assert next(broker.consume(QUEUE, prefetch=2, timeout=1)) is None

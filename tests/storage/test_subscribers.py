@@ -12,8 +12,9 @@ from worker.domain.publication import Publication
 from worker.domain.subscription import Channel, SubscriptionState
 from worker.domain.suppression import SuppressionReason
 from worker.errors import NotFoundError, RefusedError, UsageError
-from worker.storage import schema, subscribers, subscriptions, suppressions, timelines
+from worker.storage import schema
 from worker.storage.engine import Database
+from worker.storage.people import subscribers, subscriptions, suppressions, timelines
 
 ANNA = "Anna.Sample@Example.org"
 

@@ -6,8 +6,9 @@ from tests.support.press import ACTOR
 from worker.domain.address import parse_address
 from worker.domain.suppression import SuppressionReason
 from worker.errors import NotFoundError
-from worker.storage import acts, media, suppressions
+from worker.storage import acts, media
 from worker.storage.engine import Database
+from worker.storage.people import suppressions
 
 ANNA = parse_address("Anna@Example.org")
 

@@ -8,10 +8,11 @@ from uuid import uuid4
 from sqlalchemy import Connection
 
 from worker.domain.delivery import DeliveryState
-from worker.storage import audiences, books, claims, issues, schema, settlements, workers
-from worker.storage.claims import Claim
+from worker.storage import schema, workers
 from worker.storage.engine import Database
-from worker.storage.settlements import Result
+from worker.storage.ledger import audiences, claims, issues, proofs, settlements
+from worker.storage.ledger.claims import Claim
+from worker.storage.ledger.settlements import Result
 
 LONG_AGO = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FINGERPRINT = b"8 octets"
@@ -127,11 +128,11 @@ def assert_books_add_up(database: Database) -> None:
 
 
 _LEDGER = (
-    books.shard_counters,
-    books.audiences,
-    books.claims_left,
-    books.overlapping_claims,
-    books.stranded_rows,
-    books.rows_ahead,
-    books.ended_with_open_rows,
+    proofs.shard_counters,
+    proofs.audiences,
+    proofs.claims_left,
+    proofs.overlapping_claims,
+    proofs.stranded_rows,
+    proofs.rows_ahead,
+    proofs.ended_with_open_rows,
 )

@@ -28,19 +28,20 @@ from tests.support.readers import settings_for
 from tests.support.scripted_smtp import ScriptedRelay
 from tests.support.sink import ROOT, SinkProcess, sink_process
 from worker.dispatch.hand_over import Sender
+from worker.dispatch.nudger import PLAN_ACTOR, Nudger
 from worker.dispatch.plan import plan
 from worker.dispatch.queue import prepare, queue_issue
 from worker.dispatch.reconcile import Observer, bury_dead_workers, finish, nudge_forgotten
 from worker.dispatch.schedule import start_due
 from worker.dispatch.send import Slice
-from worker.dispatch.wake import PLAN_ACTOR, Nudger
 from worker.domain.delivery import DoubtPolicy, Totals
 from worker.domain.issue import Issue, IssueState
 from worker.journal import Journal
 from worker.operations import verify
 from worker.settings import Settings
-from worker.storage import issues, publications, schema, workers
+from worker.storage import publications, schema, workers
 from worker.storage.engine import Database, open_database
+from worker.storage.ledger import issues
 from worker.tokens import instance_hash
 from worker.transport.relay import relay_of
 

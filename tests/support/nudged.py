@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import dramatiq
 
-from worker.broker.hints import HintBroker
+from worker.broker.nudges import NudgeBroker
 
 QUEUE = "dispatch"
 JOIN_MS = 20_000  # a bound for a hanging test, not a measurement
@@ -30,12 +30,12 @@ class Woken:
             return list(self.ids)
 
 
-def declare(broker: HintBroker, woken: Woken) -> None:
+def declare(broker: NudgeBroker, woken: Woken) -> None:
     dramatiq.actor(actor_name="send", queue_name=QUEUE, broker=broker)(lambda issue_id: woken.add(issue_id))
 
 
 @contextmanager
-def working(broker: HintBroker, woken: Woken, threads: int = 2) -> Iterator[dramatiq.Worker]:
+def working(broker: NudgeBroker, woken: Woken, threads: int = 2) -> Iterator[dramatiq.Worker]:
     """A worker on that broker, stopped at the end."""
     declare(broker, woken)
     worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=100)

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.cli.recipients import _cells, _why
-from worker.storage.deliveries import DeliveryRow
+from worker.cli.deliveries import _cells, _why
+from worker.storage.ledger.deliveries import DeliveryRow
 
 AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 ROW = DeliveryRow(1, "ann@example.org", "Ann", "bounced", None, 550, "5.1.1", None, 1, AT, None, "No such mailbox")

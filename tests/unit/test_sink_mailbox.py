@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.sink import sink_process, talk_to
 from worker.errors import RefusedError
-from worker.sink.accepted import AcceptedMail
+from worker.sink.acceptance_log import AcceptedMail
 from worker.sink.mailbox import PAGE_SIZE, Mailbox
 from worker.sink.mailbox_writer import MailboxWriter
 

@@ -12,10 +12,10 @@ import pytest
 from tests.support.sink import sink_inside, talk_to
 from worker.errors import RefusedError, UnreachableError, UsageError
 from worker.sink.commands import Extension
-from worker.sink.desk import Desk
 from worker.sink.mailbox import Mailbox
 from worker.sink.server import Sink, SinkConfig, parse_extensions, refuse_beside_real_relay
 from worker.sink.session import LARGEST_MAIL, Session
+from worker.sink.state import Desk
 
 MAIL = b"From: Ana <ana@example.org>\r\nSubject: Tides\r\nMessage-ID: <1@example.org>\r\n\r\n..High\r\n.\x2e\r\n"
 ENVELOPE = b"MAIL FROM:<bounces+x@example.org>\r\nRCPT TO:<jane@example.org>\r\n"

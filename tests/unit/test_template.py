@@ -5,13 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.compose.marks import MARK, Marks
-from worker.compose.template import (
-    TemplateProblem,
-    check_template,
-    cut_at_word,
-    recipient_environment,
-    spell_date,
-)
+from worker.compose.template import TemplateProblem, check_template, cut_at_word, recipient_environment, spell_date
 
 
 def render(source: str, **values: str) -> str:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from worker.operations.terminal import clean, fit, spell_span, table
+from worker.quantities import spell_span
+from worker.screen.terminal import clean, fit, table
 
 
 @given(st.text())

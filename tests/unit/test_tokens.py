@@ -7,16 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.tokens import (
-    TOKEN_CHARS,
-    VERP_CHARS,
-    Keyring,
-    Purpose,
-    Token,
-    TokenError,
-    instance_hash,
-    message_id_left,
-)
+from worker.tokens import TOKEN_CHARS, VERP_CHARS, Keyring, Purpose, Token, TokenError, instance_hash, message_id_left
 
 OLD, NEW = "the old key, thirty-two characters at least", "the new key, thirty-two characters at least"
 URLSAFE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

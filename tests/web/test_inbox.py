@@ -22,7 +22,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from tests.support.programs import find_program
-from worker.sink.accepted import AcceptedMail
+from worker.sink.acceptance_log import AcceptedMail
 from worker.sink.inbox import routes
 from worker.sink.mailbox import Mailbox
 from worker.sink.mailbox_writer import MailboxWriter

@@ -17,7 +17,7 @@ from tests.support.web_server import exchange, running_web
 from tests.web.conftest import Desk
 from worker import metrics
 from worker.storage.engine import Database, open_database
-from worker.storage.gauges import read_gauges
+from worker.storage.ledger.gauges import read_gauges
 from worker.tokens import Keyring, Purpose, Token
 from worker.transport.shaping import PROVIDERS
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from worker import clock
 from worker.broker import redis as redis_store
-from worker.broker.hints import HintBroker, HintStore
+from worker.broker.nudges import NudgeBroker, NudgeStore
 from worker.broker.sealed import Sealer
 from worker.broker.sql import SqlStore
 from worker.errors import UnreachableError
@@ -22,13 +22,13 @@ class Answer:
     latency_s: float
 
 
-def build_broker(url: str, *, database: Callable[[], Database], secret: bytes, namespace: str) -> HintBroker:
+def build_broker(url: str, *, database: Callable[[], Database], secret: bytes, namespace: str) -> NudgeBroker:
     """The broker `url` names; connects when first used. `sql` lives in the ledger's database.
 
     `secret` seals nudges, `namespace` keeps installations apart. Raises UsageError for a URL that cannot be one.
     """
-    store: HintStore = SqlStore(database()) if url == SQL_URL else redis_store.RedisStore(url, namespace)
-    return HintBroker(store, Sealer(secret, namespace))
+    store: NudgeStore = SqlStore(database()) if url == SQL_URL else redis_store.RedisStore(url, namespace)
+    return NudgeBroker(store, Sealer(secret, namespace))
 
 
 def ping(url: str) -> Answer:

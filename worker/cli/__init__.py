@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from worker.cli.commands import find_command, overview, version
 from worker.errors import CorrantoError, SettingsError
 from worker.log import scrub
-from worker.operations.terminal import clean
+from worker.screen.terminal import clean
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 

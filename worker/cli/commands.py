@@ -28,13 +28,13 @@ class Entry:
 
 GROUPS: dict[str, dict[str, Entry]] = {
     "Try it": {
-        "demo": Entry("demonstration", "everything on this machine; nothing leaves it"),
+        "demo": Entry("demo", "everything on this machine; nothing leaves it"),
     },
     "Write and send": {
-        "lint": Entry("writing", "check an issue file before it goes out"),
-        "preview": Entry("writing", "see it as HTML page, text or .eml"),
-        "proof": Entry("writing", "mail it to yourself, marked [PROOF]"),
-        "queue": Entry("queueing", "send it: now after a hold, or at a time"),
+        "lint": Entry("drafts", "check an issue file before it goes out"),
+        "preview": Entry("drafts", "see it as HTML page, text or .eml"),
+        "proof": Entry("drafts", "mail it to yourself, marked [PROOF]"),
+        "queue": Entry("queue", "send it: now after a hold, or at a time"),
         "issue": Entry("issues", "list show watch undo pause resume cancel ..."),
     },
     "Publications and readers": {
@@ -42,7 +42,7 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "subscriber": Entry("subscribers", "import add show list export erase"),
         "import": Entry("imports", "list undo"),
         "suppression": Entry("suppressions", "import add list remove: the do-not-mail list"),
-        "unsubscribe": Entry("leaving", "end a subscription, or all of a reader's"),
+        "unsubscribe": Entry("unsubscribe", "end a subscription, or all of a reader's"),
     },
     "Processes": {
         "up": Entry("processes", "web, worker, scheduler (and sink) in one tree"),
@@ -52,12 +52,12 @@ GROUPS: dict[str, dict[str, Entry]] = {
         "sink": Entry("processes", "a mail server that shows mail, delivers none"),
     },
     "Look after it": {
-        "status": Entry("looking", "what runs, what is being sent"),
-        "doctor": Entry("looking", "find out what is wrong, with the fix"),
-        "verify": Entry("looking", "prove that the ledger adds up"),
+        "status": Entry("health", "what runs, what is being sent"),
+        "doctor": Entry("health", "find out what is wrong, with the fix"),
+        "verify": Entry("health", "prove that the ledger adds up"),
         "db": Entry("databases", "upgrade check"),
         "key": Entry("keys", "new: a key for unsubscribe links"),
-        "dkim": Entry("dkim_keys", "create show-dns: sign mail of a domain"),
+        "dkim": Entry("dkim", "create show-dns: sign mail of a domain"),
     },
 }
 

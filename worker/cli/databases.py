@@ -2,8 +2,8 @@
 
 import typer
 
-from worker.cli.opening import open_settings
-from worker.cli.talk import Json, hint, tell, tell_json
+from worker.cli.context import open_settings
+from worker.cli.output import Json, hint, tell, tell_json
 from worker.storage import migrations
 from worker.storage.engine import open_database
 from worker.storage.migrations.upgrade import upgrade

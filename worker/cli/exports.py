@@ -11,12 +11,14 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.opening import open_ledger
-from worker.cli.talk import say
+from worker.cli.context import open_ledger
+from worker.cli.output import say
 from worker.consent.imports import neutral_cell
 from worker.domain.subscription import SubscriptionState
 from worker.errors import UsageError
-from worker.storage import audiences, publications, subscribers, timelines
+from worker.storage import publications
+from worker.storage.ledger import audiences
+from worker.storage.people import subscribers, timelines
 
 _PAGE = 1000
 

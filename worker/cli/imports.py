@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.opening import open_ledger
-from worker.cli.talk import Json, Yes, confirm, hint, say, tell, tell_json, tell_table
+from worker.cli.context import open_ledger
+from worker.cli.output import Json, Yes, confirm, hint, say, tell, tell_json, tell_table
 from worker.consent import imports as room
-from worker.operations.terminal import count
-from worker.storage import imports
+from worker.quantities import count
+from worker.storage.people import imports
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Imports of readers, and taking one back.")
 

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from worker import clock
-from worker.cli.opening import Ledger, open_ledger
-from worker.cli.recipients import Latest, deliveries, read_state
-from worker.cli.talk import (
+from worker.cli.context import Ledger, open_ledger
+from worker.cli.deliveries import Latest, deliveries, read_state
+from worker.cli.output import (
     Json,
     Yes,
     confirm,
@@ -21,16 +21,17 @@ from worker.cli.talk import (
     tell_table,
     warn,
 )
-from worker.cli.watching import watch as watch_issue
+from worker.cli.watch import watch as watch_issue
 from worker.dispatch import orders
-from worker.dispatch.wake import Nudger, open_broker
+from worker.dispatch.nudger import Nudger, open_broker
 from worker.domain.delivery import DeliveryState, Totals
 from worker.domain.issue import Issue
-from worker.operations import live
 from worker.operations import report as reporting
-from worker.operations.moments import When
-from worker.operations.terminal import count, spell_number
-from worker.storage import issues
+from worker.quantities import count, spell_number
+from worker.screen import progress
+from worker.screen.instants import When
+from worker.screen.report import equation, render_report
+from worker.storage.ledger import issues
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Issues: what became of them, and orders to them.")
 
@@ -60,7 +61,7 @@ def list_all(json: Json = False) -> None:
                 f"{one.queued_at:%Y-%m-%d}",
                 spell_number(totals.audience),
                 spell_number(totals.accepted),
-                spell_number(live.needs_look(totals)),
+                spell_number(progress.needs_look(totals)),
             ]
             for one, totals in found
         ]
@@ -81,7 +82,7 @@ def show(issue: Latest = "latest", json: Json = False) -> None:
         return
     tell(f"{found.slug}  {found.subject}", style="bold")
     fields = {
-        "state": live.spell_state(found, totals, clock.utcnow()),
+        "state": progress.spell_state(found, totals, clock.utcnow()),
         "publication": publication,
         "queued": When(found.queued_at, found.zone).spell(),
         "in doubt": f"{found.doubt}: "
@@ -94,7 +95,7 @@ def show(issue: Latest = "latest", json: Json = False) -> None:
     tell_fields(fields)
     if totals.audience:
         tell("")
-        tell_lines(reporting.equation(totals))
+        tell_lines(equation(totals))
     hint(f"corranto issue report {found.slug}", f"corranto issue deliveries {found.slug} --state STATE")
 
 
@@ -185,7 +186,7 @@ def report(issue: Latest = "latest", json: Json = False) -> None:
     if json:
         tell_json(found.as_dict())
         return
-    tell_lines(reporting.render(found))
+    tell_lines(render_report(found))
 
 
 def _slug(ledger: Ledger, reference: str) -> str:
@@ -230,7 +231,7 @@ def _tell_stopped(word: str, done: orders.Stopped, *, json: bool) -> None:
         return
     tell(f"{word} after {done.waited_s:.1f} s.")
     if totals.audience:
-        tell_lines(reporting.equation(totals))
+        tell_lines(equation(totals))
     if done.in_flight:
         warn(f"{count(done.in_flight, 'copy', 'copies')} could not be called back and may still leave")
 

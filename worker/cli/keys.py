@@ -4,7 +4,7 @@ import secrets
 
 import typer
 
-from worker.cli.talk import hint, say, tell
+from worker.cli.output import hint, say, tell
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Keys that sign the links in every mail.")
 

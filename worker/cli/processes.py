@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 import typer
 
-from worker.cli.opening import open_settings
-from worker.cli.talk import end, say
+from worker.cli.context import open_settings
+from worker.cli.output import end, say
 from worker.operations.status import relay_place
-from worker.operations.terminal import clean, out_console
-from worker.operations.tree import Member, Tree
+from worker.screen.terminal import clean, out_console
 from worker.settings import Settings
 from worker.storage.engine import open_database
+from worker.supervisor import Member, Tree
 
 _SINK_GRACE_S = 2.0
 """With the embedded sink nothing that was sent is precious: the tree is gone within three seconds."""

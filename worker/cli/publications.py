@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.opening import open_ledger
-from worker.cli.talk import Json, hint, say, tell, tell_fields, tell_json, tell_table
+from worker.cli.context import open_ledger
+from worker.cli.output import Json, hint, say, tell, tell_fields, tell_json, tell_table
 from worker.domain.publication import Publication
 from worker.domain.subscription import SubscriptionState
-from worker.operations.terminal import count
+from worker.quantities import count
 from worker.storage import publications
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="What one can subscribe to.")

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from worker.cli.context import open_ledger
 from worker.cli.exports import export
-from worker.cli.opening import open_ledger
-from worker.cli.talk import (
+from worker.cli.output import (
     Json,
     Yes,
     confirm,
@@ -29,10 +29,12 @@ from worker.consent.imports import ImportResult, import_subscribers
 from worker.consent.subscribe import add_subscriber
 from worker.domain.subscription import SubscriptionState
 from worker.errors import NotFoundError, UsageError
-from worker.operations.lines import paragraph
-from worker.operations.terminal import count, err_console
-from worker.storage import publications, subscribers, subscriptions, timelines
-from worker.storage.subscribers import read_address
+from worker.quantities import count
+from worker.screen.layout import paragraph
+from worker.screen.terminal import err_console
+from worker.storage import publications
+from worker.storage.people import subscribers, subscriptions, timelines
+from worker.storage.people.subscribers import read_address
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Readers: import, add, look up, export, erase.")
 

@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.opening import open_ledger
-from worker.cli.talk import Json, Yes, confirm, say, tell, tell_json, tell_table, warn
+from worker.cli.context import open_ledger
+from worker.cli.output import Json, Yes, confirm, say, tell, tell_json, tell_table, warn
 from worker.consent import optout
 from worker.consent.csv_file import rows, survey
 from worker.domain.address import Address, AddressError, parse_address
 from worker.domain.suppression import SuppressionReason
 from worker.errors import UsageError
-from worker.operations.terminal import count
-from worker.storage import suppressions
-from worker.storage.subscribers import read_address
+from worker.quantities import count
+from worker.storage.people import suppressions
+from worker.storage.people.subscribers import read_address
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Addresses that get no mail from any publication.")
 

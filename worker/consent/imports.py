@@ -21,9 +21,10 @@ from worker.consent.import_rows import RowError, read_consent, read_header, read
 from worker.domain.publication import Publication
 from worker.domain.subscriber import ImportRow
 from worker.errors import UsageError
-from worker.storage import acts, imports, publications
+from worker.storage import acts, publications
 from worker.storage.engine import Database
-from worker.storage.imports import ImportBatch, PageCounts
+from worker.storage.people import imports
+from worker.storage.people.imports import ImportBatch, PageCounts
 
 WRITE_DUTY = 0.3
 """SQLite has one writer: the other 70 % of the time are for opt-outs and the sending."""

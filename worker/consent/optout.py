@@ -20,9 +20,10 @@ from worker.domain.subscription import Channel
 from worker.domain.suppression import SuppressionReason
 from worker.errors import NotFoundError
 from worker.log import logger
-from worker.storage import acts, subscriptions, suppressions
+from worker.storage import acts
 from worker.storage.engine import Database
-from worker.storage.subscriptions import Changed, Copy, Standing
+from worker.storage.people import subscriptions, suppressions
+from worker.storage.people.subscriptions import Changed, Copy, Standing
 from worker.tokens import instance_hash
 
 POLL_S = 0.03

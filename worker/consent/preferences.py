@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from worker.domain.address import mask
-from worker.storage import subscriptions
 from worker.storage.engine import Database
-from worker.storage.subscriptions import Standing
+from worker.storage.people import subscriptions
+from worker.storage.people.subscriptions import Standing
 
 
 @dataclass(frozen=True)

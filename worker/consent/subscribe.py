@@ -25,8 +25,9 @@ from worker.domain.address import Address, mask
 from worker.domain.publication import Publication
 from worker.domain.subscription import SubscriptionState
 from worker.errors import RefusedError, UsageError
-from worker.storage import acts, consents, subscribers, suppressions
+from worker.storage import acts
 from worker.storage.engine import Database
+from worker.storage.people import consents, subscribers, suppressions
 
 
 @dataclass(frozen=True)

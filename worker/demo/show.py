@@ -24,15 +24,19 @@ from worker.dispatch.queue import prepare, queue_issue
 from worker.domain.delivery import DoubtPolicy, Totals
 from worker.domain.issue import Issue, IssueState
 from worker.errors import CorrantoError, UnreachableError, UsageError
-from worker.operations import live, verify
-from worker.operations.keys import Keys
-from worker.operations.report import equation
-from worker.operations.terminal import clean, count, out_console, spell_span
-from worker.operations.tree import Member, Tree
+from worker.operations import verify
+from worker.quantities import count, spell_span
+from worker.screen import progress
+from worker.screen.keyboard import Keys
+from worker.screen.proof import render_proof
+from worker.screen.report import equation
+from worker.screen.terminal import clean, out_console
 from worker.settings import HOME, Settings
-from worker.storage import issues, migrations
+from worker.storage import migrations
 from worker.storage.engine import Database, open_database
+from worker.storage.ledger import issues
 from worker.storage.migrations.upgrade import upgrade
+from worker.supervisor import Member, Tree
 
 NEWSLETTER, STATEMENT = SAMPLES / "2026-11-members.md", SAMPLES / "2026-11-statement.md"
 GRACE_S = 2.0
@@ -193,7 +197,7 @@ class _Show:
         if last.issue.state is IssueState.DRAFT:
             self._console.print("  Undone: nobody was mailed, the issue is a draft again.")
         if totals.audience:
-            self._console.print(Text("  ").append_text(live.bar(totals)).append(_spell_done(last, self._took_s)))
+            self._console.print(Text("  ").append_text(progress.bar(totals)).append(_spell_done(last, self._took_s)))
             self._console.print()
         for line in equation(totals) if totals.audience else []:
             self._console.print(f"  {line.text.replace(' adds up', ' ✓ adds up')}", style=line.style or "bold")
@@ -210,7 +214,7 @@ class _Show:
         except CorrantoError as error:
             self._console.print(f"  {clean(error)}", style="red")
             return 1
-        for line in verify.render(proof):
+        for line in render_proof(proof):
             self._console.print(f"  {line.text}", style=line.style or None)
         good = proof.adds_up and last.totals.adds_up and last.totals.accepted > 0
         return 0 if good and _as_scripted(last.totals, self._wish, is_new=self._place.is_new) else 1
@@ -262,7 +266,7 @@ class _Show:
 
 
 def _view(seen: Progress, *, can_undo: bool) -> Text:
-    view = live.render(seen, clock.utcnow())
+    view = progress.render(seen, clock.utcnow())
     if can_undo and seen.issue.state is IssueState.HOLDING:
         view.append("    [press u to undo]", style="dim")
     return view

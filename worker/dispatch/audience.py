@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from worker.domain.issue import AudienceKind
-from worker.storage import audiences
 from worker.storage.engine import Database
+from worker.storage.ledger import audiences
 
 
 @dataclass(frozen=True)

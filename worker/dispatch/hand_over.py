@@ -14,19 +14,19 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from worker import clock, log
+from worker.dispatch.judge import Breaker
+from worker.dispatch.nudger import Nudger
 from worker.dispatch.rates import RateGate
-from worker.dispatch.settle import Breaker
-from worker.dispatch.wake import Nudger
 from worker.domain.compiled import CompiledIssue
 from worker.journal import Journal
 from worker.message.build import MessageBuilder
 from worker.message.key_store import load_signer
 from worker.settings import Settings
-from worker.storage import claims, issues
-from worker.storage.claims import Claim
-from worker.storage.deliveries import Due
 from worker.storage.engine import Database
-from worker.storage.settlements import Result
+from worker.storage.ledger import claims, issues
+from worker.storage.ledger.claims import Claim
+from worker.storage.ledger.deliveries import Due
+from worker.storage.ledger.settlements import Result
 from worker.tokens import Keyring
 from worker.transport.pool import Fault, Pool, Transaction
 from worker.transport.relay import Relay

@@ -5,13 +5,14 @@ from collections.abc import Set
 from dataclasses import dataclass
 
 from worker import clock
-from worker.dispatch.wake import Nudger
+from worker.dispatch.nudger import Nudger
 from worker.domain.delivery import DeliveryState, Totals
 from worker.domain.issue import Issue, IssueState
 from worker.errors import RefusedError
 from worker.settings import Settings
-from worker.storage import acts, claims, deliveries, issues
+from worker.storage import acts
 from worker.storage.engine import Database, database_now
+from worker.storage.ledger import claims, deliveries, issues
 
 POLL_S = 0.05
 MARGIN_S = 3.0

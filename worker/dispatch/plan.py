@@ -1,9 +1,9 @@
 """Freeze an issue's audience into numbered ledger rows, page by page, while the first ones are already being sent."""
 
 from worker import log
-from worker.dispatch.wake import Nudger
-from worker.storage import audiences, issues
+from worker.dispatch.nudger import Nudger
 from worker.storage.engine import Database
+from worker.storage.ledger import audiences, issues
 
 FIRST_PAGE = 2_000
 """Small, so that the first mail leaves at once even when a million rows are still to be written."""

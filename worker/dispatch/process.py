@@ -13,10 +13,10 @@ import dramatiq
 
 from worker import clock, log
 from worker.dispatch.hand_over import Sender
+from worker.dispatch.nudger import Nudger
 from worker.dispatch.plan import plan
 from worker.dispatch.send import Slice
 from worker.dispatch.tick import TICK_S, Tick
-from worker.dispatch.wake import Nudger
 from worker.errors import UnreachableError
 from worker.journal import Journal
 from worker.settings import Settings

@@ -7,8 +7,9 @@ from worker import clock
 from worker.domain.delivery import Totals
 from worker.domain.issue import Issue, IssueState
 from worker.settings import Settings
-from worker.storage import issues, workers
+from worker.storage import workers
 from worker.storage.engine import Database
+from worker.storage.ledger import issues
 from worker.transport.shaping import parse_rates
 
 STALL_S = 30.0

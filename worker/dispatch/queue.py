@@ -26,9 +26,10 @@ from worker.domain.publication import Publication
 from worker.errors import IssueFileError, LintError, NotFoundError, RefusedError, UnreachableError
 from worker.message.key_store import load_signer
 from worker.settings import Settings
-from worker.storage import acts, audiences, issues, publications
+from worker.storage import acts, publications
 from worker.storage import media as media_rows
 from worker.storage.engine import Database, database_now
+from worker.storage.ledger import audiences, issues
 from worker.storage.media import MediaRow
 from worker.tokens import Keyring, Purpose, Token
 from worker.transport.relay import probe, relay_of

@@ -10,11 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 from worker import clock, journal, log
-from worker.dispatch.wake import Nudger
+from worker.dispatch.nudger import Nudger
 from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import IssueState
-from worker.storage import claims, deliveries, issues, workers
+from worker.storage import workers
 from worker.storage.engine import Database
+from worker.storage.ledger import claims, deliveries, issues
 from worker.storage.workers import WorkerRow
 
 QUIET_S = 5.0

@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from worker import log
-from worker.dispatch.wake import Nudger
-from worker.storage import issues
+from worker.dispatch.nudger import Nudger
 from worker.storage.engine import Database
+from worker.storage.ledger import issues
 
 _log = log.logger("dispatch.schedule")
 

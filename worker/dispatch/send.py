@@ -12,14 +12,14 @@ from datetime import timedelta
 
 from worker import clock, log
 from worker.dispatch.hand_over import SETTLE_ROWS, Held, Sender
-from worker.dispatch.settle import judge
+from worker.dispatch.judge import judge
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
 from worker.errors import UnreachableError
 from worker.message.build import BuildError
-from worker.storage import claims, deliveries, issues, settlements
-from worker.storage.deliveries import Due
-from worker.storage.settlements import Result
+from worker.storage.ledger import claims, deliveries, issues, settlements
+from worker.storage.ledger.deliveries import Due
+from worker.storage.ledger.settlements import Result
 from worker.transport.pool import Transaction
 
 SLICE_S = 1.0

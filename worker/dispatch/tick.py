@@ -8,15 +8,16 @@ from collections.abc import Callable
 from functools import partial
 
 from worker import clock, log
+from worker.dispatch.nudger import Nudger
 from worker.dispatch.probe import is_wanted, probe_optout
 from worker.dispatch.reconcile import Observer, bury_dead_workers, finish, nudge_forgotten, repeat_never_miss
 from worker.dispatch.schedule import start_due
-from worker.dispatch.wake import Nudger
 from worker.domain.issue import IssueState
 from worker.errors import UnreachableError
 from worker.settings import Settings
-from worker.storage import issues, workers
+from worker.storage import workers
 from worker.storage.engine import Database
+from worker.storage.ledger import issues
 
 TICK_S = 0.5
 """A mail begins this much after its hold at the latest, plus the broker's own delay."""

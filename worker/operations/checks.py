@@ -4,9 +4,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from worker.operations.lines import Line, paragraph
-from worker.operations.terminal import clean
-
 
 class Verdict(StrEnum):
     """How one check ended; worst first is the order of a screen."""
@@ -31,8 +28,6 @@ class Check:
 
 
 _ORDER = list(Verdict)
-_STYLES = {Verdict.FAIL: "bold red", Verdict.WARN: "yellow", Verdict.UNKNOWN: "dim", Verdict.OK: "green"}
-_NAMES = {Verdict.FAIL: "FAIL", Verdict.WARN: "WARN", Verdict.UNKNOWN: "????", Verdict.OK: "ok"}
 
 
 def worst_first(checks: Iterable[Check]) -> list[Check]:
@@ -52,24 +47,3 @@ def as_dict(checks: list[Check]) -> dict[str, object]:
         for each in checks
     ]
     return {"ok": not exit_code(checks), "checks": shown}
-
-
-def render(checks: list[Check]) -> list[Line]:
-    """Findings as lines for a person, and their sum."""
-    lines: list[Line] = []
-    for each in checks:
-        label = f"{_NAMES[each.verdict]:<5} {clean(each.what):<10} "
-        style = _STYLES[each.verdict]
-        lines += paragraph(each.evidence, first=label, rest=" " * len(label), style=style)
-        if each.fix:
-            lines += paragraph(each.fix, first=" " * len(label) + "→ ", rest=" " * len(label) + "  ")
-    return [*lines, Line(_sum(checks), "bold")]
-
-
-def _sum(checks: list[Check]) -> str:
-    numbers = {verdict: sum(each.verdict is verdict for each in checks) for verdict in Verdict}
-    warnings = f"{numbers[Verdict.WARN]} warning" + ("" if numbers[Verdict.WARN] == 1 else "s")
-    return (
-        f"{numbers[Verdict.FAIL]} failed, {warnings}, {numbers[Verdict.UNKNOWN]} could not be checked,"
-        f" {numbers[Verdict.OK]} fine"
-    )

@@ -25,10 +25,11 @@ from worker.message.dkim import DkimError
 from worker.message.key_store import key_files, show_public
 from worker.operations.checks import Check, Verdict, worst_first
 from worker.operations.status import QUIET_BEAT_S
-from worker.operations.terminal import count
+from worker.quantities import count
 from worker.settings import Settings
-from worker.storage import issues, publications, workers
+from worker.storage import publications, workers
 from worker.storage.engine import Database, open_database
+from worker.storage.ledger import issues
 from worker.transport.relay import Relay, RelayReport, probe, relay_of
 from worker.transport.replies import Phase
 

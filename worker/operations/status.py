@@ -13,12 +13,11 @@ from worker.broker import build as broker
 from worker.domain.delivery import Totals
 from worker.domain.issue import Issue, IssueState
 from worker.errors import CorrantoError
-from worker.operations.lines import Line, paragraph
-from worker.operations.report import equation
-from worker.operations.terminal import PLAIN_WIDTH, clean, count, spell_number, spell_span, table
+from worker.quantities import spell_span
 from worker.settings import Settings
-from worker.storage import deliveries, issues, workers
+from worker.storage import workers
 from worker.storage.engine import Database
+from worker.storage.ledger import deliveries, issues
 from worker.transport.next_hop import Relay
 
 IN_FLIGHT = (IssueState.HOLDING, IssueState.SCHEDULED, IssueState.HELD_LATE, IssueState.SENDING, IssueState.PAUSED)
@@ -159,23 +158,6 @@ def spell_metrics(host: str, first_port: int) -> str:
     return f"http://{host}:{first_port}/metrics, or the next free port: each process logs its own"
 
 
-def render(status: Status) -> list[Line]:
-    """The look as lines for a person: the sentence first, then its evidence."""
-    lines = [
-        *_verdict(status),
-        Line(""),
-        Line(f"database   {clean(status.database)}, {status.database_s * 1000:.1f} ms"),
-        Line(f"broker     {clean(status.broker)}", "yellow" if status.broker_trouble else ""),
-        Line(f"relay      {clean(status.relay)}"),
-        Line(f"metrics    {clean(status.metrics)}"),
-    ]
-    if status.processes:
-        lines += [Line(""), *_processes(status.processes)]
-    for each in status.in_flight:
-        lines += [Line(""), *_issue(each)]
-    return lines
-
-
 def _in_flight(conn: Connection, issue: Issue, now: datetime) -> InFlight:
     totals, next_try_in_s = issues.totals(conn, issue.id), deliveries.next_try_in(conn, issue.id)
 
@@ -205,47 +187,3 @@ def _ask_broker(url: str) -> tuple[str, str]:
     except CorrantoError as error:
         return "redis: does not answer", f"{error}; nothing is lost, work goes on when it answers"
     return f"redis {answer.version}, {answer.latency_s * 1000:.1f} ms", ""
-
-
-def _verdict(status: Status) -> list[Line]:
-    if troubles := status.troubles:
-        return [line for trouble in troubles for line in paragraph(trouble, first="! ", rest="  ", style="bold yellow")]
-    alive = sum(process.is_alive for process in status.processes)
-    oldest = max((each.oldest_waiting_s or 0 for each in status.in_flight), default=0)
-    waits = f", nothing older than {spell_span(oldest)}" if oldest else ""
-    return [Line(f"All well: {count(alive, 'worker')}, {count(len(status.in_flight), 'open issue')}{waits}.", "green")]
-
-
-def _processes(processes: tuple[Process, ...]) -> list[Line]:
-    rows = [
-        (
-            each.label,
-            each.state if each.is_alive else "lost",
-            f"{spell_span(each.beat_age_s)} ago",
-            spell_span(each.up_s),
-            each.note or "-",
-        )
-        for each in processes
-    ]
-    head, *rest = table(("worker", "state", "heard", "up", "note"), rows, width=PLAIN_WIDTH)
-    return [Line(head, "bold"), *(Line(text) for text in rest)]
-
-
-def _issue(each: InFlight) -> list[Line]:
-    ages = []
-    if each.oldest_waiting_s is not None:
-        ages.append(f"oldest waiting {spell_span(each.oldest_waiting_s)}")
-    if each.last_progress_s is not None:
-        ages.append(f"last progress {spell_span(each.last_progress_s)} ago")
-    if each.issue.plan_cursor is not None and each.issue.state is IssueState.SENDING:
-        ages.append(f"counting, {spell_number(each.totals.audience)} so far")
-    lines = [Line(f"{each.issue.slug}  {each.issue.state}", "bold")]
-    if ages:
-        lines.append(Line(f"  {', '.join(ages)}"))
-    if each.issue.stopped_reason:
-        lines += paragraph(each.issue.stopped_reason, first="  ", rest="  ", style="yellow")
-    elif each.wait_reason:
-        lines += paragraph(f"waiting: {each.wait_reason}", first="  ", rest="  ", style="yellow")
-    if each.totals.audience:
-        lines += [Line(f"  {line.text}", line.style) for line in equation(each.totals)]
-    return lines

@@ -12,24 +12,22 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from worker import journal
-from worker.operations.lines import Line, paragraph
-from worker.operations.terminal import count
-from worker.storage import books, issues
-from worker.storage.books import Discrepancy
 from worker.storage.engine import Database
+from worker.storage.ledger import issues, proofs
+from worker.storage.ledger.proofs import Discrepancy
 
 SECOND_LOOK_S = 0.5
 """Longer than a settlement's transaction: what differs twice, this far apart, differs."""
 
 _LEDGER = (
-    books.shard_counters,
-    books.audiences,
-    books.claims_left,
-    books.overlapping_claims,
-    books.stranded_rows,
-    books.rows_ahead,
-    books.ended_with_open_rows,
-    books.unknown_owners,
+    proofs.shard_counters,
+    proofs.audiences,
+    proofs.claims_left,
+    proofs.overlapping_claims,
+    proofs.stranded_rows,
+    proofs.rows_ahead,
+    proofs.ended_with_open_rows,
+    proofs.unknown_owners,
 )
 
 
@@ -62,19 +60,8 @@ def prove(database: Database, state_dir: Path, issue: str | int | None = None) -
         time.sleep(SECOND_LOOK_S)
         found &= set(_look(database, state_dir, issue))
     with database.read() as conn:
-        numbers = books.count_rows(conn, None if issue is None else issues.get(conn, issue).id)
+        numbers = proofs.count_rows(conn, None if issue is None else issues.get(conn, issue).id)
     return Proof(*numbers, tuple(sorted(found, key=lambda each: (each.where, each.what))))
-
-
-def render(proof: Proof) -> list[Line]:
-    """The proof as lines for a person."""
-    counted = f"{count(proof.issues, 'issue')}, {count(proof.rows, 'ledger row')}"
-    if proof.adds_up:
-        return [Line(f"The books add up: {counted}; counters, claims and journals agree.", "green")]
-    lines = [Line(f"The books do not add up: {count(len(proof.discrepancies), 'discrepancy', 'discrepancies')}", "red")]
-    for each in proof.discrepancies:
-        lines += paragraph(f"{each.where}: {each.what}", first="  ", rest="    ")
-    return [*lines, Line(f"Counted: {counted}.")]
 
 
 def _look(database: Database, state_dir: Path, issue: str | int | None) -> Iterator[Discrepancy]:
@@ -83,8 +70,8 @@ def _look(database: Database, state_dir: Path, issue: str | int | None) -> Itera
         for examine in _LEDGER:
             yield from examine(conn, issue_id)
         if issue_id is None:
-            yield from books.orphans(conn)
-            yield from books.broken_checks(conn)
+            yield from proofs.orphans(conn)
+            yield from proofs.broken_checks(conn)
         yield from _journals(conn, state_dir)
 
 
@@ -93,6 +80,6 @@ def _journals(conn: Connection, state_dir: Path) -> Iterator[Discrepancy]:
     if not (state_dir / "host-uuid").exists():
         return  # no worker ever ran with this state directory
     host = journal.host_id(state_dir)
-    for claim, owner in books.claim_owners(conn, host):
+    for claim, owner in proofs.claim_owners(conn, host):
         if not (state_dir / host / f"{owner}.journal").exists():
             yield Discrepancy(f"claim {claim}", f"belongs to worker {owner}, whose journal is missing")

@@ -17,11 +17,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from worker.sink.framed import NO_HTML, frame_policy, framed_html, has_dark_scheme
+from worker.sink.frame import NO_HTML, frame_policy, framed_html, has_dark_scheme
 from worker.sink.mail_client import belongs_to, press_unsubscribe, visit_links
 from worker.sink.mailbox import LONGEST_QUERY, Entry, Mailbox, Page
-from worker.sink.opened import LARGEST_OPENED, OpenedMail, message_id, open_mail, pieces_of, raw_head
 from worker.sink.pages import environment, stylesheet
+from worker.sink.parsed_mail import LARGEST_OPENED, OpenedMail, message_id, open_mail, pieces_of, raw_head
 
 PREFIX = "/sink"
 LARGEST_SOURCE = 1024 * 1024

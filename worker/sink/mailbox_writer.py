@@ -11,7 +11,7 @@ from pathlib import Path
 import orjson
 
 from worker.errors import RefusedError
-from worker.sink.accepted import AcceptedMail, write_all
+from worker.sink.acceptance_log import AcceptedMail, write_all
 from worker.sink.fields import LONGEST_SUMMARY, find_field, head_of
 
 SEGMENTS = 20

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from worker import clock
 from worker.errors import RefusedError, UnreachableError, UsageError
-from worker.sink.accepted import AcceptanceLog, AcceptedMail
+from worker.sink.acceptance_log import AcceptanceLog, AcceptedMail
 from worker.sink.commands import Extension
-from worker.sink.desk import Counts, Desk
 from worker.sink.mailbox_writer import MailboxWriter
 from worker.sink.session import Session
+from worker.sink.state import Counts, Desk
 
 DEFAULT_LIMIT = 25_000
 IDLE_S = 300.0  # RFC 5321 4.5.3.2.7

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from worker import clock
 from worker.sink import commands, faults
-from worker.sink.accepted import AcceptedMail
+from worker.sink.acceptance_log import AcceptedMail
 from worker.sink.commands import Extension, Rejected
-from worker.sink.desk import Desk, Transaction
 from worker.sink.faults import Act
+from worker.sink.state import Desk, Transaction
 
 HOST_NAME = "sink.invalid"
 LARGEST_MAIL = 26_214_400

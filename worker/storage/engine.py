@@ -22,8 +22,8 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from worker.errors import SchemaError, UnreachableError, UsageError
 from worker.storage import migrations, schema, sqlite
+from worker.storage.driver_errors import explain
 from worker.storage.schema import UtcDateTime
-from worker.storage.trouble import explain
 
 CONNECT_TIMEOUT_S = 5
 POOL_SIZE = 8

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 
 from worker.clock import monotonic
+from worker.transport.handshake import OpeningError, open_wire, tls_context
 from worker.transport.next_hop import Relay
-from worker.transport.opening import OpeningError, open_wire, tls_context
 from worker.transport.replies import Outcome, Permanence, Phase, Scope, unsent
 from worker.transport.session import Session, Transaction
 

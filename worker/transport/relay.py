@@ -6,8 +6,8 @@
 from dataclasses import dataclass
 
 from worker.settings import Settings
+from worker.transport.handshake import OpeningError, open_wire
 from worker.transport.next_hop import Relay, Timeouts
-from worker.transport.opening import OpeningError, open_wire
 from worker.transport.pool import Pool, Transaction
 from worker.transport.replies import Outcome, Phase, unsent
 from worker.transport.session import Session

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker.domain.envelope import Envelope
+from worker.transport.handshake import Offer
 from worker.transport.next_hop import Relay
-from worker.transport.opening import Offer
 from worker.transport.replies import Outcome, Permanence, Phase, Reply, Scope, in_doubt, judge, refused_here, unsent
 from worker.transport.wire import Broken, Cause, Wire
 

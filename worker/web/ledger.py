@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from worker.errors import NotFoundError
-from worker.storage import deliveries, issues, subscriptions
 from worker.storage.engine import Database
+from worker.storage.ledger import deliveries, issues
+from worker.storage.people import subscriptions
 from worker.tokens import Keyring, TokenError
 
 

@@ -20,7 +20,7 @@ from worker.errors import UnreachableError
 from worker.log import logger
 from worker.settings import Settings
 from worker.storage.engine import open_database
-from worker.storage.gauges import read_gauges
+from worker.storage.ledger.gauges import read_gauges
 from worker.web.app import create_app
 
 GRACE_S = 2

@@ -26,9 +26,10 @@ from worker.domain.subscription import Channel
 from worker.errors import NotFoundError
 from worker.log import logger
 from worker.settings import Settings
-from worker.storage import issues, publications
+from worker.storage import publications
 from worker.storage.engine import Database
-from worker.storage.subscriptions import Standing
+from worker.storage.ledger import issues
+from worker.storage.people.subscriptions import Standing
 from worker.tokens import Keyring, Purpose, Token, TokenError
 from worker.web.forms import Wish, read_wish
 from worker.web.pages import Pages

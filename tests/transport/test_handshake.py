@@ -22,7 +22,7 @@ from tests.support.scripted_smtp import (
 )
 from tests.transport.handing import AUTHORITY, HASTY, hand, mails, relay_for, run, server_tls
 from worker.errors import UsageError
-from worker.transport.opening import Offer
+from worker.transport.handshake import Offer
 from worker.transport.relay import Relay, RelayReport, probe, send_one
 from worker.transport.replies import Permanence, Phase
 

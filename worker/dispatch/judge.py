@@ -11,8 +11,8 @@ from typing import Any
 
 from worker.domain.address import domain_of
 from worker.domain.delivery import BounceKind, DeliveryState
-from worker.storage.deliveries import Due
-from worker.storage.settlements import Result
+from worker.storage.ledger.deliveries import Due
+from worker.storage.ledger.settlements import Result
 from worker.transport.replies import Outcome, Permanence, Phase, Scope
 from worker.transport.retry import next_try
 from worker.transport.shaping import provider_of

@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from worker.errors import UsageError
-from worker.operations.moments import When, spell_day
-from worker.operations.terminal import spell_span
+from worker.quantities import spell_span
+from worker.screen.instants import When, spell_day
 
 FORMS = '"2026-11-24 09:00" with --tz Europe/Paris, 2026-11-24T08:00Z, "tomorrow 9:00" or +2h'
 

@@ -6,7 +6,7 @@ A screen is a list of these, at most 80 columns wide; whoever prints it decides 
 import textwrap
 from typing import NamedTuple
 
-from worker.operations.terminal import PLAIN_WIDTH, clean
+from worker.screen.terminal import PLAIN_WIDTH, clean
 
 
 class Line(NamedTuple):

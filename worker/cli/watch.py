@@ -6,16 +6,16 @@ from rich.live import Live
 from rich.text import Text
 
 from worker import clock
-from worker.cli.opening import Ledger
-from worker.cli.talk import say
+from worker.cli.context import Ledger
+from worker.cli.output import say
 from worker.dispatch import orders
+from worker.dispatch.nudger import Nudger, open_broker
 from worker.dispatch.progress import Progress, observe
-from worker.dispatch.wake import Nudger, open_broker
 from worker.domain.issue import IssueState
 from worker.errors import CorrantoError
-from worker.operations import live
-from worker.operations.keys import Keys
-from worker.operations.terminal import err_console
+from worker.screen import progress
+from worker.screen.keyboard import Keys
+from worker.screen.terminal import err_console
 
 LOOK_S = 0.5
 LINE_EVERY_S = 10.0
@@ -31,18 +31,18 @@ def watch(ledger: Ledger, issue_id: int) -> int:
     last = _watch_terminal(ledger, first) if sys.stderr.isatty() else _watch_lines(ledger, first)
     if last.issue.state not in _OVER:
         return 0
-    return WITH_PROBLEMS if live.needs_look(last.totals) or not last.totals.adds_up else 0
+    return WITH_PROBLEMS if progress.needs_look(last.totals) or not last.totals.adds_up else 0
 
 
 def _watch_lines(ledger: Ledger, first: Progress) -> Progress:
     seen, said_at = first, clock.monotonic()
-    say(live.render_line(first, clock.utcnow()))
+    say(progress.render_line(first, clock.utcnow()))
     with Keys() as keys:
         while seen.issue.state not in _OVER:
             keys.read(LOOK_S)
             before, seen = seen, observe(ledger.database, ledger.settings, seen.issue.id, seen)
             if seen.issue.state != before.issue.state or clock.monotonic() - said_at >= LINE_EVERY_S:
-                say(live.render_line(seen, clock.utcnow()))
+                say(progress.render_line(seen, clock.utcnow()))
                 said_at = clock.monotonic()
     return seen
 
@@ -51,7 +51,7 @@ def _watch_terminal(ledger: Ledger, first: Progress) -> Progress:
     seen, note, sure = first, "", False
     with Keys() as keys, Live(console=err_console(), auto_refresh=False) as screen:
         while True:
-            shown = live.render(seen, clock.utcnow())
+            shown = progress.render(seen, clock.utcnow())
             is_over = seen.issue.state in _OVER
             if not is_over and keys.is_open:
                 shown.append(f"\n{note or _HELP}", style="dim")
@@ -87,4 +87,4 @@ def _obey(ledger: Ledger, seen: Progress, key: str, *, sure: bool) -> tuple[str,
 
 
 def _without_help(seen: Progress) -> Text:
-    return live.render(seen, clock.utcnow())
+    return progress.render(seen, clock.utcnow())

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.opening import open_ledger
-from worker.cli.talk import hint, tell, warn
+from worker.cli.context import open_ledger
+from worker.cli.output import hint, tell, warn
 from worker.consent import optout
 from worker.errors import UsageError
 from worker.storage import publications
-from worker.storage.subscribers import read_address
+from worker.storage.people.subscribers import read_address
 
 
 def unsubscribe(

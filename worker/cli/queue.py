@@ -8,19 +8,19 @@ from typing import Annotated
 import typer
 
 from worker import clock
-from worker.cli.opening import Ledger, open_ledger
-from worker.cli.talk import Json, Yes, confirm, end, hint, say, tell, tell_json, warn
-from worker.cli.watching import watch
-from worker.cli.when import FORMS, parse_span, parse_when
-from worker.cli.writing import show_findings
+from worker.cli.context import Ledger, open_ledger
+from worker.cli.drafts import show_findings
+from worker.cli.output import Json, Yes, confirm, end, hint, say, tell, tell_json, warn
+from worker.cli.times import FORMS, parse_span, parse_when
+from worker.cli.watch import watch
 from worker.dispatch.queue import Prepared, prepare, queue_issue, refuse_unready
 from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import AudienceKind, Issue, IssueState
 from worker.errors import UsageError
 from worker.message.key_store import load_signer
-from worker.operations.lines import paragraph
-from worker.operations.moments import When
-from worker.operations.terminal import count, spell_number, spell_span
+from worker.quantities import count, spell_number, spell_span
+from worker.screen.instants import When
+from worker.screen.layout import paragraph
 from worker.settings import Settings
 from worker.storage import workers
 from worker.transport.shaping import parse_rates

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.opening import open_settings
-from worker.cli.talk import Json, hint, say, tell, tell_json
+from worker.cli.context import open_settings
+from worker.cli.output import Json, hint, say, tell, tell_json
 from worker.errors import NotFoundError
 from worker.message.dkim import dns_record, zone_line
 from worker.message.key_store import key_files, make_key, show_public

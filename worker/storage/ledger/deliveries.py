@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, fu
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
 from worker.domain.subscriber import Recipient
-from worker.storage import claims
-from worker.storage.audiences import skip_reason
-from worker.storage.claims import Claim
 from worker.storage.engine import database_now
+from worker.storage.ledger import claims
+from worker.storage.ledger.audiences import skip_reason
+from worker.storage.ledger.claims import Claim
 from worker.storage.schema import claim, delivery, issue, reply, shard, subscriber, subscription, suppression
 
 

@@ -10,16 +10,16 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.opening import Ledger, open_ledger
-from worker.cli.talk import Json, say, tell_json, tell_table
+from worker.cli.context import Ledger, open_ledger
+from worker.cli.output import Json, say, tell_json, tell_table
 from worker.consent.imports import neutral_cell
 from worker.domain.delivery import Totals
 from worker.errors import UsageError
-from worker.operations import report as reporting
-from worker.operations.terminal import clean
-from worker.storage import deliveries as rows
-from worker.storage import issues
-from worker.storage.deliveries import DeliveryRow
+from worker.screen.report import REASON_WORDS
+from worker.screen.terminal import clean
+from worker.storage.ledger import deliveries as rows
+from worker.storage.ledger import issues
+from worker.storage.ledger.deliveries import DeliveryRow
 
 Latest = Annotated[str, typer.Argument(metavar="[ISSUE]", help="Slug, id or latest.")]
 
@@ -92,7 +92,7 @@ def _cell(value: object) -> str:
 
 
 def _why(row: DeliveryRow) -> str:
-    words = [reporting.REASON_WORDS.get(row.reason, row.reason)] if row.reason else []
+    words = [REASON_WORDS.get(row.reason, row.reason)] if row.reason else []
     words += [str(part) for part in (row.code, row.enhanced) if part]
     if row.next_try is not None:
         words.append(f"next try {row.next_try:%H:%M} UTC")

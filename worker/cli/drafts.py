@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from worker import clock
-from worker.cli.opening import Ledger, open_ledger
-from worker.cli.talk import Json, end, hint, say, tell, tell_json, tell_lines, warn
+from worker.cli.context import Ledger, open_ledger
+from worker.cli.output import Json, end, hint, say, tell, tell_json, tell_lines, warn
 from worker.compose.findings import Finding
 from worker.compose.issue_file import check_issue, load_issue_file, take_in_media
 from worker.compose.media import MediaItem
@@ -23,9 +23,11 @@ from worker.editorial.preview import preview_html
 from worker.editorial.proof import compile_for_proof, proof_builder, read_recipients, send_proof, unsubscribe_url
 from worker.errors import CorrantoError, UsageError
 from worker.message.key_store import load_signer
-from worker.operations.lines import Line, paragraph
-from worker.operations.terminal import clean, count
-from worker.storage import audiences, issues, subscribers
+from worker.quantities import count
+from worker.screen.layout import Line, paragraph
+from worker.screen.terminal import clean
+from worker.storage.ledger import audiences, issues
+from worker.storage.people import subscribers
 from worker.transport.replies import Permanence
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The issue: Markdown with front matter.")]

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.sink.fields import decode_words, find_field, split_fields
-from worker.sink.framed import frame_policy, framed_html, has_dark_scheme
+from worker.sink.frame import frame_policy, framed_html, has_dark_scheme
 from worker.sink.mail_client import belongs_to
-from worker.sink.opened import LARGEST_OPENED, MOST_FIELDS, open_mail, opens_in_browser, pieces_of
+from worker.sink.parsed_mail import LARGEST_OPENED, MOST_FIELDS, open_mail, opens_in_browser, pieces_of
 
 TWO_PARTS = (
     b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n aus dem Watt\r\nList-Unsubscribe: <https://example.org/u/x>,\r\n"

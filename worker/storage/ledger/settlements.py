@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, literal, select, text, update
 
 from worker.domain.delivery import DeliveryState
-from worker.storage import claims
-from worker.storage.claims import Claim
 from worker.storage.engine import database_now
+from worker.storage.ledger import claims
+from worker.storage.ledger.claims import Claim
 from worker.storage.schema import claim, delivery, reply
 
 

@@ -4,13 +4,16 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.opening import open_ledger, open_settings
-from worker.cli.talk import Json, end, tell_json, tell_lines
-from worker.cli.watching import WITH_PROBLEMS
+from worker.cli.context import open_ledger, open_settings
+from worker.cli.output import Json, end, tell_json, tell_lines
+from worker.cli.watch import WITH_PROBLEMS
 from worker.operations import checks
 from worker.operations import doctor as examination
 from worker.operations import status as look
 from worker.operations import verify as proof
+from worker.screen.checks import render_checks
+from worker.screen.proof import render_proof
+from worker.screen.status import render_status
 
 
 def status(json: Json = False) -> None:
@@ -20,7 +23,7 @@ def status(json: Json = False) -> None:
     if json:
         tell_json(found.as_dict())
     else:
-        tell_lines(look.render(found))
+        tell_lines(render_status(found))
     end(WITH_PROBLEMS if found.troubles else 0)
 
 
@@ -30,7 +33,7 @@ def doctor(json: Json = False) -> None:
     if json:
         tell_json(checks.as_dict(found))
     else:
-        tell_lines(checks.render(found))
+        tell_lines(render_checks(found))
     end(checks.exit_code(found))
 
 
@@ -44,5 +47,5 @@ def verify(
     if json:
         tell_json(found.as_dict())
     else:
-        tell_lines(proof.render(found))
+        tell_lines(render_proof(found))
     end(found.exit_code)

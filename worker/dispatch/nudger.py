@@ -6,7 +6,7 @@ import dramatiq
 
 from worker import log
 from worker.broker.build import build_broker
-from worker.broker.nudge import nudge
+from worker.broker.nudges import send_nudge
 from worker.errors import UnreachableError
 from worker.settings import Settings
 from worker.storage.engine import Database
@@ -48,7 +48,7 @@ class Nudger:
 
     def _send(self, actor: str, **ids: int) -> bool:
         try:
-            nudge(self._broker, actor, QUEUE, **ids)
+            send_nudge(self._broker, actor, QUEUE, **ids)
         except UnreachableError as error:
             if self.trouble is None:
                 _log.warning("broker unreachable, nothing is lost", cause=str(error))

@@ -1,4 +1,4 @@
-"""A dramatiq broker for hints: nudges that are safe to lose, repeat, reorder or forge.
+"""A dramatiq broker for nudges, which are safe to lose, repeat, reorder or forge.
 
 What a nudge points to stands in the ledger, and the tick nudges again, so a nudge is gone when it is fetched: nothing
 is acknowledged, leased, delayed, retried or kept for the dead. A process that dies with one costs the tick's delay.
@@ -25,7 +25,7 @@ _QUIET_LOOKS = 3
 _log = log.logger("broker")
 
 
-class HintStore(Protocol):
+class NudgeStore(Protocol):
     """Where nudges lie. Every call raises UnreachableError, in one sentence, when it cannot be reached."""
 
     def put(self, queue: str, body: bytes) -> None:
@@ -44,10 +44,10 @@ class HintStore(Protocol):
         """Give up connections."""
 
 
-class HintBroker(Broker):
-    """Carries nudges through a HintStore. One per process; every method may be called from any thread."""
+class NudgeBroker(Broker):
+    """Carries nudges through a NudgeStore. One per process; every method may be called from any thread."""
 
-    def __init__(self, store: HintStore, sealer: Sealer) -> None:
+    def __init__(self, store: NudgeStore, sealer: Sealer) -> None:
         super().__init__(middleware=[])
         self.queues: set[str] = set()
         self.dropped = 0
@@ -83,7 +83,7 @@ class HintBroker(Broker):
         """
         if queue_name not in self.queues:
             raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
-        return _HintConsumer(self, queue_name, max(1, prefetch // 2), timeout / 1000)
+        return _NudgeConsumer(self, queue_name, max(1, prefetch // 2), timeout / 1000)
 
     def flush(self, queue_name: str) -> None:
         self._store.purge(queue_name)
@@ -171,10 +171,10 @@ class HintBroker(Broker):
             _log.info("broker answers again")
 
 
-class _HintConsumer(Consumer):
+class _NudgeConsumer(Consumer):
     """Hands nudges of one queue to one worker, never more than it has threads for."""
 
-    def __init__(self, broker: HintBroker, queue_name: str, most: int, wait_s: float) -> None:
+    def __init__(self, broker: NudgeBroker, queue_name: str, most: int, wait_s: float) -> None:
         self._broker, self._queue, self._most, self._wait_s = broker, queue_name, most, wait_s
         self._free = threading.Semaphore(most)
 
@@ -203,3 +203,11 @@ class _HintConsumer(Consumer):
     def _done(self) -> None:
         self._broker.let_go(self._queue)
         self._free.release()
+
+
+def send_nudge(broker: Broker, actor_name: str, queue: str, **ids: int | str) -> None:
+    """Wake a worker by the actor's name, so that no sender needs to import what it wakes.
+
+    Only after the row the ids name was committed. Raises UnreachableError; the tick nudges again.
+    """
+    broker.enqueue(Message(queue_name=queue, actor_name=actor_name, args=(), kwargs=ids, options={}))

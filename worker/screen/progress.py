@@ -7,10 +7,11 @@ from rich.text import Text
 from worker.dispatch.progress import Progress
 from worker.domain.delivery import Totals
 from worker.domain.issue import Issue, IssueState
-from worker.operations.lines import paragraph
-from worker.operations.moments import When
-from worker.operations.report import equation
-from worker.operations.terminal import PLAIN_WIDTH, clean, count, spell_number, spell_span
+from worker.quantities import count, spell_number, spell_span
+from worker.screen.instants import When
+from worker.screen.layout import paragraph
+from worker.screen.report import equation
+from worker.screen.terminal import PLAIN_WIDTH, clean
 
 BAR_CELLS = 40
 RATE_SHOWN_AFTER_S = 5.0

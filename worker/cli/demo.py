@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from worker.cli.talk import end
+from worker.cli.output import end
 from worker.demo.place import FOLDER, WEB_PORT
 from worker.demo.show import Wish, run
 

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.dispatch.settle import ANY_IN_A_ROW, OURS_IN_A_ROW, Breaker, judge
+from worker.dispatch.judge import ANY_IN_A_ROW, OURS_IN_A_ROW, Breaker, judge
 from worker.domain.delivery import TRANSITIONS, DeliveryState
 from worker.domain.subscriber import Recipient
-from worker.storage.deliveries import Due
+from worker.storage.ledger.deliveries import Due
+from worker.storage.ledger.settlements import Result
 from worker.storage.schema import DOUBT_REASONS, FAILED_REASONS
-from worker.storage.settlements import Result
 from worker.transport.replies import Outcome, Permanence, Phase, Scope
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)

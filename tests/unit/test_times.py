@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.cli.when import find_zone, parse_span, parse_when
+from worker.cli.times import find_zone, parse_span, parse_when
 from worker.errors import UsageError
-from worker.operations.moments import When
+from worker.screen.instants import When
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 

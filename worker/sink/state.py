@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from worker.sink import commands
-from worker.sink.accepted import AcceptedMail
+from worker.sink.acceptance_log import AcceptedMail
 from worker.sink.commands import Extension
 
 MOST_REMEMBERED_TRIES = 100_000

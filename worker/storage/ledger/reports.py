@@ -3,53 +3,12 @@
 Read only, and after the fact: these read an issue's rows, where progress reads kept counters only.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
-
 from sqlalchemy import Connection, and_, func, select
 
 from worker.domain.delivery import DeliveryState
+from worker.domain.report import TRIED, Doubt, Refusal, Span
 from worker.domain.subscription import ConsentEvent
 from worker.storage.schema import consent_log, delivery, reply, subscriber
-
-TRIED = (
-    DeliveryState.ACCEPTED,
-    DeliveryState.BOUNCED,
-    DeliveryState.DEFERRED,
-    DeliveryState.IN_DOUBT,
-    DeliveryState.FAILED,
-    DeliveryState.EXPIRED,
-)
-"""States that came of meeting the relay; the others say nothing about a provider."""
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Rows of one state whose last reply had one code. `example` is the relay's words about one of them."""
-
-    state: DeliveryState
-    code: int | None
-    enhanced: str | None
-    rows: int
-    example: str
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """One copy whose final reply was cut off. `address` is None after erasure."""
-
-    n: int
-    address: str | None
-    reason: str
-    since: datetime
-
-
-@dataclass(frozen=True)
-class Span:
-    """When the first and the last copy of a state became known; None without any."""
-
-    first: datetime | None
-    last: datetime | None
 
 
 def by_provider(conn: Connection, issue_id: int) -> dict[str, dict[DeliveryState, int]]:

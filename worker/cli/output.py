@@ -11,8 +11,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from worker.errors import RefusedError
-from worker.operations.lines import Line, paragraph
-from worker.operations.terminal import clean, err_console, out_console, table, table_width
+from worker.screen.layout import Line, paragraph
+from worker.screen.terminal import clean, err_console, out_console, table, table_width
 
 SCHEMA = 1
 """Version of every --json object; grows when a field changes its meaning or goes."""

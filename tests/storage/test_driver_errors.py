@@ -9,9 +9,9 @@ from sqlalchemy.exc import OperationalError
 
 from worker.errors import UnreachableError, UsageError
 from worker.storage import sqlite
+from worker.storage.driver_errors import explain
 from worker.storage.engine import Database, open_database
 from worker.storage.migrations.upgrade import upgrade
-from worker.storage.trouble import explain
 
 PLACE = "the database"
 

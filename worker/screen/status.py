@@ -1,0 +1,69 @@
+"""The look at an installation as lines for a person: the sentence first, then its evidence. Pure."""
+
+from worker.domain.issue import IssueState
+from worker.operations.status import InFlight, Process, Status
+from worker.quantities import count, spell_number, spell_span
+from worker.screen.layout import Line, paragraph
+from worker.screen.report import equation
+from worker.screen.terminal import PLAIN_WIDTH, clean, table
+
+
+def render_status(status: Status) -> list[Line]:
+    """The look as lines for a person: the sentence first, then its evidence."""
+    lines = [
+        *_verdict(status),
+        Line(""),
+        Line(f"database   {clean(status.database)}, {status.database_s * 1000:.1f} ms"),
+        Line(f"broker     {clean(status.broker)}", "yellow" if status.broker_trouble else ""),
+        Line(f"relay      {clean(status.relay)}"),
+        Line(f"metrics    {clean(status.metrics)}"),
+    ]
+    if status.processes:
+        lines += [Line(""), *_processes(status.processes)]
+    for each in status.in_flight:
+        lines += [Line(""), *_issue(each)]
+    return lines
+
+
+def _verdict(status: Status) -> list[Line]:
+    if troubles := status.troubles:
+        return [line for trouble in troubles for line in paragraph(trouble, first="! ", rest="  ", style="bold yellow")]
+    alive = sum(process.is_alive for process in status.processes)
+    oldest = max((each.oldest_waiting_s or 0 for each in status.in_flight), default=0)
+    waits = f", nothing older than {spell_span(oldest)}" if oldest else ""
+    return [Line(f"All well: {count(alive, 'worker')}, {count(len(status.in_flight), 'open issue')}{waits}.", "green")]
+
+
+def _processes(processes: tuple[Process, ...]) -> list[Line]:
+    rows = [
+        (
+            each.label,
+            each.state if each.is_alive else "lost",
+            f"{spell_span(each.beat_age_s)} ago",
+            spell_span(each.up_s),
+            each.note or "-",
+        )
+        for each in processes
+    ]
+    head, *rest = table(("worker", "state", "heard", "up", "note"), rows, width=PLAIN_WIDTH)
+    return [Line(head, "bold"), *(Line(text) for text in rest)]
+
+
+def _issue(each: InFlight) -> list[Line]:
+    ages = []
+    if each.oldest_waiting_s is not None:
+        ages.append(f"oldest waiting {spell_span(each.oldest_waiting_s)}")
+    if each.last_progress_s is not None:
+        ages.append(f"last progress {spell_span(each.last_progress_s)} ago")
+    if each.issue.plan_cursor is not None and each.issue.state is IssueState.SENDING:
+        ages.append(f"counting, {spell_number(each.totals.audience)} so far")
+    lines = [Line(f"{each.issue.slug}  {each.issue.state}", "bold")]
+    if ages:
+        lines.append(Line(f"  {', '.join(ages)}"))
+    if each.issue.stopped_reason:
+        lines += paragraph(each.issue.stopped_reason, first="  ", rest="  ", style="yellow")
+    elif each.wait_reason:
+        lines += paragraph(f"waiting: {each.wait_reason}", first="  ", rest="  ", style="yellow")
+    if each.totals.audience:
+        lines += [Line(f"  {line.text}", line.style) for line in equation(each.totals)]
+    return lines
