@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from worker.cli.commands import find_command, overview, version
 from worker.errors import CorrantoError, SettingsError
 from worker.log import scrub
+from worker.screen.sentences import word
 from worker.screen.terminal import clean
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -64,7 +65,7 @@ def _explain(error: CorrantoError) -> None:
         for problem in error.problems:
             print(f"  {clean(problem)}", file=sys.stderr)
         return
-    sentences = clean(error, keep_lines=True).splitlines() or ["failed"]
+    sentences = clean(word(error), keep_lines=True).splitlines() or ["failed"]
     print("\n          ".join([f"corranto: {sentences[0]}", *sentences[1:]]), file=sys.stderr)
     if _is_debugging():
         _show_trace()

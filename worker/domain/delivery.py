@@ -47,6 +47,45 @@ class BounceKind(StrEnum):
     RETURNED = "returned"
 
 
+class FailureReason(StrEnum):
+    """Our own faults: why a copy is `failed (our side)`."""
+
+    UNBUILDABLE = "unbuildable"
+    """The mail could not be built."""
+    MESSAGE_REFUSED = "message_refused"
+    """Refused for its content."""
+    SENDER_REFUSED = "sender_refused"
+    """Refused for who we are: authentication, reputation, policy."""
+    NO_SMTPUTF8 = "no_smtputf8"
+    """The address needs SMTPUTF8 (RFC 6531), which the relay lacks."""
+    TOO_BIG = "too_big"
+    """Larger than the relay takes (RFC 1870)."""
+
+
+class DoubtReason(StrEnum):
+    """Why nobody knows whether a copy arrived."""
+
+    LINE_BROKE = "line_broke"
+    """The line broke after end-of-data, before the final reply."""
+    REPLY_UNCLEAR = "reply_unclear"
+    """The final reply could not be read, or came out of step."""
+    WORKER_LOST = "worker_lost"
+    """The worker that held it died."""
+    HOST_LOST = "host_lost"
+    """No process of the worker's machine was heard for a minute."""
+    NOT_THE_SAME = "not_the_same"
+    """A repeat would not have been the same message, so it was not sent."""
+
+
+class ClaimKind(StrEnum):
+    """How a claim holds its rows."""
+
+    FIRST = "first"
+    """A range of numbers never tried: its waiting rows without next_try. Released as a range."""
+    RETRY = "retry"
+    """Single rows that carry the claim's id: due again, or reopened. Released row by row."""
+
+
 class DoubtPolicy(StrEnum):
     """What to do about a copy in doubt; chosen per issue when it is queued."""
 

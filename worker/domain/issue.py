@@ -57,6 +57,21 @@ class AudienceKind(StrEnum):
     """Recipients of another issue whose copy was accepted (corrections)."""
 
 
+class WaitReason(StrEnum):
+    """Why nothing of a sending issue may leave before its nudge_at; stored as such, worded by each face."""
+
+    NONE = ""
+    """Nothing keeps it: nudge_at is not set, or set to now."""
+    LATER_TRIES = "later_tries"
+    """Only deferred copies are left, and their time has not come."""
+    RATE_LIMIT = "rate_limit"
+    """The relay's rate windows are used up; the detail names them (`20/s`)."""
+    RELAY = "relay"
+    """The relay cannot be used; the detail is the cause in one sentence."""
+    OWN_FAULT = "own_fault"
+    """A slice ended in an error of ours; the worker's log has it."""
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture beside text. `src` is relative to the issue file; `width`/`height` in CSS pixels, None = natural."""
