@@ -73,14 +73,14 @@ def run_worker(found: Settings) -> int:
         _log.info("metrics", port=port)
     worker = dramatiq.Worker(broker, worker_threads=found.worker_threads, worker_timeout=1000)
     worker.start()
-    while not told.wait(0.1) and not process.is_lost.is_set():
+    while not told.wait(0.1) and not process.must_end.is_set():
         pass
     process.drain()
     clean = process.stop()
     worker.stop(timeout=1000)
     broker.close()
     process.database.close()
-    return 0 if clean and not process.is_lost.is_set() else 1
+    return 0 if clean and not process.must_end.is_set() else 1
 
 
 def _count(result: Result) -> None:
@@ -97,6 +97,8 @@ class _Boot(dramatiq.Middleware):
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         del broker, worker
+        # Our own end is a stop like any other; dramatiq's main process then ends too, and its supervisor starts anew.
+        self._process.on_must_end = lambda: os.kill(os.getpid(), signal.SIGTERM)
         self._process.start()
         self._process.sender.on_result = _count
         start_metrics(self._process.settings.metrics_host, self._process.settings.metrics_port)

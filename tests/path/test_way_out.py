@@ -30,9 +30,9 @@ def test_one_failed_probe_is_forgiven_and_a_later_one_pauses(
             return issues.get(conn, issue_id).state
 
     # When / Then
-    tick.look_for_way_out(now=100.0)
+    tick.pause_where_nobody_can_leave(now=100.0)
     assert state() is IssueState.SENDING
-    tick.look_for_way_out(now=100.0 + DEAD_AFTER_S)
+    tick.pause_where_nobody_can_leave(now=100.0 + DEAD_AFTER_S)
     assert state() is IssueState.PAUSED
     with sqlite_database.read() as conn:
         assert "readers cannot leave" in issues.get(conn, issue_id).stopped_reason

@@ -31,6 +31,7 @@ from worker.quantities import count, spell_number
 from worker.screen import progress
 from worker.screen.instants import When
 from worker.screen.report import equation, render_report
+from worker.screen.sentences import word
 from worker.storage.ledger import issues
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Issues: what became of them, and orders to them.")
@@ -238,4 +239,4 @@ def _tell_stopped(word: str, done: orders.Stopped, *, json: bool) -> None:
 
 def _warn_of_broker(nudger: Nudger) -> None:
     if nudger.trouble is not None:
-        warn(f"{nudger.trouble}: workers go on by themselves, a few seconds later")
+        warn(f"{word(nudger.trouble)}: workers go on by themselves, a few seconds later")

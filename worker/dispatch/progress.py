@@ -70,7 +70,7 @@ def observe(database: Database, settings: Settings, issue_id: int, previous: Pro
     waits = _waits_for(issue, wait_reason, now, has_workers=bool(alive))
     cause = None
     if issue.state is IssueState.SENDING and idle_s is not None and idle_s >= STALL_S:
-        notes = [row.note for row in alive if row.note]
+        notes = [str(row.note) for row in alive if row.note]
         cause = _cause(alive_count=len(alive), draining=all(row.state == "draining" for row in alive), notes=notes)
         if not cause and wait_reason and issue.nudge_at is not None:
             cause = f"{wait_reason} (until {issue.nudge_at:%H:%M:%S} UTC)"

@@ -127,7 +127,11 @@ def collect(settings: Settings, database: Database) -> Status:
         in_flight = tuple(_in_flight(conn, issue, now) for issue in reversed(issues.list_issues(conn, IN_FLIGHT)))
     processes = tuple(
         Process(
-            row.label, row.state, (now - row.seen_at).total_seconds(), (now - row.started_at).total_seconds(), row.note
+            row.label,
+            row.state,
+            (now - row.seen_at).total_seconds(),
+            (now - row.started_at).total_seconds(),
+            str(row.note or ""),
         )
         for row in rows
     )
