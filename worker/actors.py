@@ -15,6 +15,7 @@ from types import FrameType
 import dramatiq
 
 from worker import clock, log, settings
+from worker.dispatch.events import Hook
 from worker.dispatch.nudger import PLAN_ACTOR, QUEUE, SEND_ACTOR, open_broker
 from worker.dispatch.process import SendingProcess
 from worker.metrics import count_reply, count_result, start_metrics
@@ -41,19 +42,22 @@ def declare_actors(broker: dramatiq.Broker, process: SendingProcess) -> None:
     dramatiq.actor(broker=broker, actor_name=SEND_ACTOR, queue_name=QUEUE)(send)
 
 
-def make_process(found: Settings) -> tuple[dramatiq.Broker, SendingProcess]:
+def make_process(found: Settings, hook: Hook | None = None) -> tuple[dramatiq.Broker, SendingProcess]:
     """Database, broker and process of these settings, checked but not started."""
     database: Database = open_database(found.database_url.get_secret_value())
     database.check()
     broker = open_broker(database, found)
-    process = SendingProcess(database, found, broker)
+    process = SendingProcess(database, found, broker, hook)
     declare_actors(broker, process)
     return broker, process
 
 
-def run_worker(found: Settings) -> int:
-    """Work until SIGTERM or SIGINT; finish what is on the wire, settle, release. Returns the exit code."""
-    broker, process = make_process(found)
+def run_worker(found: Settings, hook: Hook | None = None) -> int:
+    """Work until SIGTERM or SIGINT; finish what is on the wire, settle, release. Returns the exit code.
+
+    1 when it had to end by itself: taken for dead, or unable to hand anything over.
+    """
+    broker, process = make_process(found, hook)
     told = threading.Event()
     first_at: list[float] = []
 

@@ -259,14 +259,14 @@ class Newsroom:
     # Workers.
 
     @contextmanager
-    def worker(self, **changes: str) -> Iterator[WorkerProcess]:
+    def worker(self, script: str = _WORKER, **changes: str) -> Iterator[WorkerProcess]:
         """A worker process that has begun; killed at the end if it still lives."""
         log = self.folder / f"worker{len(self.logs)}.log"
         self.logs.append(log)
         given = {**self.settings_environment(), **{f"CORRANTO_{key.upper()}": value for key, value in changes.items()}}
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-c", _WORKER],
+                [sys.executable, "-c", script],
                 env={**os.environ, **given},
                 stdout=out,
                 stderr=out,
@@ -317,7 +317,7 @@ class Nudges(Nudger):
         self.trouble = None
         self.waiting: deque[tuple[str, dict[str, int]]] = deque()
 
-    def _send(self, actor: str, **ids: int) -> bool:
+    def wake(self, actor: str, **ids: int) -> bool:
         self.waiting.append((actor, ids))
         return True
 

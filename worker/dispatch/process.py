@@ -14,6 +14,7 @@ import dramatiq
 
 from worker import clock, log
 from worker.dispatch.claim import release_unknown
+from worker.dispatch.events import Hook
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.plan import plan
 from worker.dispatch.send import Slice
@@ -37,8 +38,10 @@ _log = log.logger("dispatch.process")
 class SendingProcess:
     """Everything a worker process owns. `start` once, `drain` when told to stop, `stop` at the end."""
 
-    def __init__(self, database: Database, settings: Settings, broker: dramatiq.Broker) -> None:
-        self.database, self.settings = database, settings
+    def __init__(
+        self, database: Database, settings: Settings, broker: dramatiq.Broker, hook: Hook | None = None
+    ) -> None:
+        self.database, self.settings, self._hook = database, settings, hook
         self.id = str(uuid.uuid4())
         self.nudger = Nudger(broker)
         self.must_end = threading.Event()
@@ -56,7 +59,9 @@ class SendingProcess:
         """Lock the journal, register, connect nothing yet. Raises UnreachableError or RefusedError."""
         self._refuse_wrong_clock()
         self.journal = Journal(self.settings.state_dir, self.id)
-        self.sender = Sender(self.database, self.settings, relay_of(self.settings), self.journal, self.id, self.nudger)
+        self.sender = Sender(
+            self.database, self.settings, relay_of(self.settings), self.journal, self.id, self.nudger, self._hook
+        )
         self._tick = Tick(self.database, self.settings, self.nudger, self.id)
         with self.database.write() as conn:
             workers.register(conn, self.id, self.journal.host_id, f"{socket.gethostname()}:{os.getpid()}")
