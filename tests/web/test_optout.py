@@ -235,7 +235,7 @@ def test_an_undo_restores_the_subscription_one_generation_later_and_its_old_link
 ) -> None:
     # Given a reader who left
     (here,) = readers.reader("jane@example.org", newsline)
-    leave(database, tmp_path, here)
+    leave(database, tmp_path, here, issue_id=readers.issue(newsline, [here]))
 
     # When the reader takes it back
     undone = optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
@@ -248,7 +248,9 @@ def test_an_undo_restores_the_subscription_one_generation_later_and_its_old_link
     assert words == [f"out {here}:1", f"undo {here}:2", f"out {here}:2"]
     with database.read() as conn:
         events = list(conn.execute(text("SELECT event FROM consent_log ORDER BY id")).scalars())
+        ended_by_issue = conn.execute(text("SELECT ended_issue_id FROM subscription")).scalar_one()
     assert events == ["ended", "undone", "ended"]
+    assert ended_by_issue is None
 
 
 def test_an_undo_of_all_brings_back_what_the_same_act_ended_and_nothing_else(
