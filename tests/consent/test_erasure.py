@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from tests.support.press import CONSENT
+from tests.support.publication import CONSENT
 from tests.support.readers import Killed, Readers, WatchedDatabase
 from tests.support.words import refuses
 from worker.consent import optout

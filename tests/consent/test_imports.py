@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, update
 
-from tests.support.press import ACTOR, CONSENT, publish, write_csv
+from tests.support.publication import ACTOR, CONSENT, publish, write_csv
 from tests.support.readers import Killed
 from tests.support.words import refuses
 from worker.consent import optout

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sqlalchemy import insert, select, update
 
-from tests.support.press import CONSENT
+from tests.support.publication import CONSENT
 from tests.support.readers import WHEN, Readers
 from tests.support.words import refuses
 from worker.consent import optout

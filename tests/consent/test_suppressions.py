@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.press import CONSENT, write_csv
+from tests.support.publication import CONSENT, write_csv
 from tests.support.readers import Readers, WatchedDatabase
 from tests.support.words import refuses
 from worker.consent.subscribe import add_subscriber

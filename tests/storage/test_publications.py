@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.press import ACTOR, CONSENT, TYPED, publish
+from tests.support.publication import ACTOR, CONSENT, TYPED, publish
 from tests.support.words import refuses
 from worker.consent.subscribe import add_subscriber
 from worker.domain.publication import DEFAULT_PROMISE, read_mailbox, read_publication

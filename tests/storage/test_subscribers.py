@@ -5,7 +5,7 @@ import json
 import pytest
 from sqlalchemy import select, text
 
-from tests.support.press import ACTOR, CONSENT, publish
+from tests.support.publication import ACTOR, CONSENT, publish
 from tests.support.words import refuses
 from worker.consent.subscribe import Added, add_subscriber
 from worker.domain.address import parse_address
