@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from worker.domain.subscription import Subscription
 from worker.errors import NotFoundError
 from worker.storage.engine import Database
 from worker.storage.ledger import deliveries, issues
@@ -35,7 +36,7 @@ def read_ledger_row(database: Database, keyring: Keyring, mail_from: str) -> Map
     return {name: value for name, value in words.items() if value}
 
 
-def _standing_words(standing: subscriptions.Standing) -> str:
+def _standing_words(standing: Subscription) -> str:
     if standing.ended_at is None:
         return f"{standing.state}, generation {standing.generation}"
     return f"ended {standing.ended_at:%Y-%m-%d %H:%M:%S} UTC"
