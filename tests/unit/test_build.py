@@ -24,6 +24,7 @@ from tests.support.mails import (
     decode_words,
     reader,
 )
+from worker.domain.compiled import CompiledIssue
 from worker.message.build import BuildError, Built
 from worker.message.dkim import Signer, create_key
 from worker.message.mime import HeaderError, clean_text, one_line
@@ -226,6 +227,26 @@ def test_the_fingerprint_changes_with_whatever_the_mail_says() -> None:
 
     assert len({built.fingerprint for built in variants}) == len(variants)
     assert {len(built.fingerprint) for built in variants} == {8}
+
+
+def test_a_copy_in_doubt_from_before_an_upgrade_is_still_known_as_the_same_mail() -> None:
+    # Given a compiled issue as the first version stored it, with its empty key
+    stored = COMPILED.to_json()
+    assert '"extra":{}' in stored
+
+    # When
+    again = CompiledIssue.from_json(stored)
+    without = CompiledIssue.from_json(stored.replace('"extra":{},', ""))
+
+    # Then
+    assert again == without == COMPILED
+    assert again.fingerprint == "1224e8558d80400f6a5a1a188d0e9f64cb22e80e832ff649d38c147a59bd8856"
+    assert builder(again).build(JANE, DATE).fingerprint.hex() == "cfc64320a205db7f"
+
+
+def test_an_issue_stored_in_another_format_is_refused_instead_of_sent_wrong() -> None:
+    with pytest.raises(ValueError, match="format 2"):
+        CompiledIssue.from_json(COMPILED.to_json().replace('"format_no":1', '"format_no":2'))
 
 
 def test_an_attribute_the_issue_does_not_use_changes_nothing() -> None:

@@ -15,7 +15,6 @@ from worker.cli.output import Json, end, hint, say, tell, tell_json, tell_lines,
 from worker.compose.findings import Finding
 from worker.compose.issue_file import check_issue, load_issue_file, take_in_media
 from worker.compose.media import MediaItem
-from worker.compose.template import recipient_environment
 from worker.dispatch.queue import find_publication
 from worker.domain.issue import IssueState, IssueText
 from worker.domain.publication import Publication
@@ -23,6 +22,7 @@ from worker.editorial.preview import preview_html
 from worker.editorial.proof import compile_for_proof, proof_builder, read_recipients, send_proof, unsubscribe_url
 from worker.errors import CorrantoError, UsageError
 from worker.message.key_store import load_signer
+from worker.message.personalize import Personalizer
 from worker.quantities import count
 from worker.screen.layout import Line, paragraph
 from worker.screen.terminal import clean
@@ -130,9 +130,7 @@ def preview(
         mail = builder.build_proof(address or checked.publication.from_address, clock.utcnow(), values)
         _write(mail.message, out or Path("-"))
     elif text:
-        filled = dict.fromkeys((*compiled.variables, "consent_date"), "") | values
-        shown = recipient_environment(autoescape=False).from_string(compiled.text).render(filled)
-        _write(shown.encode(), out or Path("-"))
+        _write(Personalizer(compiled).show(values).text.encode(), out or Path("-"))
     else:
         page = preview_html(compiled, checked.media.values(), values, reader=reader)
         target = out or Path(f"{checked.text.slug}.preview.html")

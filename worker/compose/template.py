@@ -24,8 +24,6 @@ MAX_NUMBER = 10**18  # Python refuses to write out one of thousands of digits
 _TAGS = "if, elif, else, for"
 FILTERS = ("default", "upper", "lower", "title", "truncate", "date")
 
-_PLAIN_NODES = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.And, nodes.Or, nodes.Not)
-
 
 class TemplateProblem(ValueError):
     """Raised when a template steps outside the subset. `line` counts from 1 inside the text given.

@@ -34,7 +34,7 @@ class Filled:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Readable:
     """One reader's content as a person sees it in a preview, line ends LF."""
 
     subject: str
@@ -72,14 +72,14 @@ class Personalizer:
         except jinja2.TemplateError as error:
             raise PersonalizeError(f"the template failed: {type(error).__name__}") from error
 
-    def show(self, values: Mapping[str, str]) -> Shown:
-        """The same content, decoded. Raises PersonalizeError."""
+    def show(self, values: Mapping[str, str]) -> Readable:
+        """The same content as text, for previews. Raises PersonalizeError."""
         clean = self.clean(values)
         try:
             subject, text, html = ("".join(t.pieces(clean)) for t in (self._subject, self._text, self._html))
         except jinja2.TemplateError as error:
             raise PersonalizeError(f"the template failed: {type(error).__name__}") from error
-        return Shown(one_line(subject), _lf(text), _lf(html))
+        return Readable(one_line(subject), _lf(text), _lf(html))
 
     def clean(self, values: Mapping[str, str]) -> dict[str, str]:
         """A value for every variable of the issue and no other, without controls. Raises PersonalizeError."""
