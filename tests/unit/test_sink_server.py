@@ -12,10 +12,10 @@ import pytest
 from tests.support.sink import sink_inside, talk_to
 from worker.errors import RefusedError, UnreachableError, UsageError
 from worker.sink.commands import Extension
+from worker.sink.dialogue import LARGEST_MAIL, Dialogue
 from worker.sink.mailbox import Mailbox
 from worker.sink.server import Sink, SinkConfig, parse_extensions, refuse_beside_real_relay
-from worker.sink.session import LARGEST_MAIL, Session
-from worker.sink.state import Desk
+from worker.sink.state import SinkState
 
 MAIL = b"From: Ana <ana@example.org>\r\nSubject: Tides\r\nMessage-ID: <1@example.org>\r\n\r\n..High\r\n.\x2e\r\n"
 ENVELOPE = b"MAIL FROM:<bounces+x@example.org>\r\nRCPT TO:<jane@example.org>\r\n"
@@ -275,35 +275,35 @@ def test_a_client_that_only_errs_is_sent_away(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def sessions_of(desk: Desk) -> AsyncIterator[int]:
-    """A bare listener whose sessions share `desk`; its port."""
-    server = await asyncio.get_running_loop().create_server(lambda: Session(desk), "127.0.0.1", 0)
+async def listener_for(state: SinkState) -> AsyncIterator[int]:
+    """A bare listener whose dialogues share `state`; its port."""
+    server = await asyncio.get_running_loop().create_server(lambda: Dialogue(state), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for session in list(desk.sessions):
-            session.abort()
+        for dialogue in list(state.dialogues):
+            dialogue.abort()
 
 
 def test_an_idle_client_is_sent_away_and_a_waiting_one_is_not() -> None:
     async def scenario() -> None:
-        desk = Desk(frozenset(Extension), keep=lambda mail: None)
-        async with sessions_of(desk) as port, talk_to(port) as waiting, talk_to(port) as idle:
+        state = SinkState(frozenset(Extension), keep=lambda mail: None)
+        async with listener_for(state) as port, talk_to(port) as waiting, talk_to(port) as idle:
             waiting.write(envelope("slow+900@example.org") + bdat(MAIL))
             await waiting.replies(2)
-            desk.dismiss_idle(float("inf"))
+            state.dismiss_idle(float("inf"))
             assert (await idle.reply()).startswith("421 4.4.2")
             assert await idle.reply() == ""
-            assert len(desk.sessions) == 1
+            assert len(state.dialogues) == 1
 
     asyncio.run(scenario())
 
 
 def test_a_client_too_many_is_turned_away_at_the_door() -> None:
     async def scenario() -> None:
-        desk = Desk(frozenset(Extension), keep=lambda mail: None, most_sessions=1)
-        async with sessions_of(desk) as port, talk_to(port) as first:
+        state = SinkState(frozenset(Extension), keep=lambda mail: None, most_dialogues=1)
+        async with listener_for(state) as port, talk_to(port) as first:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             assert (await reader.read()).startswith(b"421 4.7.0 Too many sessions\r\n")
             writer.close()

@@ -153,14 +153,14 @@ class Reader:
 
     def groups(self, group: Group, key: str) -> list[Group]:
         """The list of groups under `key`. Raises UsageError when an entry is not a group."""
-        found = []
+        groups = []
         for value in self.items(group, key):
             if not isinstance(value, Group):
                 raise self.refuse(
                     value.line, f"an entry of {key} must be a group of keys, the first one after the dash"
                 )
-            found.append(value)
-        return found
+            groups.append(value)
+        return groups
 
 
 class _PlainLoader(yaml.SafeLoader):

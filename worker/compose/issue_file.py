@@ -57,8 +57,8 @@ def take_in_media(issue: IssueText) -> tuple[dict[str, MediaItem], dict[str, str
         if is_remote_picture(src):
             continue
         try:
-            found = _inside(folder, src)
-            media[key] = take_in(found, max_width=width) if width else take_in(found)
+            path = _inside(folder, src)
+            media[key] = take_in(path, max_width=width) if width else take_in(path)
         except UsageError as error:
             problems[key] = str(error).replace(f"{folder}/", "")
     return media, problems
@@ -114,9 +114,9 @@ def _read(path: Path) -> IssueText:
 
 def _inside(folder: Path, src: str) -> Path:
     """The file of a relative `src`. What an editor names must lie below the folder of the issue file."""
-    found = (folder / src).resolve()
-    if not found.is_relative_to(folder):
+    path = (folder / src).resolve()
+    if not path.is_relative_to(folder):
         raise UsageError(f"{src} lies outside the folder of the issue; move it there")
-    if not found.is_file():
+    if not path.is_file():
         raise UsageError("the file is missing")
-    return found
+    return path

@@ -40,15 +40,15 @@ _ORDER = {"E": 0, "W": 1, "I": 2}
 
 def lint(issue: IssueText, facts: LintFacts) -> list[Finding]:
     """Every finding, errors first, then by line."""
-    found = [finding for rule in _ON_SOURCE for finding in rule(issue, facts)]
-    compiled = _try_compile(issue, facts, found)
+    findings = [finding for rule in _ON_SOURCE for finding in rule(issue, facts)]
+    compiled = _try_compile(issue, facts, findings)
     if compiled is not None:
-        found += [finding for rule in _ON_RESULT for finding in rule(issue, compiled)]
-    found = [_waived(finding, issue) for finding in dict.fromkeys(found)]
-    return sorted(found, key=lambda finding: (_ORDER[finding.level], finding.line or 0, finding.code))
+        findings += [finding for rule in _ON_RESULT for finding in rule(issue, compiled)]
+    findings = [_waived(finding, issue) for finding in dict.fromkeys(findings)]
+    return sorted(findings, key=lambda finding: (_ORDER[finding.level], finding.line or 0, finding.code))
 
 
-def _try_compile(issue: IssueText, facts: LintFacts, found: list[Finding]) -> CompiledIssue | None:
+def _try_compile(issue: IssueText, facts: LintFacts, findings: list[Finding]) -> CompiledIssue | None:
     try:
         return compile_issue(
             issue,
@@ -60,12 +60,12 @@ def _try_compile(issue: IssueText, facts: LintFacts, found: list[Finding]) -> Co
             boundary="lint",
         )
     except UsageError as error:
-        if not any(finding.code == 501 for finding in found) and not any(
-            finding.code == 208 and not finding.waivable for finding in found
+        if not any(finding.code == 501 for finding in findings) and not any(
+            finding.code == 208 and not finding.waivable for finding in findings
         ):
             place, _, why = str(error).removeprefix(issue.path).partition(": ")
             line = place.removeprefix(" line ")
-            found.append(
+            findings.append(
                 Finding(
                     "E",
                     501,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from worker.compose.findings import Finding, LintFacts, authored_texts
-from worker.compose.links import Fault, Link, is_loopback_url, is_remote_picture, judge_link
+from worker.compose.links import Link, LinkFault, is_loopback_url, is_remote_picture, judge_link
 from worker.compose.markup import find_links
 from worker.domain.issue import IssueText, Picture
 
@@ -47,12 +47,12 @@ class Placed:
 
 def pictures_of(issue: IssueText) -> list[Placed]:
     """Every picture, from the front matter and from Markdown."""
-    found: list[Placed] = []
+    pictures: list[Placed] = []
 
     def add(picture: Picture | None, key: str, line: int) -> None:
         if picture is not None:
             at = issue.lines.get(f"{key}.image.src", line)
-            found.append(Placed(picture.src, picture.alt, at, picture.decorative, (picture.width, picture.height)))
+            pictures.append(Placed(picture.src, picture.alt, at, picture.decorative, (picture.width, picture.height)))
 
     if issue.lead:
         add(issue.lead.picture, "lead", issue.lead.line)
@@ -62,36 +62,36 @@ def pictures_of(issue: IssueText) -> list[Placed]:
         add(enclosure.picture, f"enclosures.{at}", enclosure.line)
     for at, figure in enumerate(issue.figures):
         line = issue.lines.get(f"figures.{at}.src", figure.line)
-        found.append(Placed(figure.src, figure.alt, line))
+        pictures.append(Placed(figure.src, figure.alt, line))
         if figure.large:
             large = issue.lines.get(f"figures.{at}.large", figure.line)
-            found.append(Placed(f"large:{figure.large}", "", large, needs_alt=False))
+            pictures.append(Placed(f"large:{figure.large}", "", large, needs_alt=False))
     if issue.signatory:
         for key in ("signature", "portrait"):
             src = getattr(issue.signatory, key)
             if src:
-                found.append(Placed(src, "", issue.lines.get(f"signatory.{key}", 0), needs_alt=False))
+                pictures.append(Placed(src, "", issue.lines.get(f"signatory.{key}", 0), needs_alt=False))
     for text in authored_texts(issue):
         if text.markdown:
-            found += [Placed(link.target, link.label, link.line) for link in find_links(text.text, text.line)[1]]
-    return found
+            pictures += [Placed(link.target, link.label, link.line) for link in find_links(text.text, text.line)[1]]
+    return pictures
 
 
 def links_of(issue: IssueText) -> list[Link]:
     """Every link an editor wrote; labels of card links are their titles."""
-    found: list[Link] = []
+    links: list[Link] = []
     cards = [("lead", issue.lead)] if issue.lead else []
     for name, card in [*cards, *((f"cards.{at}", card) for at, card in enumerate(issue.cards))]:
         if card.link is not None:
-            found.append(Link(card.link, card.title, issue.lines.get(f"{name}.link", card.line)))
+            links.append(Link(card.link, card.title, issue.lines.get(f"{name}.link", card.line)))
     for at, enclosure in enumerate(issue.enclosures):
         if enclosure.link is not None:
             line = issue.lines.get(f"enclosures.{at}.link", enclosure.line)
-            found.append(Link(enclosure.link, enclosure.title, line))
+            links.append(Link(enclosure.link, enclosure.title, line))
     for text in authored_texts(issue):
         if text.markdown:
-            found += find_links(text.text, text.line)[0]
-    return found
+            links += find_links(text.text, text.line)[0]
+    return links
 
 
 def check_pictures(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
@@ -160,7 +160,7 @@ def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     for link in links_of(issue):
         fault = judge_link(link.target)
         if link.target.startswith(facts.base_url) and (
-            fault is Fault.STAGING or (fault is Fault.LOCAL and is_loopback_url(facts.base_url))
+            fault is LinkFault.STAGING or (fault is LinkFault.LOCAL and is_loopback_url(facts.base_url))
         ):
             fault = None  # a rehearsing installation may name itself
         if fault is not None:
@@ -170,7 +170,7 @@ def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
                 link.line,
                 f"the link {_short(link.target) or 'of ' + link.label} {fault.value}",
                 "write the address that readers will use"
-                if fault is Fault.STAGING
+                if fault is LinkFault.STAGING
                 else "write a whole address that starts with https://",
                 waivable=False,
             )

@@ -113,10 +113,10 @@ def _waivers(reader: Reader, top: Group) -> tuple[tuple[str, ...], str]:
     reader.known_keys(group, _LINT, "lint")
     codes = []
     for value in reader.items(group, "allow"):
-        found = _CODE.fullmatch(value.value.strip()) if isinstance(value, Text) else None
-        if found is None:
+        code = _CODE.fullmatch(value.value.strip()) if isinstance(value, Text) else None
+        if code is None:
             raise reader.refuse(value.line, "lint: allow takes finding codes such as W403")
-        codes.append(found[1])
+        codes.append(code[1])
     why = reader.one_line(group, "why")
     if codes and not why:
         raise reader.refuse(group.line, "lint: allow needs why: one sentence that says why the finding is accepted")
@@ -149,18 +149,18 @@ def _card(reader: Reader, group: Group, where: str) -> Card:
 
 
 def _picture(reader: Reader, group: Group) -> Picture | None:
-    found = reader.group(group, "image")
-    if found is None:
+    image = reader.group(group, "image")
+    if image is None:
         return None
-    reader.known_keys(found, _PICTURE, "an image")
-    word = reader.one_line(found, "decorative", "false").lower()
+    reader.known_keys(image, _PICTURE, "an image")
+    word = reader.one_line(image, "decorative", "false").lower()
     if word not in ("true", "false", "yes", "no"):
-        raise reader.refuse(found.key_lines["decorative"], f'decorative "{word}" must be true or false')
+        raise reader.refuse(image.key_lines["decorative"], f'decorative "{word}" must be true or false')
     return Picture(
-        src=_filled(reader, found, "src", "an image"),
-        alt=reader.one_line(found, "alt"),
-        width=_pixels(reader, found, "w"),
-        height=_pixels(reader, found, "h"),
+        src=_filled(reader, image, "src", "an image"),
+        alt=reader.one_line(image, "alt"),
+        width=_pixels(reader, image, "w"),
+        height=_pixels(reader, image, "h"),
         decorative=word in ("true", "yes"),
     )
 
@@ -229,15 +229,15 @@ def _optional(reader: Reader, group: Group, key: str) -> str | None:
 
 def _lines(group: Group, before: str) -> dict[str, int]:
     """`cards.0.blurb` → line of its text, for every value of the front matter."""
-    found: dict[str, int] = {}
+    lines: dict[str, int] = {}
     for key, value in group.values.items():
         name = f"{before}{key}"
-        found[name] = value.line if isinstance(value, Text) else group.key_lines[key]
+        lines[name] = value.line if isinstance(value, Text) else group.key_lines[key]
         if isinstance(value, Group):
-            found.update(_lines(value, f"{name}."))
+            lines.update(_lines(value, f"{name}."))
         elif isinstance(value, Items):
             for at, item in enumerate(value.values):
-                found[f"{name}.{at}"] = item.line
+                lines[f"{name}.{at}"] = item.line
                 if isinstance(item, Group):
-                    found.update(_lines(item, f"{name}.{at}."))
-    return found
+                    lines.update(_lines(item, f"{name}.{at}."))
+    return lines

@@ -16,9 +16,9 @@ from worker import clock
 from worker.errors import RefusedError, UnreachableError, UsageError
 from worker.sink.acceptance_log import AcceptanceLog, AcceptedMail
 from worker.sink.commands import Extension
+from worker.sink.dialogue import Dialogue
 from worker.sink.mailbox_writer import MailboxWriter
-from worker.sink.session import Session
-from worker.sink.state import Counts, Desk
+from worker.sink.state import Counts, SinkState
 
 DEFAULT_LIMIT = 25_000
 IDLE_S = 300.0  # RFC 5321 4.5.3.2.7
@@ -94,14 +94,14 @@ class Sink:
         self._writer: MailboxWriter | None = None
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
-        self._desk = Desk(
+        self._state = SinkState(
             frozenset(Extension) - config.without, self._keep, judge_every=JUDGE_EVERY if config.count_only else 1
         )
         self.port = config.port
 
     @property
     def counts(self) -> Counts:
-        return self._desk.counts
+        return self._state.counts
 
     async def start(self) -> None:
         """Open the files and listen. Raises RefusedError (folder in use) or UnreachableError (port, disk)."""
@@ -113,7 +113,7 @@ class Sink:
             if not config.count_only:
                 self._writer = MailboxWriter(config.folder, config.limit)
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: Session(self._desk), host, config.port, backlog=512
+                lambda: Dialogue(self._state), host, config.port, backlog=512
             )
         except OSError as error:
             self._close_files()
@@ -137,12 +137,12 @@ class Sink:
             self._server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for session in list(self._desk.sessions):
-            session.dismiss(b"421 4.3.2 The sink is stopping")
+        for dialogue in list(self._state.dialogues):
+            dialogue.dismiss(b"421 4.3.2 The sink is stopping")
         # One turn of the loop lets the farewells leave; a client that does not read them is cut off.
         await asyncio.sleep(0.05)
-        for session in list(self._desk.sessions):
-            session.abort()
+        for dialogue in list(self._state.dialogues):
+            dialogue.abort()
         self._close_files()
 
     def _keep(self, mail: AcceptedMail) -> None:
@@ -162,7 +162,7 @@ class Sink:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            self._desk.dismiss_idle(clock.monotonic() - IDLE_S)
+            self._state.dismiss_idle(clock.monotonic() - IDLE_S)
 
 
 async def serve(config: SinkConfig, ready: Callable[[int], None] | None = None) -> None:
