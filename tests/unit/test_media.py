@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.support.words import refuses
 from worker.compose.media import take_in
 from worker.errors import UsageError
 
@@ -64,14 +65,14 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(data)
 
-    with pytest.raises(UsageError, match=r"a\.png"):
+    with refuses(UsageError, match=r"a\.png"):
         take_in(path)
 
 
 def test_picture_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
 
-    with pytest.raises(UsageError, match=r"pixels|cannot be used|not a picture"):
+    with refuses(UsageError, match=r"pixels|cannot be used|not a picture"):
         take_in(tmp_path / "bomb.png")
 
 
@@ -87,5 +88,5 @@ def test_file_is_hosted_as_it_is(tmp_path: Path) -> None:
 def test_active_or_unknown_kind_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
 
-    with pytest.raises(UsageError, match="not hosted"):
+    with refuses(UsageError, match="not hosted"):
         take_in(tmp_path / name)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.sink import sink_inside, talk_to
+from tests.support.words import refuses
 from worker.errors import RefusedError, UnreachableError, UsageError
 from worker.sink.commands import Extension
 from worker.sink.dialogue import LARGEST_MAIL, Dialogue
@@ -334,14 +335,14 @@ def test_a_full_disk_is_answered_and_survived(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "sink.example.org", ""])
 def test_a_sink_listens_on_loopback_only(tmp_path: Path, host: str) -> None:
-    with pytest.raises(RefusedError, match="this machine only"):
+    with refuses(RefusedError, match="this machine only"):
         SinkConfig(folder=tmp_path, host=host)
 
 
 def test_a_sink_refuses_to_stand_beside_a_real_relay() -> None:
     refuse_beside_real_relay("127.0.0.1")
 
-    with pytest.raises(RefusedError, match=r"relay\.example\.org"):
+    with refuses(RefusedError, match=r"relay\.example\.org"):
         refuse_beside_real_relay("relay.example.org")
 
 
@@ -349,14 +350,12 @@ def test_a_taken_port_names_both_settings_that_hold_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         sink = Sink(SinkConfig(folder=tmp_path, host="127.0.0.1", port=port))
-        with pytest.raises(
-            UnreachableError, match=f"port {port} .*CORRANTO_SINK_PORT and the same one in CORRANTO_SMTP"
-        ):
+        with refuses(UnreachableError, match=f"port {port} .*CORRANTO_SINK_PORT and the same one in CORRANTO_SMTP"):
             asyncio.run(sink.start())
 
 
 def test_an_unknown_extension_is_named() -> None:
     assert parse_extensions("chunking, PIPELINING") == {Extension.CHUNKING, Extension.PIPELINING}
 
-    with pytest.raises(UsageError, match="STARTTLS"):
+    with refuses(UsageError, match="STARTTLS"):
         parse_extensions("STARTTLS")

@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.words import refuses
 from worker.compose.source import read_issue
 from worker.domain.issue import IssueKind
 from worker.errors import UsageError
+from worker.screen.sentences import word
 
 GOOD = """---
 kind: newsletter
@@ -83,7 +85,7 @@ def test_mistake_gets_one_sentence_with_its_line(change: tuple[str, str], line: 
     with pytest.raises(UsageError) as caught:
         read_issue("a.md", GOOD.replace(*change, 1))
 
-    sentence = str(caught.value)
+    sentence = word(caught.value)
     assert sentence.startswith(f"a.md line {line}: ")
     assert words in sentence
     assert "\n" not in sentence
@@ -96,14 +98,14 @@ def test_any_text_is_read_or_refused_in_one_line(front: str, body: str) -> None:
     try:
         read_issue("a.md", f"---\nkind: statement\npublication: p\nsubject: s\n{front}\n---\n{body}")
     except UsageError as error:
-        refused = str(error)
+        refused = word(error)
 
     assert "\n" not in refused
 
 
 @pytest.mark.parametrize("name", ["latest.md", "2026.md", "Latest .md"])
 def test_file_name_that_reads_like_another_issue_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=r"line 1: slug .* add a line slug"):
+    with refuses(UsageError, match=r"line 1: slug .* add a line slug"):
         read_issue(name, GOOD)
 
 

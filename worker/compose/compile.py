@@ -45,7 +45,7 @@ def compile_issue(
     try:
         return _compile(issue, publication, base_url.rstrip("/"), templates, media, view_url, boundary)
     except TemplateProblem as problem:
-        raise UsageError(f"{issue.path} line {problem.line}: {problem}") from problem
+        raise UsageError("issue_file.tag_refused", path=issue.path, line=problem.line, why=str(problem)) from problem
 
 
 def _compile(

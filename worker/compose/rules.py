@@ -12,7 +12,7 @@ from worker.compose.compile import compile_issue
 from worker.compose.findings import Finding, LintFacts
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
-from worker.errors import UsageError
+from worker.errors import Trouble, UsageError
 
 __all__ = ["Finding", "LintFacts", "lint"]
 
@@ -63,14 +63,12 @@ def _try_compile(issue: IssueText, facts: LintFacts, findings: list[Finding]) ->
         if not any(finding.code == 501 for finding in findings) and not any(
             finding.code == 208 and not finding.waivable for finding in findings
         ):
-            place, _, why = str(error).removeprefix(issue.path).partition(": ")
-            line = place.removeprefix(" line ")
             findings.append(
                 Finding(
                     "E",
                     501,
-                    int(line) if line.isdigit() else None,
-                    why,
+                    error.trouble.fields["line"],
+                    error.trouble.fields["why"],
                     "keep a condition inside one paragraph, or put its tags on lines of their own between paragraphs",
                     waivable=False,
                 )
@@ -81,4 +79,4 @@ def _try_compile(issue: IssueText, facts: LintFacts, findings: list[Finding]) ->
 def _waived(finding: Finding, issue: IssueText) -> Finding:
     if not finding.waivable or finding.level == "I" or str(finding.code) not in issue.waived:
         return finding
-    return replace(finding, level="I", why=f"{finding.why} (accepted: {issue.waived_why})")
+    return replace(finding, level="I", why=Trouble("finding.accepted", finding=finding.why, why=issue.waived_why))

@@ -8,6 +8,7 @@ from worker.compose.findings import Finding, LintFacts, authored_texts
 from worker.compose.links import Link, LinkFault, is_loopback_url, is_remote_picture, judge_link
 from worker.compose.markup import find_links
 from worker.domain.issue import IssueText, Picture
+from worker.errors import Trouble
 
 # Words that say nothing when a screen reader lists the links of a mail alone.
 GENERIC = frozenset(
@@ -130,8 +131,8 @@ def _check_file(picture: Placed, src: str, facts: LintFacts) -> Iterator[Finding
     elif suffix == ".svg":
         yield Finding("E", 205, line, f"{_short(src)} is an SVG, which Gmail does not show", "save it as PNG")
     elif picture.src not in facts.media:
-        why = facts.media_problems.get(picture.src, "the file is missing")
-        yield Finding("E", 208, line, f"{_short(src)} cannot be used: {why}", "correct the name or the file")
+        why = _unusable(src, facts.media_problems.get(picture.src))
+        yield Finding("E", 208, line, why, "correct the name or the file")
     elif suffix in (".webp", ".avif"):
         yield Finding(
             "W",
@@ -149,10 +150,8 @@ def check_files(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     for at, enclosure in enumerate(issue.enclosures):
         if enclosure.file is not None and enclosure.file not in facts.media:
             line = issue.lines.get(f"enclosures.{at}.file", enclosure.line)
-            why = facts.media_problems.get(enclosure.file, "the file is missing")
-            yield Finding(
-                "E", 208, line, f"{_short(enclosure.file)} cannot be used: {why}", "correct the name or the file", False
-            )
+            why = _unusable(enclosure.file, facts.media_problems.get(enclosure.file))
+            yield Finding("E", 208, line, why, "correct the name or the file", waivable=False)
 
 
 def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
@@ -184,6 +183,10 @@ def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
             )
         elif not link.label:
             yield Finding("W", 304, link.line, f"the link {_short(link.target)} has no text", "name what it leads to")
+
+
+def _unusable(src: str, cause: Trouble | None) -> Trouble:
+    return Trouble("finding.media_unusable", src=_short(src), cause=cause or Trouble("media.missing"))
 
 
 def _short(text: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker import clock
-from worker.errors import RefusedError, UnreachableError, UsageError
+from worker.errors import RefusedError, Remedy, UnreachableError, UsageError
 from worker.sink.acceptance_log import AcceptanceLog, AcceptedMail
 from worker.sink.commands import Extension
 from worker.sink.dialogue import Dialogue
@@ -21,6 +21,8 @@ from worker.sink.mailbox_writer import MailboxWriter
 from worker.sink.state import Counts, SinkState
 
 DEFAULT_LIMIT = 25_000
+MOST_MAILS = 1_000_000
+"""Above this the inbox's index no longer fits the memory of a web process."""
 IDLE_S = 300.0  # RFC 5321 4.5.3.2.7
 _SWEEP_S = 15.0
 JUDGE_EVERY = 16
@@ -31,7 +33,7 @@ JUDGE_EVERY = 16
 class SinkConfig:
     """How one sink runs. `folder` is the mailbox's, `log` the acceptance log's file; port 0 takes a free one.
 
-    Raises UsageError or RefusedError with the sentence to show.
+    Raises UsageError or RefusedError.
     """
 
     folder: Path
@@ -45,9 +47,9 @@ class SinkConfig:
     def __post_init__(self) -> None:
         require_loopback(self.host)
         if not 0 <= self.port <= 65535:
-            raise UsageError(f"the sink's port is {self.port}: give 0 (any free one) to 65535")
-        if not 1 <= self.limit <= 1_000_000:
-            raise UsageError(f"the sink's limit is {self.limit}: give 1 to 1000000 mails")
+            raise UsageError("sink.port_out_of_range", port=self.port)
+        if not 1 <= self.limit <= MOST_MAILS:
+            raise UsageError("sink.limit_out_of_range", limit=self.limit, most=MOST_MAILS)
 
 
 def parse_extensions(text: str) -> frozenset[Extension]:
@@ -56,7 +58,7 @@ def parse_extensions(text: str) -> frozenset[Extension]:
     known = {extension.value for extension in Extension}
     unknown = sorted(names - known)
     if unknown:
-        raise UsageError(f"unknown extension {', '.join(unknown)}: choose from {', '.join(sorted(known))}")
+        raise UsageError("sink.extension_unknown", unknown=unknown, known=sorted(known))
     return frozenset(Extension(name) for name in names)
 
 
@@ -73,16 +75,13 @@ def is_loopback(host: str) -> bool:
 def require_loopback(host: str) -> None:
     """Raises RefusedError unless `host` is a loopback address: the sink keeps readers' mail open to anyone."""
     if not is_loopback(host):
-        raise RefusedError(f"the sink listens on this machine only, not on {host}: use 127.0.0.1, ::1 or localhost")
+        raise RefusedError("sink.not_on_loopback", host=host, remedy=Remedy.CHANGE)
 
 
 def refuse_beside_real_relay(relay_host: str) -> None:
     """Raises RefusedError when mail goes to a real relay: an inbox that stays empty would be taken for a fault."""
     if not is_loopback(relay_host):
-        raise RefusedError(
-            f"mail goes to the relay {relay_host}, not to the sink: "
-            "set CORRANTO_SMTP_URL to a loopback address to use the sink, or do not start it"
-        )
+        raise RefusedError("sink.relay_elsewhere", host=relay_host, remedy=Remedy.CONFIGURE)
 
 
 class Sink:
@@ -118,12 +117,13 @@ class Sink:
         except OSError as error:
             self._close_files()
             if error.errno == errno.EADDRINUSE:
-                raise UnreachableError(
-                    f"port {config.port} of {config.host} is taken, so the sink cannot start: stop what listens there,"
-                    " or name a free port in CORRANTO_SINK_PORT and the same one in CORRANTO_SMTP_URL"
-                ) from error
+                raise UnreachableError("sink.port_taken", port=config.port, host=config.host) from error
             raise UnreachableError(
-                f"the sink cannot start on {config.host}:{config.port} with folder {config.folder}: {error.strerror}"
+                "sink.cannot_start",
+                host=config.host,
+                port=config.port,
+                folder=str(config.folder),
+                reason=error.strerror,
             ) from error
         except RefusedError:
             self._close_files()
