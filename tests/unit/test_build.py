@@ -377,3 +377,29 @@ def test_two_readers_of_an_issue_share_feedback_id_and_list_id() -> None:
     assert one["list-post"] == "NO"
     assert one["content-language"] == "en"
     assert DATE.tzinfo is UTC
+
+
+def test_the_date_of_consent_is_spelled_in_the_language_of_the_issue_around_it() -> None:
+    french = builder(replace(COMPILED, language="fr")).build(reader(language="ja"), DATE)
+
+    assert "3 mai 2026" in by_library(french.message)[2]
+
+
+def test_a_proof_holds_no_mail_address_that_would_unsubscribe_somebody() -> None:
+    proof = builder(hold_mailto="leave@letters.example.org").build_proof("editor@example.org", DATE)
+
+    assert b"mailto:leave" not in proof.message
+
+
+def test_another_installation_never_makes_the_same_message_id() -> None:
+    ids = {builder(instance=bytes([number] * 16)).build(JANE, DATE).message_id for number in range(3)}
+    ids |= {builder(issue_id=number).build(JANE, DATE).message_id for number in range(3)}
+    ids |= {builder().build(reader(n=number), DATE).message_id for number in range(3)}
+
+    assert len(ids) == 9
+
+
+def test_a_readers_message_id_does_not_follow_a_changed_address_or_name() -> None:
+    changed = reader(address="new@example.net", name="Other", subscription_id=9, generation=4, language="fr")
+
+    assert builder().build(changed, DATE).message_id == builder().build(JANE, DATE).message_id

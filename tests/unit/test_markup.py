@@ -184,3 +184,56 @@ def test_wrapped_lines_hold_all_words_within_the_columns(text: str) -> None:
     assert "".join(wrapped.split()) == "".join(text.split())
     for line in wrapped.split("\n"):
         assert columns_of(line) <= 20 or " " not in line.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("~~a~~ *b* **c** `d`", "<p><s>a</s> <em>b</em> <strong>c</strong> <code>d</code></p>"),
+        ("a\n\n---\n\nb", "<p>a</p>\n<hr>\n<p>b</p>"),
+        ("### a\n\n#### b", "<h3>a</h3>\n<h4>b</h4>"),
+        ("3. a", '<ol start="3">\n<li>a</li>\n</ol>'),
+        ("- a", "<ul>\n<li>a</li>\n</ul>"),
+        ("> a", "<blockquote>\n<p>a</p>\n</blockquote>"),
+        ("    a", "<pre><code>a\n</code></pre>"),
+        ("a  \nb", "<p>a<br>\nb</p>"),
+        ("[a](https://example.org)", '<p><a href="https://example.org">a</a></p>'),
+        ("[a](mailto:a@example.org)", '<p><a href="mailto:a@example.org">a</a></p>'),
+        ("[a](tel:+4930)", '<p><a href="tel:+4930">a</a></p>'),
+        ("[a](http://127.0.0.1:8025/x)", '<p><a href="http://127.0.0.1:8025/x">a</a></p>'),
+    ],
+)
+def test_what_an_editor_may_write_reaches_the_reader(text: str, html: str) -> None:
+    assert html_of(text) == html
+
+
+def test_a_table_keeps_its_columns() -> None:
+    html = html_of("| a | b |\n|---|---|\n| c | d |")
+
+    assert [html.count(f"<{tag}>") for tag in ("table", "thead", "tbody", "tr", "th", "td")] == [1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "target", ["news.html", "/news", "#top", "//example.org", "https://a\\\\b", "ftp://example.org"]
+)
+def test_a_link_that_leads_nowhere_from_a_mail_is_no_link(target: str) -> None:
+    assert "href" not in html_of(f"[a]({target})")
+
+
+def test_a_cut_blurb_never_becomes_active() -> None:
+    html = html_of("`<script>` & `<b>` one two three four five six seven eight")
+
+    assert cut_html(html, 30, Marks("en")).startswith("<p><code>&lt;script&gt;</code> &amp; <code>&lt;b&gt;</code>")
+    assert "&lt;" in cut_html("<p>aaaa &lt;bbbbbbbbbbbbbbbbbbbbb</p>", 12, Marks("en"))
+
+
+def test_a_link_label_over_two_lines_keeps_its_blank() -> None:
+    links, _ = find_links("x\n[one\ntwo](https://a.test) [b](https://b.test)", 1)
+
+    assert [(link.label, link.line) for link in links] == [("one two", 3), ("b", 3)]
+
+
+def test_a_directive_inside_code_is_text() -> None:
+    segments = split_body("a\n\n```\n::: figure\n```\n\n::: quote\nSaid\n:::\n\nb", 10)
+
+    assert [(one.kind, one.line) for one in segments] == [("text", 10), ("quote", 17), ("text", 19)]

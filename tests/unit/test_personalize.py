@@ -94,7 +94,9 @@ def test_only_plain_text_of_bounded_length_is_filled_in(value: object) -> None:
     assert "<b>" not in str(caught.value)
 
 
-def test_a_subject_is_always_one_line() -> None:
-    filled = Personalizer(COMPILED).fill({"name": "Jane\r\nBcc: x\u2028y"})
+def test_a_subject_is_always_one_line_in_mail_and_preview() -> None:
+    values = {"name": "Jane\r\nBcc: x\u2028y"}
 
-    assert filled.subject == "Jane Bcc: x y, the river is rising"
+    filled, shown = Personalizer(COMPILED).fill(values), Personalizer(COMPILED).show(values)
+
+    assert filled.subject == shown.subject == "Jane Bcc: x y, the river is rising"

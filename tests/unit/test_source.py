@@ -1,5 +1,7 @@
 """Issue files: what they give, and the sentence each mistake gets."""
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -112,3 +114,49 @@ def test_file_name_that_reads_like_another_issue_is_refused(name: str) -> None:
 def test_nesting_bomb_is_refused() -> None:
     with pytest.raises(UsageError):
         read_issue("a.md", "---\nkind: " + "[" * 5000 + "\n---\n")
+
+
+STATEMENT = "---\nkind: statement\npublication: p\nsubject: s\n{}---\nBody\n"
+
+
+@pytest.mark.parametrize(
+    ("front", "line", "words"),
+    [
+        ("enclosures:\n- {title: A}\n", 6, "needs either link: … or file: …"),
+        ("enclosures:\n- {title: A, link: 'https://a.test', file: a.pdf}\n", 6, "and not both"),
+        ("enclosures:\n- {title: A, file: a.pdf, fil: b}\n", 6, "fil is not a key of an enclosure"),
+        ("figures:\n- {src: a.png, captoin: x}\n", 6, "captoin is not a key of a figure; did you mean caption?"),
+        ("signatory: {nam: x}\n", 5, "nam is not a key of signatory"),
+        ("signatory: {role: x}\n", 5, "signatory has no name"),
+        ("lint: {alow: [W403]}\n", 5, "alow is not a key of lint"),
+        ("cards: []\n", 5, "cards is not a key of a statement"),
+    ],
+)
+def test_a_mistake_in_a_statement_is_not_dropped_without_a_word(front: str, line: int, words: str) -> None:
+    with refuses(UsageError, re.escape(words)) as caught:
+        read_issue("a.md", STATEMENT.format(front))
+
+    assert caught.value.trouble.fields["line"] == line
+
+
+@pytest.mark.parametrize("change", [("title: One", "titel: One"), ("alt: A", "alternative: A")])
+def test_a_misspelled_key_of_a_card_is_not_dropped_without_a_word(change: tuple[str, str]) -> None:
+    with refuses(UsageError, "is not a key of"):
+        read_issue("a.md", GOOD.replace(*change))
+
+
+def test_cards_are_counted_from_one_as_an_editor_does() -> None:
+    with refuses(UsageError, "card 2 has no title"):
+        read_issue("a.md", GOOD.replace("lint:", "  - blurb: x\nlint:"))
+
+
+def test_line_ends_of_every_system_read_alike() -> None:
+    texts = {read_issue("a.md", GOOD.replace("\n", end)).body for end in ("\n", "\r\n", "\r")}
+
+    assert texts == {"Body\n"}
+
+
+@pytest.mark.parametrize("char", ["\ue000", "\ue001", "\u2029", "\x1b", "\x85"])
+def test_a_character_that_acts_in_secret_is_refused(char: str) -> None:
+    with refuses(UsageError, f"U\\+{ord(char):04X}"):
+        read_issue("a.md", GOOD.replace("Body", f"Bo{char}dy"))
