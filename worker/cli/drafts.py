@@ -15,16 +15,17 @@ from worker.cli.output import Json, end, hint, say, tell, tell_json, tell_lines,
 from worker.compose.findings import Finding
 from worker.compose.issue_file import check_issue, load_issue_file, take_in_media
 from worker.compose.media import MediaItem
-from worker.compose.template import recipient_environment
 from worker.dispatch.queue import find_publication
 from worker.domain.issue import IssueState, IssueText
 from worker.domain.publication import Publication
 from worker.editorial.preview import preview_html
 from worker.editorial.proof import compile_for_proof, proof_builder, read_recipients, send_proof, unsubscribe_url
-from worker.errors import CorrantoError, UsageError
+from worker.errors import CorrantoError, Trouble, UsageError
 from worker.message.key_store import load_signer
+from worker.message.personalize import Personalizer
 from worker.quantities import count
 from worker.screen.layout import Line, paragraph
+from worker.screen.sentences import word
 from worker.screen.terminal import clean
 from worker.storage.ledger import audiences, issues
 from worker.storage.people import subscribers
@@ -91,9 +92,9 @@ def lint(
             if len(files) == 1 and not json:
                 raise
             code = error.exit_code if code in (0, _LINT_FAILED) else code
-            shown.append({"file": str(path), "error": str(error), "findings": []})
+            shown.append({"file": str(path), "error": word(error), "findings": []})
             if not json:
-                say(f"corranto: {error}")
+                say(f"corranto: {word(error)}")
             continue
         if checked.errors and code == 0:
             code = _LINT_FAILED
@@ -130,9 +131,7 @@ def preview(
         mail = builder.build_proof(address or checked.publication.from_address, clock.utcnow(), values)
         _write(mail.message, out or Path("-"))
     elif text:
-        filled = dict.fromkeys((*compiled.variables, "consent_date"), "") | values
-        shown = recipient_environment(autoescape=False).from_string(compiled.text).render(filled)
-        _write(shown.encode(), out or Path("-"))
+        _write(Personalizer(compiled).show(values).text.encode(), out or Path("-"))
     else:
         page = preview_html(compiled, checked.media.values(), values, reader=reader)
         target = out or Path(f"{checked.text.slug}.preview.html")
@@ -170,8 +169,8 @@ def show_findings(findings: list[Finding]) -> list[Line]:
         place = f"line {finding.line}" if finding.line else ""
         first = f"  {finding}  {place:<9} "
         style = _STYLES[finding.level]
-        lines += paragraph(finding.why, first=first, rest=" " * len(first), style=style)
-        lines += paragraph(finding.fix, first=" " * len(first) + "fix: ", rest=" " * (len(first) + 5))
+        lines += paragraph(_said(finding.why), first=first, rest=" " * len(first), style=style)
+        lines += paragraph(_said(finding.fix), first=" " * len(first) + "fix: ", rest=" " * (len(first) + 5))
     return lines
 
 
@@ -188,7 +187,11 @@ def _show(path: Path, checked: Checked) -> None:
 
 
 def _plain(finding: Finding) -> dict[str, object]:
-    return {**asdict(finding), "id": str(finding)}
+    return {**asdict(finding), "id": str(finding), "why": _said(finding.why), "fix": _said(finding.fix)}
+
+
+def _said(text: str | Trouble) -> str:
+    return text if isinstance(text, str) else word(text)
 
 
 def _values(ledger: Ledger, address: str | None) -> tuple[dict[str, str], str]:

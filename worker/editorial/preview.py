@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from markupsafe import Markup, escape
 
 from worker.compose.media import MediaItem
-from worker.compose.template import recipient_environment
 from worker.domain.compiled import CompiledIssue
+from worker.message.personalize import Personalizer
 
 PHONE_WIDTH = 360
 DESKTOP_WIDTH = 680
@@ -50,11 +50,8 @@ def preview_html(
     reader: str = "a reader without any known value",
 ) -> str:
     """The page. `values` are one reader's (missing ones are empty); unsubscribe_url should lead nowhere real."""
-    filled = dict.fromkeys((*compiled.variables, "consent_date", "unsubscribe_url"), "") | dict(values)
-    html = recipient_environment(autoescape=True).from_string(compiled.html).render(filled)
-    text = recipient_environment(autoescape=False).from_string(compiled.text).render(filled)
-    subject = recipient_environment(autoescape=False).from_string(compiled.subject).render(filled)
-    document = _inlined(html, compiled.base_url, media)
+    mail = Personalizer(compiled).show(values)
+    document = _inlined(mail.html, compiled.base_url, media)
     light, dark = _SCHEME.sub("@media not all", document), _SCHEME.sub("@media all", document)
     views = (
         ("Phone", PHONE_WIDTH, light),
@@ -64,10 +61,10 @@ def preview_html(
     )
     return str(
         _PAGE.format(
-            subject=subject,
+            subject=mail.subject,
             sender=f"{compiled.from_name} <{compiled.from_address}>",
             reader=reader,
-            text=text,
+            text=mail.text,
             views=Markup("").join(_VIEW.format(title=title, width=width, document=doc) for title, width, doc in views),
         )
     )
