@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from worker.domain.address import domain_of
-from worker.domain.delivery import BounceKind, DeliveryState
+from worker.domain.delivery import BounceKind, DeliveryState, DoubtReason, FailureReason
 from worker.storage.ledger.deliveries import Due
 from worker.storage.ledger.settlements import Result
 from worker.transport.replies import Outcome, Permanence, Phase, Scope
@@ -37,7 +37,7 @@ def judge(
     if outcome.permanence is Permanence.ACCEPTED:
         return Result(**{**common, "text": ""}, state=DeliveryState.ACCEPTED)
     if outcome.permanence is Permanence.DOUBT:
-        reason = "line_broke" if outcome.code is None else "reply_unclear"
+        reason = DoubtReason.LINE_BROKE if outcome.code is None else DoubtReason.REPLY_UNCLEAR
         return Result(**common, state=DeliveryState.IN_DOUBT, reason=reason, fingerprint=fingerprint)
     if outcome.permanence is Permanence.PERMANENT and outcome.scope is not Scope.SESSION:
         if outcome.scope is Scope.RECIPIENT and outcome.phase is not Phase.LOCAL:
@@ -50,13 +50,13 @@ def judge(
     return Result(**{**common, "first_try": first}, state=DeliveryState.DEFERRED, next_try=again)
 
 
-def _fault(outcome: Outcome) -> str:
+def _fault(outcome: Outcome) -> FailureReason:
     detail = (outcome.enhanced or "").partition(".")[2]
     if detail in ("2.3", "3.4"):
-        return "too_big"
+        return FailureReason.TOO_BIG
     if outcome.phase is Phase.LOCAL:
-        return "no_smtputf8" if detail == "6.7" else "unbuildable"
-    return "sender_refused" if outcome.scope is Scope.SENDER else "message_refused"
+        return FailureReason.NO_SMTPUTF8 if detail == "6.7" else FailureReason.UNBUILDABLE
+    return FailureReason.SENDER_REFUSED if outcome.scope is Scope.SENDER else FailureReason.MESSAGE_REFUSED
 
 
 OURS_IN_A_ROW = 10

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from worker import clock, journal, log
 from worker.dispatch.nudger import Nudger
-from worker.domain.delivery import DoubtPolicy
+from worker.domain.delivery import DoubtPolicy, DoubtReason
 from worker.domain.issue import IssueState
 from worker.storage import workers
 from worker.storage.engine import Database
@@ -83,13 +83,13 @@ def bury_dead_workers(database: Database, state_dir: Path, observer: Observer) -
     unknown = owners - {row.id for row in alive}
     total = 0
     for worker_id in sorted(dead | vanished | unknown):
-        total += _bury(database, worker_id, "host_lost" if worker_id in vanished else "worker_lost")
+        total += _bury(database, worker_id, DoubtReason.HOST_LOST if worker_id in vanished else DoubtReason.WORKER_LOST)
         if worker_id in dead:
             journal.remove(state_dir, host, worker_id)
     return total
 
 
-def _bury(database: Database, worker_id: str, reason: str) -> int:
+def _bury(database: Database, worker_id: str, reason: DoubtReason) -> int:
     lost: dict[int, int] = {}
     with database.write() as conn:
         workers.mark_lost(conn, [worker_id])

@@ -13,7 +13,7 @@ from datetime import timedelta
 from worker import clock, log
 from worker.dispatch.hand_over import SETTLE_ROWS, Held, Sender
 from worker.dispatch.judge import judge
-from worker.domain.delivery import DeliveryState
+from worker.domain.delivery import DeliveryState, DoubtReason, FailureReason, SkipReason
 from worker.domain.issue import IssueState
 from worker.errors import UnreachableError
 from worker.message.build import BuildError
@@ -207,7 +207,14 @@ class Slice:
             n = row.recipient.n
             if isinstance(mail, BuildError):
                 held.results.append(
-                    Result(n, row.state, DeliveryState.FAILED, "unbuildable", phase="local", text=mail.reason)
+                    Result(
+                        n,
+                        row.state,
+                        DeliveryState.FAILED,
+                        FailureReason.UNBUILDABLE,
+                        phase="local",
+                        text=mail.reason,
+                    )
                 )
             elif row.fingerprint is not None and row.fingerprint != mail.fingerprint:
                 held.results.append(
@@ -215,7 +222,7 @@ class Slice:
                         n,
                         row.state,
                         DeliveryState.IN_DOUBT,
-                        "not_the_same",
+                        DoubtReason.NOT_THE_SAME,
                         fingerprint=row.fingerprint,
                         tried=0,
                         first_try=row.first_try,
@@ -320,7 +327,7 @@ class Slice:
         held.live = held.ours = False
         try:
             with self._database.write() as conn:
-                claims.lose(conn, held.claim, "worker_lost")
+                claims.lose(conn, held.claim, DoubtReason.WORKER_LOST)
         except Exception:
             self._stuck.add(held.claim.id)
             _log.critical("a claim stays behind until this process ends", claim=held.claim, exc_info=True)
@@ -396,5 +403,5 @@ class Slice:
         self._wake.wait(1.0)
 
 
-def _skipped(row: Due, reason: str) -> Result:
+def _skipped(row: Due, reason: SkipReason) -> Result:
     return Result(row.recipient.n, row.state, DeliveryState.SKIPPED, reason, tried=0, first_try=row.first_try)

@@ -11,6 +11,7 @@ from worker.domain.delivery import DeliveryState, DoubtPolicy, Totals
 from worker.domain.issue import AudienceKind, Issue, IssueKind, IssueState
 from worker.errors import NotFoundError
 from worker.storage.engine import database_now
+from worker.storage.ledger import deliveries
 from worker.storage.schema import claim, compiled_issue, delivery, figure, issue, publication, shard
 
 _COLUMNS = [issue.c[name] for name in Issue.__dataclass_fields__]
@@ -191,13 +192,7 @@ def finish_done(conn: Connection) -> list[int]:
         .where(shard.c.issue_id == issue.c.id)
         .scalar_subquery()
     )
-    awaits_repeat = exists().where(
-        delivery.c.issue_id == issue.c.id,
-        delivery.c.state == DeliveryState.IN_DOUBT,
-        delivery.c.doubts == 1,
-        delivery.c.fingerprint.is_not(None),
-        delivery.c.reason != "not_the_same",
-    )
+    awaits_repeat = exists().where(delivery.c.issue_id == issue.c.id, deliveries.awaits_repeat())
     done = and_(
         issue.c.state == IssueState.SENDING,
         issue.c.plan_cursor.is_(None),
