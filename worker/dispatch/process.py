@@ -17,7 +17,8 @@ from worker.dispatch.nudger import Nudger
 from worker.dispatch.plan import plan
 from worker.dispatch.send import Slice
 from worker.dispatch.tick import TICK_S, Tick
-from worker.errors import UnreachableError
+from worker.domain.process import WorkerState
+from worker.errors import Trouble, UnreachableError
 from worker.journal import Journal
 from worker.settings import Settings
 from worker.storage import workers
@@ -132,10 +133,10 @@ class SendingProcess:
         cause = fault.cause if fault else ""
         self._log_relay_trouble(cause)
         note = self.sender.note or cause or (self.nudger.trouble or "")
-        state = "draining" if self.sender.draining.is_set() else "ready"
+        state = WorkerState.DRAINING if self.sender.draining.is_set() else WorkerState.READY
         try:
             with self.database.write() as conn:
-                lives = workers.beat(conn, self.id, state, note[:500])
+                lives = workers.beat(conn, self.id, state, Trouble("process.note", text=note[:500]) if note else None)
             if lives:
                 self.sender.release_unheld()
         except UnreachableError:

@@ -12,7 +12,7 @@ from pathlib import Path
 from worker import clock, journal, log
 from worker.dispatch.nudger import Nudger
 from worker.domain.delivery import DoubtPolicy, DoubtReason
-from worker.domain.issue import IssueState
+from worker.domain.issue import IssueState, WaitReason
 from worker.storage import workers
 from worker.storage.engine import Database
 from worker.storage.ledger import claims, deliveries, issues
@@ -132,7 +132,7 @@ def repeat_never_miss(database: Database, settle_s: float = DOUBT_SETTLE_S) -> i
                     reopened = deliveries.repeat_doubts(conn, issue.id, settle_s)
                     total += reopened
                     if reopened:
-                        issues.wait_until(conn, issue.id, 0, "")  # now, whatever it waited for
+                        issues.wait_until(conn, issue.id, 0, WaitReason.NONE)  # now, whatever it waited for
     return total
 
 

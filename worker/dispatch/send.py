@@ -14,7 +14,7 @@ from worker import clock, log
 from worker.dispatch.hand_over import SETTLE_ROWS, Held, Sender
 from worker.dispatch.judge import judge
 from worker.domain.delivery import DeliveryState, DoubtReason, FailureReason, SkipReason
-from worker.domain.issue import IssueState
+from worker.domain.issue import IssueState, WaitReason
 from worker.errors import UnreachableError
 from worker.message.build import BuildError
 from worker.storage.ledger import claims, deliveries, issues, settlements
@@ -101,7 +101,7 @@ class Slice:
             return False
         fault = sender.fault()
         if fault is not None:
-            self._wait(max(fault.retry_at - clock.monotonic(), 1.0), fault.cause)
+            self._wait(max(fault.retry_at - clock.monotonic(), 1.0), WaitReason.RELAY, fault.cause)
             return False
         return True
 
@@ -153,7 +153,7 @@ class Slice:
             if size:
                 return size
             if wait_s > SLICE_S or clock.monotonic() - asked_at > 2 * SLICE_S:
-                self._wait(wait_s, f"rate limit {gate.limits}")
+                self._wait(wait_s, WaitReason.RATE_LIMIT, str(gate.limits))
                 return 0
             if self._held or self._sender.draining.wait(min(wait_s, SLOT_LOOK_S)):
                 return 0  # with mails on the wire the slice settles them first
@@ -164,11 +164,11 @@ class Slice:
             wait_s = deliveries.next_try_in(conn, self._issue_id)
             issue = issues.get(conn, self._issue_id)
         if wait_s is not None and wait_s > 0 and issue.nudge_at is None and issue.plan_cursor is None:
-            self._wait(wait_s, "only later tries are left")
+            self._wait(wait_s, WaitReason.LATER_TRIES)
 
-    def _wait(self, seconds: float, reason: str) -> None:
+    def _wait(self, seconds: float, reason: WaitReason, detail: str = "") -> None:
         with self._database.write() as conn:
-            issues.wait_until(conn, self._issue_id, seconds, reason)
+            issues.wait_until(conn, self._issue_id, seconds, reason, detail)
 
     def _submit(self, held: Held) -> None:
         """Look, build, hand to the connections. The look begins after the claim's commit: that makes it count."""
@@ -374,9 +374,9 @@ class Slice:
         left = sum([self._release(held) for held in self._held])
         fault = self._sender.fault()
         if self._is_broken:
-            self._wait(BROKEN_S, "a fault of our own: see the workers' log")
+            self._wait(BROKEN_S, WaitReason.OWN_FAULT)
         elif fault is not None:
-            self._wait(max(fault.retry_at - clock.monotonic(), 1.0), fault.cause)
+            self._wait(max(fault.retry_at - clock.monotonic(), 1.0), WaitReason.RELAY, fault.cause)
         elif left:
             # Whoever found nothing to claim meanwhile has ended the chain: begin a new one, older nudges die.
             with self._database.write() as conn:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -39,7 +40,7 @@ from worker.domain.delivery import (
     FailureReason,
     SkipReason,
 )
-from worker.domain.issue import AudienceKind, IssueKind, IssueState
+from worker.domain.issue import AudienceKind, IssueKind, IssueState, WaitReason
 from worker.domain.process import WorkerState
 from worker.domain.subscription import Channel, ConsentEvent, SubscriptionState
 from worker.domain.suppression import SuppressionReason
@@ -239,10 +240,15 @@ issue = Table(
     Column("wait_reason", Text, nullable=False, default="", comment="why nudge_at lies ahead"),
     Column("last_claim_at", UtcDateTime),
     Column("last_progress_at", UtcDateTime),
+    Column("last_nudged_at", UtcDateTime),
+    Column("wait_detail", Text, nullable=False, default="", comment="what wait_reason names: a rate, a cause"),
+    Column("unswept", Boolean, nullable=False, default=False, comment="cancelled, and a copy may still be in flight"),
     CheckConstraint(_one_of("state", IssueState), name="state"),
     CheckConstraint(_one_of("kind", IssueKind), name="kind"),
     CheckConstraint(_one_of("doubt", DoubtPolicy), name="doubt"),
     CheckConstraint(_one_of("audience_kind", AudienceKind), name="audience_kind"),
+    CheckConstraint(_one_of("wait_reason", WaitReason), name="wait_reason"),
+    CheckConstraint("NOT unswept OR state = 'cancelled'", name="unswept_is_cancelled"),
     CheckConstraint("state <> 'holding' OR hold_until IS NOT NULL", name="holding_has_an_end"),
     CheckConstraint("state NOT IN ('scheduled', 'held_late') OR due_at IS NOT NULL", name="scheduled_has_a_time"),
     CheckConstraint("state NOT IN ('sending', 'paused') OR started_at IS NOT NULL", name="sending_has_started"),
@@ -409,7 +415,7 @@ worker = Table(
     Column("beat", BigInteger, nullable=False, comment="grows while the process lives; observers watch it change"),
     Column("started_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
-    Column("note", Text, nullable=False, default="", comment="what it waits for, in a sentence"),
+    Column("note", Text, nullable=False, default="", comment="what it waits for: a Trouble as JSON"),
     CheckConstraint(_one_of("state", WorkerState), name="state"),
 )
 

@@ -3,5 +3,6 @@
 from collections.abc import Callable
 
 SENTENCES: dict[str, str | Callable[..., str]] = {
+    "process.note": "{text}",
     "settings.wrong": lambda problems: "\n".join(map(str, problems)),
 }
