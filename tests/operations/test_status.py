@@ -11,6 +11,7 @@ from tests.support.readers import settings_for
 from worker import clock
 from worker.dispatch.progress import observe
 from worker.domain.delivery import DeliveryState
+from worker.domain.issue import WaitReason
 from worker.errors import UnreachableError
 from worker.operations import status
 from worker.screen import progress
@@ -102,7 +103,7 @@ def test_status_tells_why_an_issue_waits(settings: Settings, database: Database)
     # Given
     issue_id = planned_issue(database, 2)
     with database.write() as conn:
-        issues.wait_until(conn, issue_id, 60, "the relay refuses the password")
+        issues.wait_until(conn, issue_id, 60, WaitReason.RELAY, "the relay refuses the password")
 
     # When
     lines = [line.text for line in render_status(status.collect(settings, database))]
@@ -115,7 +116,7 @@ def test_watching_says_at_once_why_nothing_leaves(settings: Settings, database: 
     # Given
     issue_id = planned_issue(database, 2)
     with database.write() as conn:
-        issues.wait_until(conn, issue_id, 60, "the relay refuses the password")
+        issues.wait_until(conn, issue_id, 60, WaitReason.RELAY, "the relay refuses the password")
 
     # When
     waiting = progress.render_line(observe(database, settings, issue_id), clock.utcnow())

@@ -5,7 +5,8 @@ from datetime import datetime
 
 from worker import clock
 from worker.domain.delivery import Totals
-from worker.domain.issue import Issue, IssueState
+from worker.domain.issue import Issue, IssueState, WaitReason
+from worker.errors import Trouble
 from worker.settings import Settings
 from worker.storage import workers
 from worker.storage.engine import Database
@@ -65,12 +66,11 @@ def observe(database: Database, settings: Settings, issue_id: int, previous: Pro
     etas = sorted(left / rate for rate in rates) if left else []
     alive = [row for row in rows if row.state != "lost" and (now - row.seen_at).total_seconds() <= ALIVE_S]
     idle_s = None if issue.last_progress_at is None else (now - issue.last_progress_at).total_seconds()
-    with database.read() as conn:
-        wait_reason = issues.wait_reason(conn, issue_id)
+    wait_reason = spell_wait(issue)
     waits = _waits_for(issue, wait_reason, now, has_workers=bool(alive))
     cause = None
     if issue.state is IssueState.SENDING and idle_s is not None and idle_s >= STALL_S:
-        notes = [str(row.note) for row in alive if row.note]
+        notes = [spell_note(row.note) for row in alive if row.note]
         cause = _cause(alive_count=len(alive), draining=all(row.state == "draining" for row in alive), notes=notes)
         if not cause and wait_reason and issue.nudge_at is not None:
             cause = f"{wait_reason} (until {issue.nudge_at:%H:%M:%S} UTC)"
@@ -89,6 +89,20 @@ def observe(database: Database, settings: Settings, issue_id: int, previous: Pro
         workers=len(alive),
         seen=seen,
     )
+
+
+def spell_wait(issue: Issue) -> str:
+    """Why nothing of an issue may be sent before its nudge_at, or ""."""
+    if issue.wait_reason is WaitReason.LATER_TRIES:
+        return LATER_TRIES
+    if issue.wait_reason is WaitReason.OWN_FAULT:
+        return "a fault of our own: see the workers' log"
+    return f"rate limit {issue.wait_detail}" if issue.wait_reason is WaitReason.RATE_LIMIT else issue.wait_detail
+
+
+def spell_note(note: Trouble | None) -> str:
+    """What a worker waits for, or ""."""
+    return "" if note is None else str(note.fields.get("text", note))
 
 
 def _waits_for(issue: Issue, reason: str, now: datetime, *, has_workers: bool) -> str:

@@ -185,4 +185,6 @@ class Issue:
     audience: int
     nudge_no: int
     nudge_at: datetime | None
+    wait_reason: WaitReason
+    wait_detail: str
     last_progress_at: datetime | None

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from worker import clock
 from worker.broker import build as broker
+from worker.dispatch.progress import spell_note, spell_wait
 from worker.domain.delivery import Totals
 from worker.domain.issue import Issue, IssueState
 from worker.errors import CorrantoError
@@ -131,7 +132,7 @@ def collect(settings: Settings, database: Database) -> Status:
             row.state,
             (now - row.seen_at).total_seconds(),
             (now - row.started_at).total_seconds(),
-            str(row.note or ""),
+            spell_note(row.note),
         )
         for row in rows
     )
@@ -174,7 +175,7 @@ def _in_flight(conn: Connection, issue: Issue, now: datetime) -> InFlight:
             oldest = age(issue.started_at)
         elif next_try_in_s is not None and next_try_in_s <= 0:
             oldest = -next_try_in_s
-    wait_reason = issues.wait_reason(conn, issue.id) if issue.state is IssueState.SENDING else ""
+    wait_reason = spell_wait(issue) if issue.state is IssueState.SENDING else ""
     return InFlight(issue, totals, oldest, age(issue.last_progress_at), wait_reason)
 
 

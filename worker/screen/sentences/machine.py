@@ -6,6 +6,7 @@ SENTENCES: dict[str, str | Callable[..., str]] = {
     "clock.differs": "this machine's clock and the database's are {off_s} s apart; mails would carry a wrong Date."
     " Set the clock (NTP), then start again",
     "journal.gone": "the journal's file is gone: nothing is sent by this process",
+    "process.note": "{text}",
     "settings.wrong": lambda problems: "\n".join(map(str, problems)),
     "sink.port_out_of_range": "the sink's port is {port}: give 0 (any free one) to 65535",
     "sink.limit_out_of_range": "the sink's limit is {limit}: give 1 to {most} mails",
