@@ -8,6 +8,7 @@ from sqlalchemy import update
 
 from tests.support.ledgers import FINGERPRINT, planned_issue, send
 from tests.support.readers import settings_for
+from tests.support.words import refuses
 from worker import clock
 from worker.dispatch.progress import observe
 from worker.domain.delivery import DeliveryState
@@ -89,7 +90,7 @@ def test_status_of_a_silent_broker_says_that_nothing_is_lost(settings: Settings,
 
 def test_status_without_a_database_is_an_error_of_its_own(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/none.sqlite3"
-    with pytest.raises(UnreachableError, match="corranto db upgrade"):
+    with refuses(UnreachableError, match="corranto db upgrade"):
         status.collect(settings_for(url, tmp_path), open_database(url))
 
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import exc, select, update
 
 from tests.support.ledgers import FINGERPRINT, add_issue, add_publication, planned_issue, send
+from tests.support.words import refuses
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState, WaitReason
 from worker.errors import NotFoundError
@@ -47,12 +48,12 @@ def test_an_issue_is_found_by_slug_number_or_as_the_latest(database: Database) -
         first = add_issue(conn, publication_id, "spring")
         second = add_issue(conn, publication_id, "summer")
         assert [issues.get(conn, ref).id for ref in ("spring", str(second), first, "latest")] == [1, 2, 1, 2]
-        with pytest.raises(NotFoundError, match="did you mean spring"):
+        with refuses(NotFoundError, match="did you mean spring"):
             issues.get(conn, "sprong")
 
 
 def test_latest_without_any_issue_names_the_command(database: Database) -> None:
-    with database.read() as conn, pytest.raises(NotFoundError, match="corranto queue FILE"):
+    with database.read() as conn, refuses(NotFoundError, match="corranto queue FILE"):
         issues.get(conn, "latest")
 
 

@@ -19,14 +19,19 @@ from worker.storage.schema import claim, delivery, issue, reply, shard, subscrib
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One row a claim must send, with what the ledger knows of it; `skip` names why it must not be sent after all."""
+    """One row a claim must send, as the ledger had it when it was read."""
 
     recipient: Recipient
     state: DeliveryState
+    """The stored one, to which a release returns it."""
     tries: int
+    """Hand-overs before this one."""
     first_try: datetime | None
+    """When it was first put off; None before that. The time to try counts from here."""
     skip: SkipReason | None
+    """Why it must not be sent after all."""
     fingerprint: bytes | None
+    """8 octets over what the copy in doubt was built from; None on a row that repeats none."""
     claimed_at: datetime | None
     """Set on a row that repeats a copy in doubt: its Date and fingerprint must come out the same."""
 
@@ -117,20 +122,28 @@ def is_live(conn: Connection, held: Claim, owner: str) -> bool:
 
 @dataclass(frozen=True)
 class DeliveryRow:
-    """One line of `issue deliveries`. `state` is the shown one: an owned row reads sending."""
+    """One line of `issue deliveries`: a copy as people see it."""
 
     n: int
+    """Its number in the issue."""
     address: str
     name: str
     state: str
+    """The shown one: a row that an owned claim holds reads sending."""
     reason: str | None
     code: int | None
+    """Last reply's three digits (RFC 5321 4.2)."""
     enhanced: str | None
+    """Its status code (RFC 3463)."""
     provider: str | None
     tries: int
+    """Times it was handed over, or may have been."""
     at: datetime | None
+    """When its state became known, aware UTC; None before the first try."""
     next_try: datetime | None
+    """When it may be claimed again, aware UTC."""
     reply_text: str
+    """The relay's last words about it, cut and escaped; or ""."""
 
 
 def list_by_state(

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, ScalarSelect, and_
 
 from worker.domain.delivery import DeliveryState, DoubtPolicy, Totals
 from worker.domain.issue import AudienceKind, Issue, IssueKind, IssueState, WaitReason
-from worker.errors import NotFoundError
+from worker.errors import NotFoundError, Remedy
 from worker.storage.engine import database_now
 from worker.storage.ledger import deliveries
 from worker.storage.schema import claim, compiled_issue, delivery, figure, issue, publication, shard
@@ -46,10 +46,9 @@ def get(conn: Connection, ref: str | int) -> Issue:
     if row is not None:
         return _issue(row)
     if ref == "latest":
-        raise NotFoundError("no issue was queued yet; queue one with: corranto queue FILE")
+        raise NotFoundError("issue.none_yet", remedy=Remedy.CREATE)
     near = difflib.get_close_matches(str(ref), slugs(conn), n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; see: corranto issue list"
-    raise NotFoundError(f"there is no issue {ref}{hint}")
+    raise NotFoundError("issue.unknown", ref=str(ref), near=near)
 
 
 def find(conn: Connection, slug: str) -> Issue | None:

@@ -45,8 +45,8 @@ class Discrepancy:
 def count_rows(conn: Connection, issue_id: int | None = None) -> tuple[int, int]:
     """(issues with a ledger, ledger rows) that a proof covers."""
     query = select(func.count(func.distinct(delivery.c.issue_id)), func.count()).select_from(delivery)
-    found = conn.execute(_of(query, delivery.c.issue_id, issue_id)).one()
-    return int(found[0]), int(found[1])
+    issues, rows = conn.execute(_of(query, delivery.c.issue_id, issue_id)).one()
+    return int(issues), int(rows)
 
 
 def shard_counters(conn: Connection, issue_id: int | None = None) -> list[Discrepancy]:
@@ -93,18 +93,18 @@ def audiences(conn: Connection, issue_id: int | None = None) -> list[Discrepancy
         highest.scalar_subquery().label("highest"),
         covered.scalar_subquery().label("covered"),
     )
-    found = []
+    wrong = []
     for row in conn.execute(_of(query, issue.c.id, issue_id)):
         where = f"issue {row.id}"
         if row.audience != row.rows:
-            found.append(Discrepancy(where, f"has an audience of {row.audience} and {row.rows} rows"))
+            wrong.append(Discrepancy(where, f"has an audience of {row.audience} and {row.rows} rows"))
         if (row.lowest, row.highest) != (1, row.rows):
-            found.append(
+            wrong.append(
                 Discrepancy(where, f"numbers its {row.rows} rows {row.lowest} to {row.highest}, not 1 to {row.rows}")
             )
         if row.covered != row.rows:
-            found.append(Discrepancy(where, f"has shards for {row.covered} rows, and {row.rows} rows"))
-    return found
+            wrong.append(Discrepancy(where, f"has shards for {row.covered} rows, and {row.rows} rows"))
+    return wrong
 
 
 def claims_left(conn: Connection, issue_id: int | None = None) -> list[Discrepancy]:

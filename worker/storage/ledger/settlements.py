@@ -37,18 +37,26 @@ class Result:
     """What became of one row: the state to store, and the columns that state requires."""
 
     n: int
+    """The row's number in the issue."""
     old: DeliveryState
+    """The stored state it has to be in still."""
     state: DeliveryState
     reason: Reason | None = None
     code: int | None = None
+    """The reply's three digits (RFC 5321 4.2); None when no reply came."""
     enhanced: str | None = None
+    """The reply's status code (RFC 3463)."""
     provider: str | None = None
     next_try: datetime | None = None
+    """When a deferred row may be claimed again, aware UTC."""
     first_try: datetime | None = None
+    """When it was first put off: the time to try counts from here."""
     tried: int = 1
     """How much `tries` grows: 0 for a row that never was handed over (skipped)."""
     fingerprint: bytes | None = None
+    """Of a copy in doubt: 8 octets over what it was built from, so that a repeat can be proven to be the same."""
     phase: str = ""
+    """Where in the dialogue the reply came."""
     text: str = ""
     """The relay's words, escaped; kept for non-2xx."""
 
