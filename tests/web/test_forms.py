@@ -156,3 +156,14 @@ def test_the_answer_waits_for_a_copy_that_is_given_back_in_time(
 
     # Then no copy is announced that never left
     assert answer.text == "You are unsubscribed.\n"
+
+
+def test_the_done_page_names_a_copy_of_every_publication_that_was_left_together(desk: Desk) -> None:
+    # Given a copy of the other publication in flight
+    desk.readers.claim(desk.readers.issue(desk.magazine, [desk.other], subject="The other one"), 1, 1)
+
+    # When all is left
+    desk.client.post(f"/u/{desk.link}", data={"scope": "all"})
+
+    # Then the page says what may still come
+    assert "The other one" in desk.client.get(f"/u/{desk.link}/done").text
