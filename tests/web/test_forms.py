@@ -51,8 +51,9 @@ def test_only_a_post_changes_anything_on_any_address_below_a_link(desk: Desk, me
     before = desk.readers.checksum()
 
     # When a scanner tries whatever there is
-    desk.client.request(method, f"/u/{desk.link}{where}", params=ONE_CLICK)
-    desk.client.request(method, f"/u/{desk.readers.link(desk.other)}{where}", params=ONE_CLICK)
+    for link in (desk.link, desk.readers.link(desk.other)):
+        desk.client.request(method, f"/u/{link}{where}", params=ONE_CLICK, data=ONE_CLICK)
+        desk.client.request(method, f"/u/{link}{where}", data={"scope": "all"})
 
     # Then
     assert desk.readers.checksum() == before
