@@ -106,6 +106,7 @@ def test_problem_carries_the_line_inside_the_text() -> None:
         ('{{ since | default("") | date }}', {"since": "soon"}, "soon"),
         ('{{ name | default("") | truncate(9) }}', {"name": "one two three"}, "one two…"),
         ("{% if country == 'FR' and not name %}a{% elif name %}b{% else %}c{% endif %}", {"name": "x"}, "b"),
+        ('{{ range | default("x") }}{{ dict | default("y") }}', {}, "xy"),
         ("{% for t in topics %}<{{ t }}>{% endfor %}", {"topics": "ab"}, "<a><b>"),
     ],
 )

@@ -57,11 +57,15 @@ def _compile(
     view_url: str,
     boundary: str,
 ) -> CompiledIssue:
+    """1. Every text is taken in: its tags become marks, its Markdown HTML, its pictures hosted ones.
+    2. The layouts are filled three times: HTML and text part with holes, the web page without any.
+    3. Tags return to where their marks are, and each template is checked once more, whole.
+    """
     language = issue.language or publication.language
     wording = wording_for(language)
     marks = Marks(language)
-    setter = Typesetter(issue, marks, media, base_url, view_url, wording)
-    values = _values(issue, publication, setter, language, base_url)
+    typesetter = Typesetter(issue, marks, media, base_url, view_url, wording)
+    values = _values(issue, publication, typesetter, language, base_url)
     if set(SYSTEM_VARIABLES) & marks.names:
         raise TemplateProblem(f"{', '.join(SYSTEM_VARIABLES)} belong to the layout, not to the text", issue.body_line)
     author_names = tuple(sorted(marks.names))
@@ -95,17 +99,17 @@ def _compile(
         boundary=boundary,
         variables=author_names,
         base_url=base_url,
-        media=tuple(setter.used),
-        figures=tuple(setter.figure_pages.values()),
+        media=tuple(typesetter.used),
+        figures=tuple(typesetter.figure_pages.values()),
     )
 
 
 def _values(
-    issue: IssueText, publication: Publication, setter: Typesetter, language: str, base_url: str
+    issue: IssueText, publication: Publication, typesetter: Typesetter, language: str, base_url: str
 ) -> dict[str, Any]:
     """All the layouts may show, the same for mail, text and web page."""
-    wording = setter.wording
-    cards = tuple(setter.card(card, f"cards.{at}", at + 1) for at, card in enumerate(issue.cards))
+    wording = typesetter.wording
+    cards = tuple(typesetter.card(card, f"cards.{at}", at + 1) for at, card in enumerate(issue.cards))
     return {
         "language": language,
         "dir": direction(language),
@@ -113,17 +117,17 @@ def _values(
         "wording": wording,
         "fallback": wording.language.split("-")[0] != language.split("-")[0].lower(),
         "title": publication.title,
-        "subject": setter.line_text(issue.subject, "subject"),
-        "preheader": setter.line_text(issue.preheader, "preheader"),
-        "date": setter.line_text(issue.date, "date"),
-        "place": setter.line_text(issue.place, "place"),
-        "intro": setter.markdown(issue.intro, "intro"),
-        "standfirst": setter.markdown(issue.standfirst, "standfirst"),
-        "lead": setter.card(issue.lead, "lead", 0, LEAD_CHARS) if issue.lead else None,
-        "segments": setter.body(cards),
-        "signatory": setter.signatory(issue.signatory) if issue.signatory else None,
-        "enclosures": [setter.enclosure(one, f"enclosures.{at}") for at, one in enumerate(issue.enclosures)],
-        "view_url": setter.view_url,
+        "subject": typesetter.line_text(issue.subject, "subject"),
+        "preheader": typesetter.line_text(issue.preheader, "preheader"),
+        "date": typesetter.line_text(issue.date, "date"),
+        "place": typesetter.line_text(issue.place, "place"),
+        "intro": typesetter.markdown(issue.intro, "intro"),
+        "standfirst": typesetter.markdown(issue.standfirst, "standfirst"),
+        "lead": typesetter.card(issue.lead, "lead", 0, LEAD_CHARS) if issue.lead else None,
+        "segments": typesetter.body(cards),
+        "signatory": typesetter.signatory(issue.signatory) if issue.signatory else None,
+        "enclosures": [typesetter.enclosure(one, f"enclosures.{at}") for at, one in enumerate(issue.enclosures)],
+        "view_url": typesetter.view_url,
         "privacy_url": publication.privacy_url or f"{base_url}/privacy",
         "promise": publication.promise,
         "english_promise": publication.promise == DEFAULT_PROMISE and not language.lower().startswith("en"),
