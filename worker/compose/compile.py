@@ -21,7 +21,7 @@ from worker.compose.wording import Wording, direction, wording_for
 from worker.domain.compiled import SYSTEM_VARIABLES, CompiledIssue
 from worker.domain.issue import IssueKind, IssueText
 from worker.domain.publication import DEFAULT_PROMISE, Publication
-from worker.errors import UsageError
+from worker.errors import Trouble, UsageError
 
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, minify_css=True)
 _TEMPLATE_OF = {IssueKind.NEWSLETTER: "newsletter", IssueKind.STATEMENT: "statement"}
@@ -45,7 +45,9 @@ def compile_issue(
     try:
         return _compile(issue, publication, base_url.rstrip("/"), templates, media, view_url, boundary)
     except TemplateProblem as problem:
-        raise UsageError("issue_file.tag_refused", path=issue.path, line=problem.line, why=str(problem)) from problem
+        raise UsageError(
+            "issue_file.malformed", path=issue.path, line=problem.line, problem=problem.trouble
+        ) from problem
 
 
 def _compile(
@@ -67,7 +69,7 @@ def _compile(
     typesetter = Typesetter(issue, marks, media, base_url, view_url, wording)
     values = _values(issue, publication, typesetter, language, base_url)
     if set(SYSTEM_VARIABLES) & marks.names:
-        raise TemplateProblem(f"{', '.join(SYSTEM_VARIABLES)} belong to the layout, not to the text", issue.body_line)
+        raise TemplateProblem(Trouble("tag.belongs_to_layout", names=SYSTEM_VARIABLES), issue.body_line)
     author_names = tuple(sorted(marks.names))
     name = _TEMPLATE_OF[issue.kind]
     html = _render_html(
@@ -159,7 +161,7 @@ def _render_html(templates: jinja2.Environment, name: str, values: dict[str, Any
     inlined = _INLINER.inline(rendered)
     after = [mark.number for mark in check_census(marks, inlined)]
     if before != after:
-        raise TemplateProblem("the CSS inliner moved a tag; simplify the markup around it", 0)
+        raise TemplateProblem(Trouble("tag.moved_by_styles"), 0)
     slim = re.sub(r' class="[a-z ]*"', _kept_classes, inlined)
     clients = "".join(templates.get_template("clients.css").render().split("\n"))
     slim = slim.replace("</head>", f"<style>{clients}</style>\n</head>", 1)
@@ -187,7 +189,7 @@ def _render_text(templates: jinja2.Environment, name: str, values: dict[str, Any
     shaped = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n"
     depth = [marks.tags[int(number)].part for number in MARK.findall(shaped)]
     if depth.count(Part.BEGIN) != depth.count(Part.END):
-        raise TemplateProblem("a condition lost one of its tags in the text part; keep it inside one paragraph", 0)
+        raise TemplateProblem(Trouble("tag.lost_in_text_part"), 0)
     return marks.put_back(shaped, html=False)
 
 
