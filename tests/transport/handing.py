@@ -14,7 +14,7 @@ from worker.domain.envelope import Envelope
 from worker.transport.pool import Fault, Pool
 from worker.transport.relay import Relay, Timeouts
 from worker.transport.replies import Outcome
-from worker.transport.session import Transaction
+from worker.transport.transaction import Transaction
 
 FORMS = {
     "overlapped": ALL,

@@ -17,7 +17,8 @@ from worker.clock import monotonic
 from worker.transport.handshake import OpeningError, open_wire, tls_context
 from worker.transport.next_hop import Relay
 from worker.transport.replies import Outcome, Permanence, Phase, Scope, unsent
-from worker.transport.session import Session, Transaction
+from worker.transport.session import Session
+from worker.transport.transaction import Transaction
 
 __all__ = ["Fault", "Pool", "Transaction"]
 
@@ -61,7 +62,7 @@ class Pool:
     ) -> None:
         self.relay = relay
         self.arm = arm
-        self.pace = pace
+        self._pace = pace
         self.outstanding = 0
         self.fault: Fault | None = None
         self._record = record
@@ -134,7 +135,11 @@ class Pool:
             # Again and again: wait_for of Python 3.11 loses a cancellation that meets a result.
             await asyncio.wait(self._lanes, timeout=0.05)
 
-    # What sessions ask for (session.Desk).
+    # What sessions ask for (held_mails.MailSource).
+
+    async def pace(self) -> bool:
+        """Wait for the next turn; False when there is none."""
+        return self._pace is None or await self._pace()
 
     def take(self) -> Transaction | None:
         """The next waiting transaction."""
