@@ -64,6 +64,9 @@ delivery_results = Counter(
 smtp_replies = Counter(
     "corranto_smtp_replies", "Final replies of the relay.", ["provider", "enhanced_code"], registry=registry
 )
+lane_deaths = Counter(
+    "corranto_lane_deaths", "Connections that an error of our own ended.", ["relay"], registry=registry
+)
 unsubscribes = Counter("corranto_unsubscribes", "Subscriptions ended.", ["method"], registry=registry)
 http_requests = Counter(
     "corranto_http_requests", "Answered requests.", ["route", "method", "status"], registry=registry

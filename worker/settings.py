@@ -31,6 +31,9 @@ MIN_KEY_CHARS = 32
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _RATE = re.compile(r"0*[1-9][0-9]{0,8}\s*/\s*(s|min|h|d)", re.ASCII)
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?=.{{1,255}}\Z)(?!(.*\.)?[0-9]+\Z){_LABEL}(\.{_LABEL})*", re.ASCII | re.IGNORECASE)
+"""RFC 5321 4.1.2; a last label of digits only would be an address without its brackets."""
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*", re.ASCII)
 
 
@@ -114,6 +117,16 @@ class Settings(BaseModel):
     def _ca_file(cls, value: str) -> str:
         if value and not Path(value).is_file():
             raise ValueError("must be empty or the path of a PEM file that exists")
+        return value
+
+    @field_validator("smtp_hello_name")
+    @classmethod
+    def _hello_name(cls, value: str) -> str:
+        if value and not _DOMAIN.fullmatch(value) and not _is_address_literal(value):
+            raise ValueError(
+                "must be empty, a host name such as mail.example.org (a name beyond ASCII as xn--...), or an address"
+                " in brackets such as [192.0.2.1] or [IPv6:2001:db8::1]"
+            )
         return value
 
     @field_validator("relay_rate")
@@ -220,6 +233,19 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def _is_address_literal(text: str) -> bool:
+    """Whether it is `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 4.1.3)."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return False
+    address = text[1:-1]
+    try:
+        if address[:5].lower() == "ipv6:":
+            return "%" not in str(ipaddress.IPv6Address(address[5:]))
+        return bool(ipaddress.IPv4Address(address))
+    except ValueError:
+        return False
 
 
 def _place(origin: str, key: str) -> str:

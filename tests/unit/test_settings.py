@@ -47,3 +47,49 @@ def test_a_rate_that_can_be_leased_is_a_rate_that_can_be_set(rate: str) -> None:
 def test_a_rate_that_cannot_be_leased_is_refused(rate: str) -> None:
     with pytest.raises(SettingsError, match="n/s, n/min, n/h, n/d"):
         settings.load({"CORRANTO_RELAY_RATE": rate})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "mail.example.org",
+        "xn--sd-xka.example.org",
+        "worker-3",
+        "MAIL.example.ORG",
+        "[192.0.2.1]",
+        "[IPv6:2001:db8::1]",
+    ],
+)
+def test_a_name_that_may_stand_behind_ehlo_can_be_set(name: str) -> None:
+    assert settings.load({"CORRANTO_SMTP_HELLO_NAME": name}).smtp_hello_name == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "süd.example.org",
+        "mail example.org",
+        "mail.example.org\r\nMAIL FROM:<x@example.org>",
+        "mail.example.org\n",
+        "my_host.example.org",
+        "-mail.example.org",
+        "mail-.example.org",
+        "mail..example.org",
+        "mail.example.org.",
+        "a" * 64 + ".example.org",
+        "a." * 130 + "org",
+        "192.0.2.1",
+        "2001:db8::1",
+        "[192.0.2.256]",
+        "[2001:db8::1]",
+        "[IPv6:192.0.2.1]",
+        "[IPv6:fe80::1%eth0]",
+        "[]",
+        "\udcff",
+    ],
+)
+def test_a_name_that_would_end_every_connection_at_ehlo_is_refused_with_the_allowed_forms(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"must be empty, a host name such as mail\.example\.org") as caught:
+        settings.load({"CORRANTO_SMTP_HELLO_NAME": name})
+    assert "[192.0.2.1]" in str(caught.value)

@@ -28,7 +28,7 @@ from worker.storage.ledger.claims import Claim
 from worker.storage.ledger.deliveries import Due
 from worker.storage.ledger.settlements import Result
 from worker.tokens import Keyring
-from worker.transport.pool import Fault, Pool, Transaction
+from worker.transport.pool import Pool, RelayFault, Transaction
 from worker.transport.relay import Relay
 from worker.transport.replies import Outcome, Permanence
 
@@ -149,7 +149,7 @@ class Sender:
                     claims.release(conn, claim, self.worker_id)
         self.claims_unsure.clear()
 
-    def fault(self) -> Fault | None:
+    def fault(self) -> RelayFault | None:
         """Trouble with the relay that is not worth another try yet."""
         fault = self.pool.fault
         return fault if fault is not None and fault.retry_at > clock.monotonic() else None
