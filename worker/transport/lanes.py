@@ -206,7 +206,7 @@ class Lanes:
         """Close a session and learn from how it went."""
         self.connections -= 1
         self._form.learn(session)
-        if not session.judged and session.is_over and not self._is_stopped:
+        if session.is_barren and not self._is_stopped:
             self._note_barren(is_ours=session.failed)
         await session.quit()
 

@@ -48,6 +48,13 @@ class Session:
         return self._is_over or self._wire.broken is not None or self._left < 1 or self._refusals >= MAX_REFUSALS
 
     @property
+    def is_barren(self) -> bool:
+        """Whether it ended before any mail was judged. A line that we let go of says nothing about the relay."""
+        broken = self._wire.broken
+        was_let_go = broken is not None and broken.cause is Cause.LET_GO and not self.failed
+        return self.is_over and not self.judged and not was_let_go
+
+    @property
     def form(self) -> str:
         """How mails are written here, in words."""
         if self._overlap:
