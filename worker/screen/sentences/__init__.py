@@ -28,12 +28,12 @@ def word(trouble: Trouble | CorrantoError) -> str:
     sentence = SENTENCES.get(trouble.code)
     if sentence is None:
         return trouble.code  # a sentence that is not in the catalogue yet
-    fields = {name: _worded(value) for name, value in trouble.fields.items()}
+    fields = {name: _word_within(value) for name, value in trouble.fields.items()}
     return sentence.format(**fields) if isinstance(sentence, str) else sentence(**fields)
 
 
-def _worded(value: object) -> object:
-    """Troubles inside a field, alone or in a list, become sentences too."""
+def _word_within(value: object) -> object:
+    """A field's troubles as their sentences; everything else as it is."""
     if isinstance(value, Trouble):
         return word(value)
-    return [_worded(one) for one in value] if isinstance(value, list) else value
+    return [_word_within(part) for part in value] if isinstance(value, list | tuple) else value
