@@ -9,7 +9,7 @@ from sqlalchemy import select
 from tests.support.ledgers import FINGERPRINT, LONG_AGO, planned_issue, send
 from worker.domain.delivery import DeliveryState, Totals
 from worker.operations import report
-from worker.screen.report import _pace, equation, render_report
+from worker.screen.report import equation, render_report, spell_pace
 from worker.storage import schema
 from worker.storage.engine import Database
 
@@ -120,7 +120,7 @@ def test_a_pace_is_shown_from_one_second_of_sending_on(database: Database, secon
 
     span = report.Span(LATER, LATER + timedelta(seconds=seconds))
 
-    assert _pace(replace(found, accepted=span)) == shown
+    assert spell_pace(replace(found, accepted=span)) == shown
 
 
 def test_report_of_an_issue_that_has_not_begun_has_no_times_to_show(database: Database) -> None:

@@ -8,12 +8,14 @@ from sqlalchemy import update
 
 from tests.support.ledgers import FINGERPRINT, planned_issue, send
 from tests.support.readers import settings_for
+from tests.support.words import refuses
 from worker import clock
 from worker.dispatch.progress import observe
 from worker.domain.delivery import DeliveryState
 from worker.errors import UnreachableError
 from worker.operations import status
 from worker.screen import progress
+from worker.screen.sentences import word
 from worker.screen.status import render_status
 from worker.settings import Settings
 from worker.storage import schema, workers
@@ -45,8 +47,8 @@ def test_status_of_an_installation_that_sends_is_one_sentence_and_its_evidence(
     assert lines[0].startswith("All well: 1 worker, 1 open issue")
     assert "  accepted 5 + bounced 0 + waiting 2 = 7 adds up" in lines
     assert any(line.startswith("host 4711") and "ready" in line for line in lines)
-    assert found.as_dict()["issues"][0]["totals"]["audience"] == 7
-    assert found.as_dict()["well"] is True
+    assert found.as_dict(word)["issues"][0]["totals"]["audience"] == 7
+    assert found.as_dict(word)["well"] is True
     assert found.in_flight[0].oldest_waiting_s is not None
     assert max(len(line) for line in lines if str(database.place) not in line) <= 80
 
@@ -61,9 +63,9 @@ def test_status_says_that_nobody_sends_when_the_only_worker_fell_silent(settings
     found = status.collect(settings, database)
 
     # Then
-    assert found.troubles[0] == "an issue is being sent and no worker runs: start one with corranto worker"
-    assert "host 4711 has not been heard for 1 min" in found.troubles[1]
-    assert found.as_dict()["processes"][0]["state"] == "lost"
+    assert word(found.troubles[0]) == "an issue is being sent and no worker runs: start one with corranto worker"
+    assert "host 4711 has not been heard for 1 min" in word(found.troubles[1])
+    assert found.as_dict(word)["processes"][0]["state"] == "lost"
 
 
 def test_status_repeats_what_a_worker_waits_for(settings: Settings, database: Database) -> None:
@@ -82,13 +84,13 @@ def test_status_repeats_what_a_worker_waits_for(settings: Settings, database: Da
 def test_status_of_a_silent_broker_says_that_nothing_is_lost(settings: Settings, database: Database) -> None:
     silent = settings.model_copy(update={"broker_url": type(settings.broker_url)("redis://u:swordfish@127.0.0.1:1/5")})
     found = status.collect(silent, database)
-    assert "nothing is lost" in found.troubles[0]
+    assert "nothing is lost" in word(found.troubles[0])
     assert "swordfish" not in str(found)
 
 
 def test_status_without_a_database_is_an_error_of_its_own(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/none.sqlite3"
-    with pytest.raises(UnreachableError, match="corranto db upgrade"):
+    with refuses(UnreachableError, "corranto db upgrade"):
         status.collect(settings_for(url, tmp_path), open_database(url))
 
 

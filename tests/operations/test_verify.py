@@ -17,9 +17,9 @@ from worker.storage.ledger import claims
 from worker.storage.schema import claim, compiled_issue, delivery, issue, shard
 
 
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "SECOND_LOOK_S", 0)
+def prove(database: Database, state_dir: Path, issue: str | None = None) -> verify.Proof:
+    """The proof without the pause before its second count: nothing happens meanwhile."""
+    return verify.prove(database, state_dir, issue, pause_s=0)
 
 
 def accepted(_: int) -> dict[str, object]:
@@ -37,7 +37,7 @@ def test_verify_proves_an_issue_in_the_middle_of_being_sent(database: Database, 
         claims.release(conn, released, "w1")
 
     # When
-    proof = verify.prove(database, tmp_path)
+    proof = prove(database, tmp_path)
 
     # Then
     assert proof.discrepancies == ()
@@ -114,7 +114,7 @@ def test_verify_names_the_discrepancy(
     # When
     with database.write() as conn:
         harm(conn, issue_id)
-    proof = verify.prove(database, tmp_path)
+    proof = prove(database, tmp_path)
 
     # Then
     assert any(where in each.where and what in each.what for each in proof.discrepancies), proof.discrepancies
@@ -131,7 +131,7 @@ def test_verify_tries_every_rule_of_the_schema_again(sqlite_database: Database, 
         conn.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
 
     # When
-    proof = verify.prove(sqlite_database, tmp_path)
+    proof = prove(sqlite_database, tmp_path)
 
     # Then
     broken = {each.what for each in proof.discrepancies if each.where == "table delivery"}
@@ -147,8 +147,8 @@ def test_verify_of_one_issue_leaves_the_others_alone(database: Database, tmp_pat
         conn.execute(update(schema.issue).values(audience=9))
 
     # When / Then
-    assert not verify.prove(database, tmp_path, "spring").adds_up
-    assert verify.prove(database, tmp_path, "latest").discrepancies == verify.prove(database, tmp_path).discrepancies
+    assert not prove(database, tmp_path, "spring").adds_up
+    assert prove(database, tmp_path, "latest").discrepancies == prove(database, tmp_path).discrepancies
 
 
 def test_verify_misses_the_journal_of_a_process_that_holds_rows(sqlite_database: Database, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_verify_misses_the_journal_of_a_process_that_holds_rows(sqlite_database:
         claims.claim_first(conn, issue_id, "w2", 3)
 
     # When
-    proof = verify.prove(sqlite_database, tmp_path)
+    proof = prove(sqlite_database, tmp_path)
 
     # Then
     assert [each.what for each in proof.discrepancies] == ["belongs to worker w2, whose journal is missing"]

@@ -41,7 +41,7 @@ _ORDER = {"E": 0, "W": 1, "I": 2}
 def lint(issue: IssueText, facts: LintFacts) -> list[Finding]:
     """Every finding, errors first, then by line."""
     found = [finding for rule in _ON_SOURCE for finding in rule(issue, facts)]
-    compiled = _try_compile(issue, facts, found)
+    compiled = facts.compiled or _try_compile(issue, facts, found)
     if compiled is not None:
         found += [finding for rule in _ON_RESULT for finding in rule(issue, compiled)]
     found = [_waived(finding, issue) for finding in dict.fromkeys(found)]

@@ -7,7 +7,7 @@ import dramatiq
 from worker import log
 from worker.broker.build import build_broker
 from worker.broker.nudges import send_nudge
-from worker.errors import UnreachableError
+from worker.errors import Trouble, UnreachableError
 from worker.settings import Settings
 from worker.storage.engine import Database
 
@@ -36,7 +36,7 @@ class Nudger:
 
     def __init__(self, broker: dramatiq.Broker) -> None:
         self._broker = broker
-        self.trouble: str | None = None
+        self.trouble: Trouble | None = None
 
     def plan(self, issue_id: int) -> bool:
         """Wake a process to write the issue's next ledger page."""
@@ -52,7 +52,7 @@ class Nudger:
         except UnreachableError as error:
             if self.trouble is None:
                 _log.warning("broker unreachable, nothing is lost", cause=str(error))
-            self.trouble = str(error)
+            self.trouble = error.trouble
             return False
         if self.trouble is not None:
             _log.info("broker answers again")

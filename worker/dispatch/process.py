@@ -131,7 +131,7 @@ class SendingProcess:
         fault = self.sender.pool.fault
         cause = fault.cause if fault else ""
         self._log_relay_trouble(cause)
-        note = self.sender.note or cause or (self.nudger.trouble or "")
+        note = self.sender.note or cause or str(self.nudger.trouble or "")
         state = "draining" if self.sender.draining.is_set() else "ready"
         try:
             with self.database.write() as conn:
