@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from tests.support.press import ACTOR, CONSENT, publish, write_csv
+from tests.support.words import refuses
 from worker.consent import optout
 from worker.consent.imports import ImportResult, import_subscribers, list_imports, undo_import
 from worker.consent.subscribe import add_subscriber
@@ -154,7 +155,7 @@ def test_reader_of_another_publication_is_subscribed_and_updated(
 ) -> None:
     # Given
     other = publish(database, "other")
-    add_subscriber(database, other, "a@example.org", name="Old", consent=CONSENT, actor=ACTOR)
+    add_subscriber(database, other.slug, "a@example.org", name="Old", consent=CONSENT, actor=ACTOR)
 
     # When
     result = run(database, write_csv(tmp_path, "email,name\na@example.org,New\n"))
@@ -258,15 +259,15 @@ def test_file_that_is_wrong_as_a_whole_changes_nothing(
 
 def test_rejects_file_never_overwrites_the_source(database: Database, briefing: Publication, tmp_path: Path) -> None:
     path = write_csv(tmp_path, "email\na@example.org\n")
-    with pytest.raises(UsageError, match="name another"):
+    with refuses(UsageError, match="name another"):
         run(database, path, rejects_path=tmp_path / "." / path.name)
-    with pytest.raises(UsageError, match="cannot be written"):
+    with refuses(UsageError, match="cannot be written"):
         run(database, path, rejects_path=tmp_path / "no" / "where.csv")
     assert path.read_text() == "email\na@example.org\n"
 
 
 def test_unknown_publication_is_named_before_the_file_is_read(database: Database, tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="publication"):
+    with refuses(NotFoundError, match="publication"):
         run(database, tmp_path / "nothing.csv")
 
 
@@ -340,9 +341,9 @@ def test_undo_ends_what_the_import_added_and_nobody_touched(
         "b@example.org": ("ended", 1),
         "c@example.org": ("confirmed", 2),
     }
-    with pytest.raises(RefusedError, match="undone already"):
+    with refuses(RefusedError, match="undone already"):
         undo_import(database, wrong.import_id, actor=ACTOR)
-    with pytest.raises(NotFoundError, match="import list"):
+    with refuses(NotFoundError, match="import list"):
         undo_import(database, 99, actor=ACTOR)
     assert [bool(batch.undone_at) for batch in list_imports(database, "briefing")] == [True, False]
 
@@ -390,7 +391,7 @@ def test_channel_of_an_undone_import_is_told_apart_from_a_reader(
     undo_import(database, first.import_id, actor=ACTOR)
 
     # When
-    made = add_subscriber(database, briefing, "a@example.org", consent="asked again by phone", actor=ACTOR)
+    made = add_subscriber(database, briefing.slug, "a@example.org", consent="asked again by phone", actor=ACTOR)
 
     # Then
     assert made.added

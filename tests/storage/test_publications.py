@@ -5,9 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.press import ACTOR, TYPED, publish
+from tests.support.words import refuses
 from worker.domain.publication import DEFAULT_PROMISE, read_mailbox, read_publication
 from worker.domain.subscription import SubscriptionState
 from worker.errors import NotFoundError, RefusedError, UsageError
+from worker.screen.sentences import word
 from worker.storage import acts, publications
 from worker.storage.engine import Database
 
@@ -27,7 +29,7 @@ def test_created_publication_has_the_defaults(database: Database) -> None:
 
 def test_slug_that_is_taken_is_refused(database: Database) -> None:
     publish(database)
-    with pytest.raises(RefusedError, match="publication edit briefing"):
+    with refuses(RefusedError, match="publication edit briefing"):
         publish(database)
 
 
@@ -56,18 +58,18 @@ def test_edit_that_changes_nothing_writes_no_act(database: Database) -> None:
 
 def test_slug_cannot_be_changed(database: Database) -> None:
     publish(database)
-    with pytest.raises(UsageError, match="cannot change"), database.write() as conn:
+    with refuses(UsageError, match="cannot change"), database.write() as conn:
         publications.edit_publication(conn, "briefing", {"slug": "other"}, actor=ACTOR)
 
 
 def test_unknown_slug_names_near_ones(database: Database) -> None:
     publish(database)
-    with database.read() as conn, pytest.raises(NotFoundError, match="did you mean briefing"):
+    with database.read() as conn, refuses(NotFoundError, match="did you mean briefing"):
         publications.get_publication(conn, "breifing")
 
 
 def test_unknown_slug_in_an_empty_house_names_create(database: Database) -> None:
-    with database.read() as conn, pytest.raises(NotFoundError, match="publication create"):
+    with database.read() as conn, refuses(NotFoundError, match="publication create"):
         publications.get_publication(conn, "x\x1b[31m")
 
 
@@ -86,7 +88,7 @@ def test_all_wrong_fields_are_named_at_once() -> None:
         )
 
     # Then
-    named = {line.partition(":")[0] for line in str(caught.value).splitlines()}
+    named = {line.partition(":")[0] for line in word(caught.value).splitlines()}
     assert named == {"SLUG", "--title", "--from", "--zone", "--contact", "--postal-address"}
 
 

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.domain.address import MAX_ADDRESS_OCTETS, AddressError, mask, parse_address
+from worker.screen.sentences import word
 
 GOOD = {
     "jane@example.org": "jane@example.org",
@@ -58,8 +59,9 @@ def test_an_odd_address_is_refused_in_one_harmless_sentence(typed: str) -> None:
     with pytest.raises(AddressError) as caught:
         parse_address(typed)
 
-    assert str(caught.value)
-    assert str(caught.value).isprintable()
+    assert word(caught.value)
+    assert word(caught.value).isprintable()
+    assert word(caught.value) != caught.value.code
 
 
 @pytest.mark.parametrize(

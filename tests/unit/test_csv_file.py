@@ -9,15 +9,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.press import write_csv
+from tests.support.words import refuses
 from worker.consent.csv_file import rows, survey
 from worker.errors import NotFoundError, UsageError
+from worker.screen.sentences import word
 
 
 def read(path: Path, encoding: str | None = None) -> tuple[tuple[str, ...], list[tuple[int, list[str]]]]:
-    found = survey(path, encoding)
-    kept = list(rows(found))
-    assert found.rows == len(kept)
-    return found.header, kept
+    file = survey(path, encoding)
+    kept = list(rows(file))
+    assert file.rows == len(kept)
+    return file.header, kept
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -61,19 +63,19 @@ def test_named_encoding_is_read(tmp_path: Path) -> None:
 
 def test_other_encoding_is_named_with_its_line_and_remedy(tmp_path: Path) -> None:
     lines = ["email,name"] + [f"r{n}@example.org,R" for n in range(2_000)] + ["z@example.org,Zoë"]
-    with pytest.raises(UsageError, match=r"readers\.csv line 2002 is not UTF-8.*--encoding cp1252"):
+    with refuses(UsageError, match=r"readers\.csv line 2002 is not UTF-8.*--encoding cp1252"):
         survey(write_csv(tmp_path, "\n".join(lines), "cp1252"))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_utf_16_is_refused_with_the_remedy(tmp_path: Path, encoding: str) -> None:
-    with pytest.raises(UsageError, match="UTF-16"):
+    with refuses(UsageError, match="UTF-16"):
         survey(write_csv(tmp_path, "email,name\na@example.org,A\n", encoding))
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "rot13", "hex", "base64"])
 def test_encoding_that_is_none_is_refused(tmp_path: Path, encoding: str) -> None:
-    with pytest.raises(UsageError, match="no encoding"):
+    with refuses(UsageError, match="no encoding"):
         survey(write_csv(tmp_path, "email\n"), encoding)
 
 
@@ -94,14 +96,14 @@ def test_encoding_that_is_none_is_refused(tmp_path: Path, encoding: str) -> None
 def test_file_that_cannot_be_read_says_where_and_why(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         survey(write_csv(tmp_path, text))
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert said in word(caught.value)
+    assert "\n" not in word(caught.value)
 
 
 def test_missing_file_and_folder_are_told(tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="no file"):
+    with refuses(NotFoundError, match="no file"):
         survey(tmp_path / "nothing.csv")
-    with pytest.raises(UsageError, match="cannot be read"):
+    with refuses(UsageError, match="cannot be read"):
         survey(tmp_path)
 
 

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.words import refuses
 from worker.consent.import_rows import MAX_VALUE_CHARS, RowError, read_consent, read_header, read_row
 from worker.consent.imports import neutral_cell
 from worker.domain.subscriber import ImportRow
 from worker.errors import UsageError
+from worker.screen.sentences import word
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 HEADER = ["email", "name", "language", "consent_at", "City"]
@@ -82,7 +84,7 @@ def test_line_breaks_in_a_quoted_value_become_one_blank() -> None:
     ],
 )
 def test_row_that_cannot_be_kept_says_why(cells: list[str], reason: str) -> None:
-    with pytest.raises(RowError, match=reason):
+    with refuses(RowError, match=reason):
         read(*cells)
 
 
@@ -130,8 +132,8 @@ def test_header_that_cannot_be_understood_names_the_column(
         return
     with pytest.raises(UsageError) as caught:
         read_header(header, mapping)
-    assert said in str(caught.value)
-    assert str(caught.value).isprintable()
+    assert said in word(caught.value)
+    assert word(caught.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -154,7 +156,7 @@ def test_consent_has_a_date_only_when_the_text_holds_exactly_one(text: str, day:
 
 @pytest.mark.parametrize("text", ["", "  \t", "two\nlines", "x" * 1001])
 def test_consent_without_evidence_is_wrong_usage(text: str) -> None:
-    with pytest.raises(UsageError, match="--consent"):
+    with refuses(UsageError, match="--consent"):
         read_consent(text, NOW)
 
 

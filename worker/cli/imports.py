@@ -1,15 +1,13 @@
 """`corranto import`: which files were imported, and taking one back."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from worker.cli.context import open_ledger
 from worker.cli.output import Json, Yes, confirm, hint, say, tell, tell_json, tell_table
-from worker.consent import imports as room
+from worker.consent import imports
 from worker.quantities import count
-from worker.storage.people import imports
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Imports of readers, and taking one back.")
 
@@ -21,10 +19,10 @@ def list_all(
 ) -> None:
     """List the imports, newest first."""
     ledger = open_ledger()
-    found = room.list_imports(ledger.database, publication)
+    listed = imports.list_imports(ledger.database, publication)
     if json:
-        tell_json({"imports": [asdict(one) for one in found]})
-    elif not found:
+        tell_json({"imports": [one.as_dict() for one in listed]})
+    elif not listed:
         say("Nothing was imported yet.")
         hint('corranto subscriber import FILE -p PUBLICATION --consent "where and when they asked"')
     else:
@@ -37,7 +35,7 @@ def list_all(
                 one.file_name,
                 f"undone {one.undone_at:%Y-%m-%d}" if one.undone_at else one.consent,
             ]
-            for one in found
+            for one in listed
         ]
         tell_table(["ID", "WHEN (UTC)", "PUBLICATION", "ADDED", "FILE", "CONSENT"], rows, right=[0, 3])
 
@@ -48,10 +46,9 @@ def undo(
 ) -> None:
     """End the subscriptions that an import added and that nobody touched since."""
     ledger = open_ledger()
-    with ledger.database.read() as conn:
-        found = imports.get_import(conn, import_id)
-    if found.undone_at is None:
-        added = count(int(found.counts.get("added", 0)), "subscription")
-        confirm(f"This ends up to {added} of {found.publication} that {found.file_name} added.", yes=yes)
-    ended = room.undo_import(ledger.database, import_id, actor=ledger.actor)
+    batch = imports.get_import(ledger.database, import_id)
+    if batch.undone_at is None:
+        added = count(int(batch.counts.get("added", 0)), "subscription")
+        confirm(f"This ends up to {added} of {batch.publication} that {batch.file_name} added.", yes=yes)
+    ended = imports.undo_import(ledger.database, import_id, actor=ledger.actor)
     tell(f"import {import_id} undone: {count(ended, 'subscription')} ended; whoever chose since keeps their choice")

@@ -1,16 +1,15 @@
 """`corranto publication`: what one can subscribe to."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from worker.cli.context import open_ledger
 from worker.cli.output import Json, hint, say, tell, tell_fields, tell_json, tell_table
-from worker.domain.publication import Publication
 from worker.domain.subscription import SubscriptionState
+from worker.editorial import publications
 from worker.quantities import count
-from worker.storage import publications
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="What one can subscribe to.")
 
@@ -62,10 +61,9 @@ def create(
         "description": description,
     }
     ledger = open_ledger()
-    with ledger.database.write() as conn:
-        made = publications.create_publication(conn, typed, actor=ledger.actor)
+    made = publications.create_publication(ledger.database, typed, actor=ledger.actor)
     if json:
-        tell_json({"publication": _plain(made)})
+        tell_json({"publication": made.as_dict()})
         return
     tell(f"made the publication {made.slug}: {made.title}, from {made.from_name} <{made.from_address}>")
     hint(f'corranto subscriber import FILE -p {made.slug} --consent "where and when they asked"')
@@ -102,14 +100,11 @@ def edit(
         "description": description,
     }
     ledger = open_ledger()
-    with ledger.database.write() as conn:
-        before = publications.get_publication(conn, slug)
-        after = publications.edit_publication(conn, slug, typed, actor=ledger.actor)
-    changed = [name for name, value in asdict(after).items() if value != getattr(before, name)]
+    edited = publications.edit_publication(ledger.database, slug, typed, actor=ledger.actor)
     if json:
-        tell_json({"publication": _plain(after), "changed": changed})
-    elif changed:
-        tell(f"changed {', '.join(name.replace('_', ' ') for name in changed)} of {slug}")
+        tell_json(edited.as_dict())
+    elif edited.changed:
+        tell(f"changed {', '.join(name.replace('_', ' ') for name in edited.changed)} of {slug}")
     else:
         tell(f"nothing to change: {slug} already is like that")
 
@@ -118,26 +113,25 @@ def edit(
 def show(slug: Slug, json: Json = False) -> None:
     """Show a publication and how many subscribe to it."""
     ledger = open_ledger()
-    with ledger.database.read() as conn:
-        found = publications.get_publication(conn, slug)
-        counts = publications.count_subscriptions(conn, found.id)
+    counted = publications.count_publication(ledger.database, slug)
     if json:
-        tell_json({"publication": _plain(found), "subscriptions": {str(k): v for k, v in counts.items()}})
+        tell_json(counted.as_dict())
         return
+    publication = counted.publication
     fields = {
-        "slug": found.slug,
-        "title": found.title,
-        "from": f"{found.from_name} <{found.from_address}>",
-        "reply to": found.reply_to or "the From address",
-        "bounces to": found.bounce_address or "not set: needed for a relay that is not on this machine",
-        "contact": found.contact,
-        "language": found.language,
-        "zone": found.zone,
-        "postal": found.postal_address.replace("\n", ", "),
-        "promise": found.promise,
-        "privacy": found.privacy_url or "not set",
-        "about": found.description or "not set",
-        "readers": _spell_counts(counts),
+        "slug": publication.slug,
+        "title": publication.title,
+        "from": f"{publication.from_name} <{publication.from_address}>",
+        "reply to": publication.reply_to or "the From address",
+        "bounces to": publication.bounce_address or "not set: needed for a relay that is not on this machine",
+        "contact": publication.contact,
+        "language": publication.language,
+        "zone": publication.zone,
+        "postal": publication.postal_address.replace("\n", ", "),
+        "promise": publication.promise,
+        "privacy": publication.privacy_url or "not set",
+        "about": publication.description or "not set",
+        "readers": _spell_counts(counted.subscriptions),
     }
     tell_fields(fields)
 
@@ -146,25 +140,25 @@ def show(slug: Slug, json: Json = False) -> None:
 def list_all(json: Json = False) -> None:
     """List the publications."""
     ledger = open_ledger()
-    with ledger.database.read() as conn:
-        found = [(one, publications.count_subscriptions(conn, one.id)) for one in publications.list_publications(conn)]
+    listed = publications.count_publications(ledger.database)
     if json:
-        items = [{**_plain(one), "subscriptions": {str(k): v for k, v in counts.items()}} for one, counts in found]
-        tell_json({"publications": items})
-    elif not found:
+        tell_json({"publications": [one.as_list_item() for one in listed]})
+    elif not listed:
         say("There is no publication yet.")
         hint("corranto publication create --help")
     else:
         rows = [
-            [one.slug, one.title, f"{counts[SubscriptionState.CONFIRMED]:,}", one.language] for one, counts in found
+            [
+                one.publication.slug,
+                one.publication.title,
+                f"{one.subscriptions[SubscriptionState.CONFIRMED]:,}",
+                one.publication.language,
+            ]
+            for one in listed
         ]
         tell_table(["SLUG", "TITLE", "READERS", "LANGUAGE"], rows, right=[2])
 
 
-def _plain(publication: Publication) -> dict[str, object]:
-    return asdict(publication)
-
-
-def _spell_counts(counts: dict[SubscriptionState, int]) -> str:
+def _spell_counts(counts: Mapping[SubscriptionState, int]) -> str:
     confirmed = count(counts[SubscriptionState.CONFIRMED], "person gets it", "people get it")
     return f"{confirmed}, {counts[SubscriptionState.PENDING]:,} unconfirmed, {counts[SubscriptionState.ENDED]:,} left"

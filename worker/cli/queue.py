@@ -17,7 +17,6 @@ from worker.dispatch.queue import Prepared, prepare, queue_issue, refuse_unready
 from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import AudienceKind, Issue, IssueState
 from worker.errors import Trouble, UsageError
-from worker.message.key_store import load_signer
 from worker.quantities import count, spell_number, spell_span
 from worker.screen.instants import When
 from worker.screen.layout import paragraph
@@ -100,7 +99,6 @@ def queue(
 def summarise(settings: Settings, prepared: Prepared, plan: Plan) -> list[str]:
     """What would happen, for a person to check before it does: lines of at most 80 columns."""
     publication, people = prepared.draft.publication, prepared.audience
-    signs = load_signer(settings.dkim_dir, publication.from_address) is not None
     left_out = {
         "unconfirmed": people.unconfirmed,
         "do-not-mail": people.suppressed,
@@ -113,7 +111,7 @@ def summarise(settings: Settings, prepared: Prepared, plan: Plan) -> list[str]:
         who += " (whoever joins before the start is included)"
     sender = f"{publication.from_name} <{publication.from_address}>"
     fields = [
-        ("from", f"{sender}, {'signed' if signs else 'not signed'} by DKIM"),
+        ("from", f"{sender}, {'signed' if prepared.draft.signs else 'not signed'} by DKIM"),
         ("to", f"{publication.title}: {who}"),
         ("left out", named or "nobody"),
         ("when", _spell_when(plan)),

@@ -1,7 +1,6 @@
 """`corranto subscriber`: readers, one by one and by file."""
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -24,17 +23,16 @@ from worker.cli.output import (
     tell_table,
     warn,
 )
-from worker.consent import optout
+from worker.consent.erasure import erase_reader
 from worker.consent.imports import ImportResult, import_subscribers
+from worker.consent.readers import find_reader, list_readers, show_reader
 from worker.consent.subscribe import add_subscriber
 from worker.domain.subscription import SubscriptionState
-from worker.errors import NotFoundError, UsageError
+from worker.errors import UsageError
 from worker.quantities import count
 from worker.screen.layout import paragraph
+from worker.screen.sentences import word
 from worker.screen.terminal import err_console
-from worker.storage import publications
-from worker.storage.people import subscribers, subscriptions, timelines
-from worker.storage.people.subscribers import read_address
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Readers: import, add, look up, export, erase.")
 
@@ -46,7 +44,6 @@ Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The reader's ad
 
 app.command()(export)
 
-_PAGE = 1000
 _MOST_REASONS = 10
 _MOST_EXAMPLES = 3
 _TIDIED = {
@@ -85,11 +82,12 @@ def import_file(
             encoding=encoding,
             dry_run=dry_run,
             rejects_path=rejects,
+            words=word,
             actor=ledger.actor,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     if json:
-        tell_json({"publication": publication, **asdict(result)})
+        tell_json({"publication": publication, **result.as_dict(word)})
     else:
         _show_result(result, publication, rejects)
     if result.rejected and result.rejected == result.read:
@@ -109,11 +107,9 @@ def add(
 ) -> None:
     """Subscribe one reader who asked for it."""
     ledger = open_ledger()
-    with ledger.database.read() as conn:
-        wanted = publications.get_publication(conn, publication)
     done = add_subscriber(
         ledger.database,
-        wanted,
+        publication,
         address,
         name=name,
         language=language,
@@ -121,53 +117,27 @@ def add(
         consent=consent,
         actor=ledger.actor,
     )
-    shown = read_address(address).addr_spec
     if done.added:
-        tell(f"{shown} gets {publication} from the next issue on")
+        tell(f"{done.address} gets {publication} from the next issue on")
     else:
-        tell(f"{shown} gets {publication} already; name, language and attributes are as given now")
-    hint(f"corranto subscriber show {shown}")
+        tell(f"{done.address} gets {publication} already; name, language and attributes are as given now")
+    hint(f"corranto subscriber show {done.address}")
 
 
 @app.command()
 def show(address: Address, json: Json = False) -> None:
     """Tell everything about one reader as a timeline: consent, every issue and what became of it, leaving."""
-    ledger = open_ledger()
-    database = ledger.database
-    with database.read() as conn:
-        found = subscribers.find_by_address(conn, database.instance(), address)
-        standings = subscriptions.of_reader(conn, found.id)
-        entries = timelines.timeline(conn, found.id)
+    reader = show_reader(open_ledger().database, address)
     if json:
-        tell_json(
-            {
-                "subscriber": {
-                    "id": found.id,
-                    "address": found.address,
-                    "name": found.name,
-                    "language": found.language,
-                    "attributes": dict(found.attributes),
-                },
-                "subscriptions": [{"publication": one.title, "state": one.state} for one in standings],
-                "timeline": [
-                    {
-                        "at": one.at,
-                        "what": one.what,
-                        "detail": one.detail,
-                        "publication": one.publication,
-                        "issue": one.issue,
-                    }
-                    for one in entries
-                ],
-            }
-        )
+        tell_json(reader.as_dict())
         return
-    tell(f"{found.address}" + (f"  {found.name}" if found.name else ""), style="bold")
-    fields = {"language": found.language or "not known", **found.attributes}
-    fields |= {one.title: _spell_standing(one.state) for one in standings}
+    person = reader.subscriber
+    tell(f"{person.address}" + (f"  {person.name}" if person.name else ""), style="bold")
+    fields = {"language": person.language or "not known", **person.attributes}
+    fields |= {one.title: _spell_state(one.state) for one in reader.subscriptions}
     tell_fields(fields)
     say("\nTimes are UTC.")
-    for one in entries:
+    for one in reader.timeline:
         at = f"{one.at:%Y-%m-%d %H:%M}" if one.at else "not yet         "
         tell("  ".join(part for part in (at, one.what, one.publication, one.issue) if part))
         if one.detail and one.detail != one.what:
@@ -183,40 +153,10 @@ def list_some(
     json: Json = False,
 ) -> None:
     """List readers, oldest first."""
-    ledger = open_ledger()
-    found: list[subscribers.Listed] = []
-    with ledger.database.read() as conn:
-        publication_id = None if publication is None else publications.get_publication(conn, publication).id
-        while len(found) <= limit:
-            page = subscribers.list_subscribers(
-                conn,
-                publication_id=publication_id,
-                state=state,
-                domain=domain,
-                after_id=found[-1].subscriber.id if found else 0,
-                limit=min(_PAGE, limit + 1 - len(found)),
-            )
-            if not page:
-                break
-            found += page
-    more, found = len(found) > limit, found[:limit]
+    listed = list_readers(open_ledger().database, publication=publication, state=state, domain=domain, limit=limit)
     if json:
-        tell_json(
-            {
-                "subscribers": [
-                    {
-                        "id": one.subscriber.id,
-                        "address": one.subscriber.address,
-                        "name": one.subscriber.name,
-                        "language": one.subscriber.language,
-                        "subscriptions": {slug: str(standing) for slug, standing in one.standings.items()},
-                    }
-                    for one in found
-                ],
-                "more": more,
-            }
-        )
-    elif not found:
+        tell_json(listed.as_dict())
+    elif not listed.readers:
         say("No reader matches.")
     else:
         rows = [
@@ -224,12 +164,12 @@ def list_some(
                 one.subscriber.address or "",
                 one.subscriber.name,
                 one.subscriber.language or "",
-                ", ".join(f"{slug}: {_spell_standing(standing)}" for slug, standing in one.standings.items()),
+                ", ".join(f"{slug}: {_spell_state(its)}" for slug, its in one.states.items()),
             ]
-            for one in found
+            for one in listed.readers
         ]
         tell_table(["ADDRESS", "NAME", "LANGUAGE", "SUBSCRIPTIONS"], rows)
-        if more:
+        if listed.more:
             say(f"More than {limit:,}: --limit shows more.")
 
 
@@ -243,28 +183,19 @@ def erase(
 ) -> None:
     """Remove a reader's address, name and attributes for good. The counts of past issues stay, naming nobody."""
     ledger = open_ledger()
-    database = ledger.database
-    with database.read() as conn:
-        found = subscribers.find_by_address(conn, database.instance(), address)
-    confirm(f"Erasing {found.address} cannot be undone.", yes=yes)
-    try:
-        # The way out first, so that a copy just leaving is waited for like at any other opt-out.
-        on_its_way = optout.opt_out_address(
-            database,
-            address=address,
-            publication=None,
-            actor=ledger.actor,
-            state_dir=ledger.settings.state_dir,
-            wait_s=ledger.settings.optout_fresh_s,
-        ).on_its_way
-    except NotFoundError:
-        on_its_way = ()  # never subscribed to anything
-    with database.write_durably() as conn:
-        erased = subscribers.erase_subscriber(conn, found.id, actor=ledger.actor, keep_no=not forget_no)
+    confirm(f"Erasing {find_reader(ledger.database, address).address} cannot be undone.", yes=yes)
+    erased = erase_reader(
+        ledger.database,
+        address,
+        actor=ledger.actor,
+        state_dir=ledger.settings.state_dir,
+        wait_s=ledger.settings.optout_fresh_s,
+        keep_no=not forget_no,
+    )
     tell(f"erased subscriber {erased.subscriber_id}: {count(erased.subscriptions, 'subscription')} ended")
     if erased.suppressed:
         say("A keyed hash stays on the do-not-mail list, so that no import brings them back.")
-    for subject in on_its_way:
+    for subject in erased.on_its_way:
         warn(f'one copy of "{subject}" may be on its way')
 
 
@@ -285,13 +216,13 @@ def _mapping(typed: list[str]) -> dict[str, str]:
 
 
 def _pairs(typed: list[str], option: str, form: str) -> dict[str, str]:
-    found = {}
+    pairs = {}
     for pair in typed:
         name, equals, value = pair.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"{option} {pair!r} must look like {form}")
-        found[name.strip()] = value.strip()
-    return found
+            raise UsageError("option.no_pair", option=option, typed=pair, form=form)
+        pairs[name.strip()] = value.strip()
+    return pairs
 
 
 def _show_result(result: ImportResult, publication: str, rejects: Path | None) -> None:
@@ -310,18 +241,18 @@ def _show_result(result: ImportResult, publication: str, rejects: Path | None) -
         if number or name.endswith("added"):
             tell(f"  {number:>9,}  {name}")
     for reason, number in sorted(result.reasons.items(), key=lambda pair: -pair[1])[:_MOST_REASONS]:
-        tell(f"  {'':>9}    {number:,} x {reason}", style="dim")
+        tell(f"  {'':>9}    {number:,} x {word(reason)}", style="dim")
     if result.folds:
         tell("  tidied while reading:", style="dim")
         for name, number in sorted(result.folds.items()):
             tell(f"  {'':>9}    {number:,} x {_TIDIED.get(name, name)}", style="dim")
     for one in result.examples[:_MOST_EXAMPLES]:
-        say(f"  line {one.line}: {one.value}: {one.reason}")
+        say(f"  line {one.line}: {one.value}: {word(one.reason)}")
     if result.rejected:
         say(f"All refused lines are in {rejects}." if rejects else "--rejects FILE writes all refused lines to a file.")
     if result.import_id is not None:
         hint("corranto queue FILE", f"corranto import undo {result.import_id}    (takes this import back)")
 
 
-def _spell_standing(state: SubscriptionState) -> str:
+def _spell_state(state: SubscriptionState) -> str:
     return {"pending": "unconfirmed", "confirmed": "subscribed", "ended": "left"}[state]

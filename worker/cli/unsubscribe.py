@@ -7,9 +7,8 @@ import typer
 from worker.cli.context import open_ledger
 from worker.cli.output import hint, tell, warn
 from worker.consent import optout
+from worker.domain.address import read_address
 from worker.errors import UsageError
-from worker.storage import publications
-from worker.storage.people.subscribers import read_address
 
 
 def unsubscribe(
@@ -19,12 +18,9 @@ def unsubscribe(
 ) -> None:
     """End a reader's subscription. It holds at once, also for an issue that is being sent."""
     if everything == (publication is not None):
-        raise UsageError("say which one ends: -p PUBLICATION, or --all of them")
+        raise UsageError("unsubscribe.one_of_two")
     ledger = open_ledger()
-    parsed = read_address(address)
-    if publication is not None:
-        with ledger.database.read() as conn:
-            publications.get_publication(conn, publication)
+    shown = read_address(address).addr_spec
     done = optout.opt_out_address(
         ledger.database,
         address=address,
@@ -34,9 +30,9 @@ def unsubscribe(
         wait_s=ledger.settings.optout_fresh_s,
     )
     if done.already:
-        tell(f"{parsed.addr_spec} left already, on {done.since:%Y-%m-%d %H:%M} UTC; nothing to end")
+        tell(f"{shown} left already, on {done.since:%Y-%m-%d %H:%M} UTC; nothing to end")
     else:
-        tell(f"{parsed.addr_spec} no longer gets: {', '.join(done.changed)}")
+        tell(f"{shown} no longer gets: {', '.join(done.changed)}")
     for subject in done.on_its_way:
         warn(f'one copy of "{subject}" may be on its way')
-    hint(f"corranto subscriber show {parsed.addr_spec}")
+    hint(f"corranto subscriber show {shown}")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.errors import NotFoundError, UsageError
+from worker.errors import NotFoundError, Remedy, Trouble, UsageError
 
 MAX_ROWS = 3_000_000
 MAX_COLUMNS = 100
@@ -40,31 +40,34 @@ class CsvFile:
 def survey(path: Path, encoding: str | None = None) -> CsvFile:
     """Read the whole file once and return its shape. Without `encoding` it must be UTF-8, with or without BOM.
 
-    Raises NotFoundError, or UsageError naming the file, the line and the remedy.
+    Raises NotFoundError, or UsageError with the file and the line.
     """
     codec = _codec(path, encoding)
     try:
         delimiter, skip = _sniff(path, codec)
-        found = CsvFile(path, codec, delimiter, skip, (), 0)
+        shape = CsvFile(path, codec, delimiter, skip, (), 0)
         header: tuple[str, ...] = ()
         count = -1
-        for count, (line, cells) in enumerate(_all_rows(found)):
+        for count, (line, cells) in enumerate(_all_rows(shape)):
             if count == 0:
                 header = tuple(cells)
                 if len(header) > MAX_COLUMNS:
+                    columns = len(header)
                     raise UsageError(
-                        f"{path.name} line {line}: {len(header)} columns; at most {MAX_COLUMNS} can be read"
+                        "csv.too_many_columns", file=path.name, line=line, columns=columns, limit=MAX_COLUMNS
                     )
             elif count > MAX_ROWS:
-                raise UsageError(f"{path.name} has more than {MAX_ROWS} rows: split it into several files")
+                raise UsageError("csv.too_many_rows", file=path.name, limit=MAX_ROWS)
     except FileNotFoundError:
-        raise NotFoundError(f"there is no file {path}") from None
+        raise NotFoundError("csv.no_file", path=str(path)) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        raise UsageError("csv.unreadable", path=str(path), why=error.strerror) from error
     except UnicodeError:
-        raise UsageError(_not_in(path, codec)) from None
+        name = codec.removesuffix("-sig").upper()
+        place = _undecodable_line(path, codec)
+        raise UsageError("csv.other_encoding", file=path.name, line=place, encoding=name) from None
     if count < 0:
-        raise UsageError(f"{path.name} is empty: its first line must name the columns, one of them email")
+        raise UsageError("csv.empty", file=path.name)
     return CsvFile(path, codec, delimiter, skip, header, count)
 
 
@@ -78,7 +81,7 @@ def rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
             if number:
                 yield row
     except (OSError, UnicodeError) as error:
-        raise UsageError(f"{file.path.name} changed while it was read: import it again") from error
+        raise UsageError("csv.changed", file=file.path.name, remedy=Remedy.REPEAT) from error
 
 
 def _all_rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
@@ -95,7 +98,7 @@ def _all_rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
                 line = 1 + file.skip + reader.line_num
                 lines.row_chars = 0
         except csv.Error as error:
-            raise UsageError(f"{file.path.name} line {line}: {_csv_reason(str(error))}") from None
+            raise UsageError("csv.malformed", file=file.path.name, line=line, cause=_csv_reason(str(error))) from None
 
 
 class _Lines:
@@ -112,10 +115,7 @@ class _Lines:
             self._line += 1
             self.row_chars += len(line)
             if self.row_chars > MAX_ROW_CHARS:
-                raise UsageError(
-                    f"{self._name} line {self._line}: a row is longer than {MAX_ROW_CHARS} characters; "
-                    "is a quotation mark never closed?"
-                )
+                raise UsageError("csv.row_too_long", file=self._name, line=self._line, limit=MAX_ROW_CHARS)
             yield line
 
 
@@ -126,19 +126,18 @@ def _codec(path: Path, encoding: str | None) -> str:
             if not getattr(codec, "_is_text_encoding", True):
                 raise LookupError
         except LookupError:
-            shown = encoding if encoding.isprintable() else ascii(encoding)
-            raise UsageError(f"there is no encoding {shown}: write one like utf-8, cp1252 or iso-8859-15") from None
+            raise UsageError("csv.no_such_encoding", encoding=encoding) from None
         return "utf-8-sig" if codec.name == "utf-8" else codec.name
     try:
         with path.open("rb") as file:
             sample = file.read(4_096)
     except FileNotFoundError:
-        raise NotFoundError(f"there is no file {path}") from None
+        raise NotFoundError("csv.no_file", path=str(path)) from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+        raise UsageError("csv.unreadable", path=str(path), why=error.strerror) from error
     # Without a mark, every other octet of Latin text in UTF-16 is NUL.
     if sample.startswith(_UTF_16_OR_32) or sample.count(0) > len(sample) // 4:
-        raise UsageError(f"{path.name} is in UTF-16, not UTF-8: save it as “CSV UTF-8”, or name it: --encoding utf-16")
+        raise UsageError("csv.utf_16", file=path.name)
     return "utf-8-sig"
 
 
@@ -166,24 +165,22 @@ def _text(path: Path, codec: str) -> Iterator[io.TextIOWrapper]:
         yield text
 
 
-def _not_in(path: Path, codec: str) -> str:
-    name = codec.removesuffix("-sig").upper()
-    remedy = f"{path.name} is not {name}"
+def _undecodable_line(path: Path, codec: str) -> int | None:
+    """The first line that is not in this encoding; None when no single line shows it."""
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_ROW_CHARS), b""), start=1):
             try:
                 line.decode(codec)
             except UnicodeError:
-                remedy = f"{path.name} line {number} is not {name}"
-                break
-    return f"{remedy}: save the file as “CSV UTF-8”, or name its encoding, for example --encoding cp1252"
+                return number
+    return None
 
 
-def _csv_reason(said: str) -> str:
+def _csv_reason(said: str) -> Trouble:
     if "field larger" in said:
-        return "a cell is longer than 131072 characters; is a quotation mark never closed?"
+        return Trouble("csv.cell_too_long", limit=csv.field_size_limit())
     if "unexpected end of data" in said:
-        return "a quotation mark is opened and never closed"
+        return Trouble("csv.quote_never_closed")
     if "expected after" in said:
-        return "a quotation mark inside a quoted cell must be doubled"
-    return "this line is not CSV"
+        return Trouble("csv.quote_not_doubled")
+    return Trouble("csv.no_csv")

@@ -35,8 +35,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069
 """Controls, line separators and the bidirectional overrides that make a terminal or a header lie."""
 
 
-class RowError(ValueError):
-    """Raised when a row cannot be imported; the text is the reason, without the value."""
+class RowError(UsageError, ValueError):
+    """Raised when a row cannot be imported; says why, without the value."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Columns:
 def read_header(header: Sequence[str], mapping: Mapping[str, str]) -> Columns:
     """Find the columns; `mapping` says variable → header text. Columns without a heading are left out.
 
-    Raises UsageError naming the columns there are, or the heading that is no usable name.
+    Raises UsageError with the columns there are, or the heading that is no usable name.
     """
     texts = [text.strip() for text in header]
     indexes: dict[str, int] = {}
@@ -62,17 +62,15 @@ def read_header(header: Sequence[str], mapping: Mapping[str, str]) -> Columns:
     for name, text in mapping.items():
         index = _find(texts, text)
         if index in mapped:
-            raise UsageError(f"--map names the column “{_shown(text)}” twice")
+            raise UsageError("header.column_twice", column=text)
         mapped.add(index)
         _claim(indexes, name.strip().lower(), index, text)
     for index, text in enumerate(texts):
         if index not in mapped and text:
             _claim(indexes, _variable(text), index, text)
     if "email" not in indexes:
-        raise UsageError(
-            f"there is no column email; there are {_listed(texts)}. Name the one with the addresses: "
-            f"--map email='{next((_shown(text) for text in texts if 'mail' in text.lower()), 'E-mail Address')}'"
-        )
+        likely = next((text for text in texts if "mail" in text.lower()), None)
+        raise UsageError("header.no_email", columns=texts, likely=likely)
     others = tuple((index, name) for name, index in indexes.items() if name not in _OWN)
     own = {name: indexes.get(name) for name in _OWN if name != "email"}
     return Columns(indexes["email"], own["name"], own["language"], own["consent_at"], others, len(texts))
@@ -91,11 +89,11 @@ def read_row(
     Raises RowError with the reason.
     """
     if len(cells) > columns.count and any(cell.strip() for cell in cells[columns.count :]):
-        raise RowError("more cells than the first line has columns")
+        raise RowError("row.more_cells")
     try:
         address = parse_address(cells[columns.email] if columns.email < len(cells) else "")
     except AddressError as error:
-        raise RowError(str(error)) from None
+        raise RowError("row.no_address", cause=error.trouble) from None
     name = _cell(cells, columns.name, "name", MAX_NAME_CHARS, folds)
     language = read_language(_cell(cells, columns.language, "language", MAX_VALUE_CHARS, folds))
     attributes = {}
@@ -120,7 +118,7 @@ def read_row(
 def read_language(typed: str) -> str | None:
     """A BCP 47 tag, or None for nothing. Raises RowError."""
     if typed and not _LANGUAGE.fullmatch(typed):
-        raise RowError("language is not a tag like en or pt-BR")
+        raise RowError("row.no_language")
     return typed or None
 
 
@@ -137,18 +135,18 @@ def read_consent(text: str, now: datetime) -> tuple[str, datetime | None]:
     """
     text = text.strip()
     if not text:
-        raise UsageError('--consent is empty: say where and when these readers asked, like "sign-up form, 2024-05-04"')
+        raise UsageError("consent.empty")
     if len(text) > MAX_CONSENT_CHARS or _CONTROL.search(text):
-        raise UsageError(f"--consent must be one line of at most {MAX_CONSENT_CHARS} characters")
-    found = set()
+        raise UsageError("consent.not_one_line", limit=MAX_CONSENT_CHARS)
+    dates = set()
     for match in _ISO_DATE.findall(text):
         try:
-            found.add(date.fromisoformat(match))
+            dates.add(date.fromisoformat(match))
         except ValueError:
             continue
-    if len(found) != 1:
+    if len(dates) != 1:
         return text, None
-    day = datetime.combine(found.pop(), datetime.min.time(), UTC)
+    day = datetime.combine(dates.pop(), datetime.min.time(), UTC)
     return text, day if day <= now else None
 
 
@@ -167,60 +165,47 @@ def read_value(typed: str, name: str, limit: int, folds: Counter[str]) -> str:
         value = _LINE_BREAKS.sub(" ", value)
         folds["line_breaks"] += 1
     if _CONTROL.search(value):
-        raise RowError(f"{name} contains a control character")
+        raise RowError("row.control", column=name)
     if len(value) > limit:
-        raise RowError(f"{name} is longer than {limit} characters")
+        raise RowError("row.too_long", column=name, limit=limit)
     return value
 
 
 def _time(typed: str, now: datetime) -> datetime:
     try:
-        found = datetime.fromisoformat(typed)
+        at = datetime.fromisoformat(typed)
     except ValueError:
-        raise RowError("consent_at is not a date like 2024-05-04 or 2024-05-04T10:30:00+02:00") from None
+        raise RowError("row.no_date") from None
     try:
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except OverflowError:
-        raise RowError("consent_at is outside the calendar") from None
+        raise RowError("row.outside_calendar") from None
     # A day's grace: a local date may lie ahead of UTC.
-    if found > now + timedelta(days=1):
-        raise RowError("consent_at lies in the future")
-    return found
+    if at > now + timedelta(days=1):
+        raise RowError("row.future")
+    return at
 
 
 def _find(texts: list[str], wanted: str) -> int:
     wanted = wanted.strip()
-    for found in (
+    for indexes in (
         [index for index, text in enumerate(texts) if text == wanted],
         [index for index, text in enumerate(texts) if text.casefold() == wanted.casefold()],
     ):
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UsageError(f"the column “{_shown(wanted)}” of --map is there {len(found)} times")
-    raise UsageError(f"there is no column “{_shown(wanted)}” to --map; there are {_listed(texts)}")
+        if len(indexes) == 1:
+            return indexes[0]
+        if indexes:
+            raise UsageError("header.column_repeated", column=wanted, times=len(indexes))
+    raise UsageError("header.no_column", column=wanted, columns=texts)
 
 
 def _claim(indexes: dict[str, int], name: str, index: int, text: str) -> None:
     if name not in _OWN and not is_variable(name):
-        raise UsageError(
-            f"the column “{_shown(text)}” gives no name that a text could use: rename it, or --map "
-            f"city='{_shown(text)}' (small letters, digits, underscores; not {', '.join(SYSTEM_VARIABLES)})"
-        )
+        raise UsageError("header.no_name", column=text, reserved=list(SYSTEM_VARIABLES))
     if name in indexes:
-        raise UsageError(f"two columns are called {name}: rename one, or use --map")
+        raise UsageError("header.two_columns", name=name)
     indexes[name] = index
 
 
 def _variable(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") if text.isascii() else text
-
-
-def _listed(texts: list[str]) -> str:
-    shown = [f"“{_shown(text)}”" for text in texts if text]
-    return ", ".join(shown[:12]) + (" …" if len(shown) > 12 else "") if shown else "none"
-
-
-def _shown(text: str) -> str:
-    cut = text if len(text) <= 40 else text[:40] + "…"
-    return cut if cut.isprintable() else ascii(cut)[1:-1]

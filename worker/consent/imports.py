@@ -20,7 +20,7 @@ from worker.consent import csv_file
 from worker.consent.import_rows import RowError, read_consent, read_header, read_row
 from worker.domain.publication import Publication
 from worker.domain.subscriber import ImportRow
-from worker.errors import UsageError
+from worker.errors import Trouble, UsageError
 from worker.storage import acts, publications
 from worker.storage.engine import Database
 from worker.storage.people import imports
@@ -37,6 +37,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff2
 
 Progress = Callable[[int, int | None], None]
 
+Words = Callable[[Trouble], str]
+"""How the caller's face says what is wrong with a row."""
+
+_OTHER = Trouble("row.other")
+
 
 @dataclass(frozen=True)
 class Reject:
@@ -44,7 +49,7 @@ class Reject:
 
     line: int
     value: str
-    reason: str
+    reason: Trouble
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ class ImportResult:
     rejected: int = 0
     revived: int = 0
     """Opt-outs brought back: never any."""
-    reasons: Mapping[str, int] = field(default_factory=dict)
+    reasons: Mapping[Trouble, int] = field(default_factory=dict)
     """Why rows were rejected, and how many for each."""
     folds: Mapping[str, int] = field(default_factory=dict)
     """Rows whose value was folded: blanks, domain_case, idna, local_case, line_breaks."""
@@ -75,6 +80,12 @@ class ImportResult:
     def adds_up(self) -> bool:
         kept_out = self.kept_out_opted_out + self.kept_out_suppressed
         return self.read == self.added + self.already + kept_out + self.duplicates_in_file + self.rejected
+
+    def as_dict(self, words: Words) -> dict[str, Any]:
+        """For --json, under the stable names."""
+        reasons = {words(reason): count for reason, count in self.reasons.items()}
+        examples = [{"line": one.line, "value": one.value, "reason": words(one.reason)} for one in self.examples]
+        return {**vars(self), "reasons": reasons, "folds": dict(self.folds), "examples": examples}
 
 
 def import_subscribers(
@@ -88,12 +99,14 @@ def import_subscribers(
     encoding: str | None = None,
     dry_run: bool = False,
     rejects_path: Path | None = None,
+    words: Words = str,
     progress: Progress | None = None,
     page_size: int | None = None,
 ) -> ImportResult:
     """Import a CSV file into the publication with this slug. `mapping` is variable → heading of the column.
 
-    `progress` is called with (rows read, rows in all) after each page of `page_size` rows and every 1,000 rows.
+    `progress` is called with (rows read, rows in all) after each page of `page_size` rows and every 1,000 rows;
+    `words` says in the file of rejected rows why each was.
 
     Everything that can be wrong with the file as a whole is found before the first change: raises NotFoundError or
     UsageError then. A dry run does all of it and takes it back, page by page.
@@ -104,7 +117,7 @@ def import_subscribers(
     file = csv_file.survey(path, encoding)
     columns = read_header(file.header, mapping or {})
     writer = _Writer(database, target, file.path.name, text, actor, dry_run)
-    with _open_rejects(rejects_path, path) as rejects, ThreadPoolExecutor(max_workers=1) as beside:
+    with _open_rejects(rejects_path, path, words) as rejects, ThreadPoolExecutor(max_workers=1) as beside:
         run = _Import(writer, beside, rejects, page_size or imports.PAGE[database.dialect], progress, file.rows)
         pepper, now = database.instance().pepper, clock.utcnow()
         for line, cells in csv_file.rows(file):
@@ -112,7 +125,8 @@ def import_subscribers(
             try:
                 row = read_row(cells, columns, pepper, consented, now, run.folds)
             except RowError as error:
-                run.reject(line, cells[columns.email] if columns.email < len(cells) else "", str(error))
+                value = cells[columns.email] if columns.email < len(cells) else ""
+                run.reject(Reject(line, value[:320], error.trouble))
             else:
                 run.take(row)
             if run.read % 1_000 == 0:
@@ -127,15 +141,20 @@ def list_imports(database: Database, publication: str | None = None) -> list[Imp
         return imports.list_imports(conn, publication_id=wanted)
 
 
+def get_import(database: Database, import_id: int) -> ImportBatch:
+    """One import. Raises NotFoundError."""
+    with database.read() as conn:
+        return imports.get_import(conn, import_id)
+
+
 def undo_import(database: Database, import_id: int, *, actor: str) -> int:
     """End the subscriptions that this import added and nobody touched since; returns how many.
 
     Raises NotFoundError, or RefusedError the second time. A killed undo can be repeated and goes on.
     """
-    with database.read() as conn:
-        found = imports.get_import(conn, import_id)
+    batch = get_import(database, import_id)
     ended, after = 0, 0
-    while found.undone_at is None:
+    while batch.undone_at is None:
         began = clock.monotonic()
         with database.write() as conn:
             count, last = imports.undo_page(conn, import_id, after)
@@ -202,7 +221,7 @@ class _Import:
         self,
         writer: _Writer,
         beside: Executor,
-        rejects: Any,  # noqa: ANN401 - csv has no name for its writer's type
+        rejects: Callable[[Reject], None],
         page_size: int,
         progress: Progress | None,
         total: int,
@@ -220,16 +239,16 @@ class _Import:
         self._merged: Counter[str] = Counter()
         self._seen: set[bytes] = set()
         self._counts: Counter[str] = Counter()
-        self._reasons: Counter[str] = Counter()
+        self._reasons: Counter[Trouble] = Counter()
         self._examples: list[Reject] = []
 
-    def reject(self, line: int, value: str, reason: str) -> None:
+    def reject(self, row: Reject) -> None:
         self._counts["rejected"] += 1
-        self._reasons[reason if reason in self._reasons or len(self._reasons) < MAX_REASONS else "other reasons"] += 1
+        is_shown = row.reason in self._reasons or len(self._reasons) < MAX_REASONS
+        self._reasons[row.reason if is_shown else _OTHER] += 1
         if len(self._examples) < MAX_EXAMPLES:
-            self._examples.append(Reject(line, value[:320], reason))
-        if self._rejects is not None:
-            self._rejects.writerow([line, neutral_cell(value[:320]), neutral_cell(reason)])
+            self._examples.append(row)
+        self._rejects(row)
 
     def take(self, row: ImportRow) -> None:
         if row.address_hash in self._seen:
@@ -298,25 +317,23 @@ def neutral_cell(text: str) -> str:
 
 
 @contextmanager
-def _open_rejects(path: Path | None, source: Path) -> Iterator[Any]:
-    """A CSV writer for rejected rows; the file holds addresses, so only its owner may read it."""
+def _open_rejects(path: Path | None, source: Path, words: Words) -> Iterator[Callable[[Reject], None]]:
+    """Takes rejected rows into a CSV file; it holds addresses, so only its owner may read it."""
     if path is None:
-        yield None
+        yield lambda row: None
         return
     try:
         if path.exists() and path.samefile(source):
-            raise UsageError(f"--rejects {path.name} is the file to import: name another")
+            raise UsageError("rejects.is_source", file=path.name)
         file: IO[str] = os.fdopen(
             os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline=""
         )
     except OSError as error:
-        raise UsageError(
-            f"--rejects {path} cannot be written ({error.strerror}): name a file in a folder of yours"
-        ) from error
+        raise UsageError("rejects.unwritable", path=str(path), why=error.strerror) from error
     with file:
         writer = csv.writer(file)
         writer.writerow(["line", "value", "reason"])
-        yield writer
+        yield lambda row: writer.writerow([row.line, neutral_cell(row.value), neutral_cell(words(row.reason))])
 
 
 def _rest_s(database: Database, busy_s: float) -> float:

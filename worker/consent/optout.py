@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Literal
 
 from worker.clock import monotonic, utcnow
-from worker.domain.address import Address, parse_address
-from worker.domain.subscription import Channel
+from worker.domain.address import Address, read_address
+from worker.domain.subscription import Channel, Subscription
 from worker.domain.suppression import SuppressionReason
-from worker.errors import NotFoundError
+from worker.errors import NotFoundError, Remedy
 from worker.log import logger
-from worker.storage import acts
+from worker.storage import acts, publications
 from worker.storage.engine import Database
-from worker.storage.people import subscriptions, suppressions
-from worker.storage.people.subscriptions import Changed, Copy, Standing
-from worker.tokens import instance_hash
+from worker.storage.people import subscribers, subscriptions, suppressions
+from worker.storage.people.subscriptions import Changed, LateCopy
 
 POLL_S = 0.03
 """Between two looks at a copy in flight: a mail takes some 10 to 200 ms, and one waiting reader costs one query."""
@@ -63,9 +62,11 @@ class Undone:
 
 @dataclass(frozen=True)
 class Suppressed:
-    """A batch of addresses that get nothing any more: how many are new, and how many copies could not be stopped."""
+    """A batch of addresses that get nothing any more: how many are new, or were on the list already, and how many
+    copies could not be stopped."""
 
     added: int
+    already: int
     on_their_way: int
 
 
@@ -146,7 +147,7 @@ def leave(
             return
 
 
-def copies_on_their_way(database: Database, subscription_ids: Sequence[int], since: datetime) -> list[Copy]:
+def copies_on_their_way(database: Database, subscription_ids: Sequence[int], since: datetime) -> list[LateCopy]:
     """Copies that an end at `since` came too late for; none once they are so old that they have long arrived.
 
     Opens a transaction of its own: a look must not see the ledger as it was before the end was committed.
@@ -206,17 +207,18 @@ def opt_out_address(
 ) -> OptOut:
     """End the subscription of an address to one publication (its slug), or to all when None.
 
-    Raises AddressError for something that is no address, NotFoundError when it has no such subscription.
+    Raises UsageError for something that is no address, NotFoundError for an unknown publication, or when the address
+    has no such subscription.
     """
-    parsed = parse_address(address)
+    parsed = read_address(address)
     with database.read() as conn:
-        hashed = instance_hash(database.instance().pepper, parsed.key)
-        ids = subscriptions.ids_by_address(conn, hashed, publication)
+        only = None if publication is None else publications.get_publication(conn, publication).id
+        reader = subscribers.find(conn, database.instance(), parsed)
+        theirs = [] if reader is None else subscriptions.of_reader(conn, reader.id)
+    ids = [one.id for one in theirs if only in (None, one.publication_id)]
     if not ids:
-        where = "to any publication" if publication is None else f"to {publication}"
         raise NotFoundError(
-            f"{parsed.addr_spec} has no subscription {where}, so there is nothing to end; to keep the address from"
-            f" ever getting mail: corranto suppression add {parsed.addr_spec}"
+            "subscription.none", address=parsed.addr_spec, publication=publication, remedy=Remedy.OTHER_ORDER
         )
     return opt_out(
         database,
@@ -242,8 +244,9 @@ def suppress(
     """Put addresses on the do-not-mail list, in pages, then wait once for all copies to them that are leaving now."""
     with database.read() as conn:
         since = database.now(conn)
+    wanted = list({address.key: address for address in addresses}.values())
     added = 0
-    for page in _pages(addresses):
+    for page in _pages(wanted):
         with database.write_durably() as conn:
             added += suppressions.add_many(conn, database.instance(), page, reason, evidence, actor=actor)
     deadline = monotonic() + wait_s
@@ -251,7 +254,7 @@ def suppress(
         with database.read() as conn:
             leaving = subscriptions.suppressed_leaving(conn, since) if added else 0
         if not leaving or monotonic() >= deadline:
-            return Suppressed(added, leaving)
+            return Suppressed(added, len(wanted) - added, leaving)
         time.sleep(POLL_S)
 
 
@@ -268,27 +271,27 @@ def _pages(addresses: Iterable[Address]) -> Iterator[list[Address]]:
 
 def _end(
     database: Database,
-    reach: Sequence[Standing],
+    reach: Sequence[Subscription],
     channel: Channel,
     issue_id: int | None,
     actor: str,
     state_dir: Path,
 ) -> list[Changed]:
     """Log, then commit, the end of what the reader has not ended yet; nothing for a repeat."""
-    active = [one for one in reach if one.is_endable]
-    if not active:
+    news = [one for one in reach if not one.is_a_no]
+    if not news:
         return []
-    _append(state_dir, "out", active)
+    _append(state_dir, "out", news)
     with database.write_durably() as conn:
         changed = subscriptions.end(
-            conn, [one.id for one in active], channel=channel, issue_id=issue_id, evidence=f"by {actor}"
+            conn, [one.id for one in news], channel=channel, issue_id=issue_id, evidence=f"by {actor}"
         )
         for one in changed:
             acts.record(conn, actor, "subscription.end", f"subscription:{one.id}", {"ended": 1})
     return changed
 
 
-def _append(state_dir: Path, word: str, moved: Sequence[Standing | Changed]) -> None:
+def _append(state_dir: Path, word: str, moved: Sequence[Subscription | Changed]) -> None:
     """One line `TIME out|undo ID:GENERATION ...`, on disk before this returns; ids only, no address.
 
     A disk that refuses the line must not keep a reader on the list: the database still takes the wish, and somebody

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from worker.domain.address import mask
+from worker.domain.subscription import Subscription
 from worker.storage.engine import Database
 from worker.storage.people import subscriptions
-from worker.storage.people.subscriptions import Standing
 
 
 @dataclass(frozen=True)
 class Preferences:
     """One reader, seen from the subscription whose link was opened."""
 
-    here: Standing
+    here: Subscription
     masked: str
-    still: tuple[Standing, ...]
+    still: tuple[Subscription, ...]
     """The reader's other subscriptions that go on."""
-    ended_together: tuple[Standing, ...]
+    ended_together: tuple[Subscription, ...]
     """Others that the same act ended and that may come back with this one."""
 
 
@@ -40,6 +40,6 @@ def read_preferences(database: Database, subscription_id: int) -> Preferences | 
     )
 
 
-def _is_together(other: Standing, ended_at: datetime | None) -> bool:
+def _is_together(other: Subscription, ended_at: datetime | None) -> bool:
     # One statement ends them all, so the database's clock gave them the very same time.
     return ended_at is not None and other.ended_at == ended_at and other.undoable

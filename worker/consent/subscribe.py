@@ -6,7 +6,6 @@ Subscriber, subscription, consent line and act are one transaction: a crash leav
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
@@ -21,13 +20,12 @@ from worker.consent.import_rows import (
     read_language,
     read_value,
 )
-from worker.domain.address import Address, mask
-from worker.domain.publication import Publication
+from worker.domain.address import Address, mask, read_address
 from worker.domain.subscription import SubscriptionState
-from worker.errors import RefusedError, UsageError
-from worker.storage import acts
+from worker.errors import RefusedError, Remedy
+from worker.storage import acts, publications
 from worker.storage.engine import Database
-from worker.storage.people import consents, subscribers, suppressions
+from worker.storage.people import consents, subscribers, subscriptions, suppressions
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,13 @@ class Added:
     subscriber_id: int
     subscription_id: int
     added: bool
+    address: str
+    """As stored."""
 
 
 def add_subscriber(
     database: Database,
-    publication: Publication,
+    publication: str,
     address: str,
     *,
     name: str = "",
@@ -50,63 +50,57 @@ def add_subscriber(
     consent: str,
     actor: str,
 ) -> Added:
-    """Subscribe one address to one publication, or update the name, language and attributes of one who has it.
+    """Subscribe one address to the publication with this slug, or update name, language and attributes of its reader.
 
-    Raises UsageError for values that cannot be kept, RefusedError for a reader who left or is suppressed.
+    Raises NotFoundError, UsageError for values that cannot be kept, RefusedError for who left or is suppressed.
     """
-    parsed = subscribers.read_address(address)
+    with database.read() as conn:
+        publication_id = publications.get_publication(conn, publication).id
+    parsed = read_address(address)
     text, consented = read_consent(consent, clock.utcnow())
     values = _read_values(name, language or "", attributes or {})
     with database.write() as conn:
         _refuse_suppressed(conn, database, parsed)
         known = subscribers.find(conn, database.instance(), parsed)
-        before = None if known is None else consents.find(conn, known.id, publication.id)
+        before = None if known is None else subscriptions.of_pair(conn, known.id, publication_id)
         if before is not None and before.is_a_no:
-            _refuse_left(publication, before.ended_at)
-        found = subscribers.put_subscriber(conn, database.instance(), parsed, **values)
+            raise RefusedError("subscription.left", publication=publication, since=before.ended_at, remedy=Remedy.NONE)
+        reader = subscribers.put_subscriber(conn, database.instance(), parsed, **values)
         if before is not None and before.state is SubscriptionState.CONFIRMED:
-            return Added(found.id, before.id, added=False)
+            return Added(reader.id, before.id, added=False, address=parsed.addr_spec)
         # A line of the consent log can not be erased: the reader's address must not stand in it.
-        started = consents.start(conn, found.id, publication.id, _without_address(text, parsed), consented)
+        started = consents.start(conn, reader.id, publication_id, _without_address(text, parsed), consented)
         if started is None:  # somebody else, or the reader, was quicker
-            raise RefusedError(f"{parsed.addr_spec} changed just now: look with `corranto subscriber show` and repeat")
-        acts.record(conn, actor, "subscriber.add", f"subscriber:{found.id}", {"added": 1})
-        return Added(found.id, started, added=True)
+            raise RefusedError("subscription.changed", address=parsed.addr_spec, remedy=Remedy.REPEAT)
+        acts.record(conn, actor, "subscriber.add", f"subscriber:{reader.id}", {"added": 1})
+        return Added(reader.id, started, added=True, address=parsed.addr_spec)
 
 
 def _read_values(name: str, language: str, attributes: Mapping[str, str]) -> dict[str, Any]:
     folds: Counter[str] = Counter()
-    try:
-        for variable in attributes:
-            if not is_variable(variable):
-                raise RowError(f"{variable!r} is no name for an attribute (small letters, digits, underscores)")
-        return {
-            "name": read_value(name, "name", MAX_NAME_CHARS, folds),
-            "language": read_language(language.strip()),
-            "attributes": {
-                variable: kept
-                for variable, value in attributes.items()
-                if (kept := read_value(value, variable, MAX_VALUE_CHARS, folds))
-            },
-        }
-    except RowError as error:
-        raise UsageError(str(error)) from error
+    for variable in attributes:
+        if not is_variable(variable):
+            raise RowError("attribute.no_name", name=variable)
+    return {
+        "name": read_value(name, "name", MAX_NAME_CHARS, folds),
+        "language": read_language(language.strip()),
+        "attributes": {
+            variable: kept
+            for variable, value in attributes.items()
+            if (kept := read_value(value, variable, MAX_VALUE_CHARS, folds))
+        },
+    }
 
 
 def _refuse_suppressed(conn: Connection, database: Database, address: Address) -> None:
-    found = suppressions.find(conn, database.instance(), address)
-    if found is not None:
+    suppression = suppressions.find(conn, database.instance(), address)
+    if suppression is not None:
         raise RefusedError(
-            f"{address.addr_spec} is on the do-not-mail list since {found.created_at:%Y-%m-%d} ({found.reason}): "
-            "`corranto suppression remove` lifts that, if the reader wants it"
+            "subscription.suppressed",
+            address=address.addr_spec,
+            since=suppression.created_at,
+            reason=suppression.reason,
         )
-
-
-def _refuse_left(publication: Publication, since: datetime | None) -> None:
-    when = f" on {since:%Y-%m-%d}" if since else ""
-    raise RefusedError(
-        f"this reader left {publication.slug}{when}, so only the reader can come back, by Undo on the unsubscribe page"
-    )
 
 
 def _without_address(text: str, address: Address) -> str:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from email_validator import EmailNotValidError, validate_email
 
+from worker.errors import UsageError
+
 MAX_ADDRESS_OCTETS = 254  # RFC 5321 4.5.3.1.3: a path is 256 octets with its angle brackets
 MAX_LOCAL_OCTETS = 64  # RFC 5321 4.5.3.1.1
 
@@ -20,8 +22,8 @@ _PLAIN = re.compile(
 )
 
 
-class AddressError(ValueError):
-    """Raised when a string is not a mailbox address; the text says why, without repeating control characters."""
+class AddressError(UsageError, ValueError):
+    """Raised when a string is not a mailbox address; the code says why, no field repeats the address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,9 @@ def parse_address(typed: str) -> Address:
     stripped = typed.strip()
     folds = [] if stripped == typed else ["blanks"]
     if not stripped:
-        raise AddressError("the address is empty")
+        raise AddressError("address.empty")
     if any(ord(char) < 33 or ord(char) == 127 or char in "\x85\u2028\u2029\u200b\ufeff" for char in stripped):
-        raise AddressError("the address contains a blank or a control character")
+        raise AddressError("address.blank_or_control")
     # Two hyphens may mark an A-label in any label: whether it is one, the library knows.
     if _PLAIN.fullmatch(stripped) and "--" not in stripped.rpartition("@")[2]:
         local, _, domain = stripped.rpartition("@")
@@ -58,10 +60,10 @@ def parse_address(typed: str) -> Address:
     elif typed_domain != lowered:
         folds.append("domain_case")
     if len(local.encode()) > MAX_LOCAL_OCTETS:
-        raise AddressError(f"the part before the @ is longer than {MAX_LOCAL_OCTETS} octets")
+        raise AddressError("address.local_part_too_long", limit=MAX_LOCAL_OCTETS)
     addr_spec = f"{local}@{lowered}"
     if len(addr_spec.encode()) > MAX_ADDRESS_OCTETS:
-        raise AddressError(f"the address is longer than {MAX_ADDRESS_OCTETS} octets")
+        raise AddressError("address.too_long", limit=MAX_ADDRESS_OCTETS)
     key_local = local.lower()
     if key_local != local:
         folds.append("local_case")
@@ -70,10 +72,19 @@ def parse_address(typed: str) -> Address:
 
 def _by_library(stripped: str) -> tuple[str, str]:
     try:
-        found = validate_email(stripped, check_deliverability=False, test_environment=True)
+        mailbox = validate_email(stripped, check_deliverability=False, test_environment=True)
     except EmailNotValidError as error:
-        raise AddressError(str(error).rstrip(".").replace("\n", " ")) from error
-    return found.local_part, found.ascii_domain
+        # The library's sentence names characters, at most a part of the domain, never the mailbox.
+        raise AddressError("address.malformed", why=str(error).rstrip(".").replace("\n", " ")) from error
+    return mailbox.local_part, mailbox.ascii_domain
+
+
+def read_address(typed: str) -> Address:
+    """An address that a person typed to name somebody. Raises UsageError that repeats it and says why it is none."""
+    try:
+        return parse_address(typed)
+    except AddressError as error:
+        raise UsageError("address.not_one", typed=typed[:80], cause=error.trouble) from error
 
 
 def mask(address: str) -> str:

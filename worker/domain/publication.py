@@ -3,12 +3,12 @@
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from worker.domain.address import AddressError, parse_address
-from worker.errors import UsageError
+from worker.errors import Trouble, UsageError
 
 MAX_LINE_CHARS = 200
 MAX_TEXT_CHARS = 2_000
@@ -18,24 +18,43 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,4}")
 _MAILBOX = re.compile(r"\s*(?P<name>[^<>]*?)\s*<(?P<address>[^<>]*)>\s*")
 
 
+class FieldError(UsageError, ValueError):
+    """Raised when one field of a publication cannot be kept; every one carries the `value` as typed."""
+
+
 @dataclass(frozen=True)
 class Publication:
-    """A publication as stored. Addresses are addr-specs; `zone` is an IANA name; `language` a BCP 47 tag."""
+    """A publication as stored. Editors change all but `id` and `slug`; addresses are addr-specs (RFC 5321 4.1.2)."""
 
     id: int
     slug: str
+    """Names it in commands, files and List-Id; never changes."""
     title: str
+    """Its name in header fields and pages: one line."""
     from_name: str
     from_address: str
+    """The From field of its issues: display name and mailbox (RFC 5322 3.6.2)."""
     postal_address: str
+    """The publisher's, for the footer; may have several lines."""
     reply_to: str | None
+    """Where answers go; None is the From address."""
     bounce_address: str | None
+    """Where returned mail goes; None is right for a relay on this machine only."""
     contact: str
+    """Whom readers may ask for help."""
     promise: str
+    """What is done with an address, for footer and pages."""
     privacy_url: str | None
     language: str
+    """BCP 47 tag."""
     zone: str
+    """IANA name of its editors' time zone."""
     description: str
+    """A sentence for the page that lists it; may be empty."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json, under the stable names."""
+        return asdict(self)
 
 
 DEFAULT_PROMISE = (
@@ -70,44 +89,46 @@ def read_publication(
     """Check what an editor typed and return the publication: `base` changed by it, or a new one with id 0.
 
     A missing or None field keeps its value; an empty one clears a field that may be empty. `zones` are the IANA names
-    this machine knows. Raises UsageError that names every wrong field, its value and what is allowed, a line each.
+    this machine knows. Raises UsageError that carries every wrong field with its value and what is allowed.
     """
-    problems: list[str] = []
+    problems: dict[str, Trouble] = {}
     changes: dict[str, Any] = {}
     for field, value in typed.items():
         if field not in _TYPED:
-            raise UsageError(f"a publication has no field {field}; there are {', '.join(_TYPED)}")
+            raise UsageError("publication.no_field", field=field, fields=list(_TYPED))
         if value is None:
             continue
         try:
             changes.update(_read_field(field, value.strip(), zones))
-        except ValueError as error:
-            problems.append(f"{_option(field)}: {error}")
-    found = replace(base or _NEW, **changes)
-    if not found.contact and found.from_address:
-        found = replace(found, contact=found.reply_to or found.from_address)
-    named = {problem.partition(":")[0] for problem in problems}
+        except (FieldError, AddressError) as error:
+            problems[field] = error.trouble
+    publication = replace(base or _NEW, **changes)
+    if not publication.contact and publication.from_address:
+        publication = replace(publication, contact=publication.reply_to or publication.from_address)
     for field, value in (
-        ("slug", found.slug),
-        ("title", found.title),
-        ("from", found.from_address),
-        ("postal_address", found.postal_address),
+        ("slug", publication.slug),
+        ("title", publication.title),
+        ("from", publication.from_address),
+        ("postal_address", publication.postal_address),
     ):
-        if not value and _option(field) not in named:
-            problems.append(f"{_option(field)}: is required")
+        if not value and field not in problems:
+            problems[field] = Trouble("publication.required")
     if problems:
-        raise UsageError("\n".join(problems))
-    return found
+        raise UsageError("publication.wrong", fields=list(problems), causes=list(problems.values()))
+    return publication
 
 
 def read_mailbox(typed: str) -> tuple[str, str]:
-    """`Name <a@b>` as (name, addr-spec). One mailbox, no comments, groups or quotes. Raises ValueError."""
+    """`Name <a@b>` as (name, addr-spec). One mailbox, no comments, groups or quotes.
+
+    Raises FieldError, or AddressError for what stands between the brackets.
+    """
     match = _MAILBOX.fullmatch(typed)
     if match is None:
-        raise ValueError(f'{_shown(typed)} must look like "Name <news@example.org>"')
+        raise FieldError("publication.no_mailbox", value=typed)
     name = match["name"].strip('"').strip()
     if not name:
-        raise ValueError(f"{_shown(typed)} has no name before the address")
+        raise FieldError("publication.no_name", value=typed)
     return _line(name), parse_address(match["address"]).addr_spec
 
 
@@ -122,17 +143,16 @@ def _read_field(field: str, value: str, zones: AbstractSet[str]) -> dict[str, st
             return {field: _address(value)}
         case "slug":
             if not _SLUG.fullmatch(value) or len(value) > 64:
-                raise ValueError(f"{_shown(value)} must be small letters, digits and single hyphens, at most 64")
+                raise FieldError("publication.no_slug", value=value)
         case "language":
             if not _LANGUAGE.fullmatch(value):
-                raise ValueError(f"{_shown(value)} must be a language tag like en, de or pt-BR")
+                raise FieldError("publication.no_language", value=value)
         case "zone":
             if value not in zones:
-                raise ValueError(f"{_shown(value)} is no time zone this machine knows; write one like Europe/Paris")
+                raise FieldError("publication.no_zone", value=value)
         case "privacy_url":
-            parts = urlsplit(_line(value, MAX_TEXT_CHARS))
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError(f"{_shown(value)} must be a web address that begins with https://")
+            if not _is_web_address(_line(value, MAX_TEXT_CHARS)):
+                raise FieldError("publication.no_url", value=value)
         case "title":
             return {field: _line(value)}
         case _:
@@ -140,37 +160,36 @@ def _read_field(field: str, value: str, zones: AbstractSet[str]) -> dict[str, st
     return {field: value}
 
 
+def _is_web_address(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # brackets that hold no IPv6 address
+        return False
+
+
 def _address(value: str) -> str:
     try:
         return parse_address(value).addr_spec
     except AddressError as error:
-        raise ValueError(f"{_shown(value)}: {error}") from error
+        raise FieldError("publication.no_address", value=value, cause=error.trouble) from error
 
 
 def _line(value: str, limit: int = MAX_LINE_CHARS) -> str:
     """One line for a header field: nothing in it may end the line (RFC 5322 2.2)."""
     if any(not char.isprintable() for char in value):
-        raise ValueError(f"{_shown(value)} contains a line break or another control character")
+        raise FieldError("publication.not_one_line", value=value)
     return _capped(value, limit)
 
 
 def _text(value: str) -> str:
     value = value.replace("\r\n", "\n").replace("\r", "\n")
     if any(not char.isprintable() and char != "\n" for char in value):
-        raise ValueError(f"{_shown(value)} contains a control character")
+        raise FieldError("publication.control", value=value)
     return _capped(value, MAX_TEXT_CHARS)
 
 
 def _capped(value: str, limit: int) -> str:
     if len(value) > limit:
-        raise ValueError(f"{_shown(value)} is longer than {limit} characters")
+        raise FieldError("publication.too_long", value=value, limit=limit)
     return value
-
-
-def _shown(value: str) -> str:
-    cut = value if len(value) <= 60 else value[:60] + "…"
-    return repr(cut) if not cut.isprintable() else f'"{cut}"'
-
-
-def _option(field: str) -> str:
-    return "--" + field.replace("_", "-") if field != "slug" else "SLUG"

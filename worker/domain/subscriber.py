@@ -1,19 +1,28 @@
 """A person's mailbox, and what is known of the person. Pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Subscriber:
-    """One mailbox. After erasure address and name are None and attributes are empty."""
+    """One mailbox. Imports and `subscriber add` change name, language and attributes; erasure empties all but `id`."""
 
     id: int
     address: str | None
+    """Addr-spec, the local part as typed; None after erasure."""
     name: str
+    """As the reader wrote it, may be empty."""
     language: str | None
+    """BCP 47 tag; None when not known."""
     attributes: Mapping[str, str]
+    """What texts may use, by name."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json, under the stable names."""
+        return {**asdict(self), "attributes": dict(self.attributes)}
 
 
 @dataclass(frozen=True, slots=True)

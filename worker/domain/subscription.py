@@ -20,34 +20,65 @@ class ConsentEvent(StrEnum):
     """One line of the append-only consent log."""
 
     IMPORTED = "imported"
+    """Started by a file of readers."""
     ADDED = "added"
+    """Started by hand."""
     ENDED = "ended"
+    """The reader's no."""
     UNDONE = "undone"
+    """The reader took the no back."""
     IMPORT_UNDONE = "import_undone"
+    """An editor took an import back: nobody's no."""
     ERASED = "erased"
+    """Ended for good, with the address."""
 
 
 class Channel(StrEnum):
     """The way a wish reached us."""
 
     ONE_CLICK = "one_click"
+    """The mail program's own button (RFC 8058)."""
     PAGE = "page"
+    """A button of the reader's own page."""
     CLI = "cli"
+    """An operator, for a reader who asked by another way."""
     IMPORT = "import"
+    """A file of readers, or taking one back."""
     COMPLAINT = "complaint"
+    """An abuse report (RFC 5965): no link undoes it."""
     MAILTO = "mailto"
+    """A mail to the unsubscribe address (RFC 2369 3.2)."""
 
 
 @dataclass(frozen=True)
 class Subscription:
-    """Subscriber × publication. `generation` grows by one each time it starts again after an end."""
+    """Subscriber × publication as its reader's page needs it, with what the publication is called."""
 
     id: int
     subscriber_id: int
     publication_id: int
     generation: int
+    """Grows by one each time it starts again after an end; links carry it."""
     state: SubscriptionState
-    confirmed_at: datetime | None
     ended_at: datetime | None
-    consent_at: datetime | None
-    consent_source: str
+    """Aware UTC; set exactly while `state` is ended."""
+    ended_by: str | None
+    """The channel of the end."""
+    title: str
+    language: str
+    contact: str
+    promise: str
+    """These four are the publication's."""
+    address: str | None
+    """The reader's; None after erasure."""
+    undoable: bool
+    """Whether the reader may take the end back: ended, lately, not by a complaint, and the address not suppressed."""
+
+    @property
+    def is_active(self) -> bool:
+        return self.state is not SubscriptionState.ENDED
+
+    @property
+    def is_a_no(self) -> bool:
+        """Whether the reader ended it. Undoing an import ends subscriptions too, but is nobody's wish."""
+        return self.state is SubscriptionState.ENDED and self.ended_by != Channel.IMPORT

@@ -42,6 +42,8 @@ class Draft:
     compiled: CompiledIssue | UsageError
     """With `stand_in` for the token of its view link; or why the text cannot be compiled."""
     stand_in: str
+    signs: bool
+    """A DKIM key of the author's domain signs it."""
 
     @property
     def errors(self) -> int:
@@ -86,19 +88,20 @@ def check_draft(database: Database, settings: Settings, path: Path) -> Draft:
     # Hexadecimal digits: no step of compiling breaks, escapes or capitalises them.
     stand_in = secrets.token_hex(TOKEN_CHARS // 2)
     compiled = _compile(text, publication, settings.base_url, media, stand_in)
+    signs = load_signer(settings.dkim_dir, publication.from_address) is not None
     findings = check_issue(
         text,
         publication,
         base_url=settings.base_url,
         loopback_relay=settings.is_loopback_relay,
-        signs=load_signer(settings.dkim_dir, publication.from_address) is not None,
+        signs=signs,
         sent_slugs=frozenset(issue.slug for issue in sent),
         attributes=attributes,
         last_subject=sent[0].subject if sent else "",
         taken_in=(media, problems),
         compiled=compiled if isinstance(compiled, CompiledIssue) else None,
     )
-    return Draft(text, publication, findings, media, compiled, stand_in)
+    return Draft(text, publication, findings, media, compiled, stand_in, signs)
 
 
 def find_publication(conn: Connection, text: IssueText) -> Publication:

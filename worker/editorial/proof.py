@@ -48,7 +48,7 @@ def read_recipients(typed: str) -> list[str]:
         try:
             addresses[parse_address(part).addr_spec] = None
         except AddressError as error:
-            raise UsageError("proof.address", typed=part[:64], why=str(error)) from error
+            raise UsageError("proof.address", typed=part[:64], why=error.trouble) from error
     if not 1 <= len(addresses) <= MAX_PROOFS:
         raise UsageError("proof.how_many", addresses=len(addresses), most=MAX_PROOFS)
     return list(addresses)

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from worker.domain.publication import Publication, read_publication
 from worker.domain.subscription import SubscriptionState
-from worker.errors import NotFoundError, RefusedError, UsageError
+from worker.errors import NotFoundError, RefusedError, Remedy, UsageError
 from worker.storage import acts
 from worker.storage.engine import database_now
 from worker.storage.schema import publication as table
@@ -27,7 +27,7 @@ def create_publication(conn: Connection, typed: Mapping[str, str | None], *, act
     # First of all: whoever meant to change a publication need not learn what a new one would lack.
     slug = (typed.get("slug") or "").strip()
     if conn.execute(select(table.c.id).where(table.c.slug == slug)).first():
-        raise RefusedError(f"publication {slug} exists already: change it with `corranto publication edit {slug}`")
+        raise RefusedError("publication.exists", slug=slug)
     wanted = read_publication(typed, available_timezones())
     conn.execute(table.insert().values(**_values(wanted), created_at=database_now()))
     acts.record(conn, actor, "publication.create", f"publication:{wanted.slug}")
@@ -41,7 +41,7 @@ def edit_publication(conn: Connection, slug: str, typed: Mapping[str, str | None
     """
     before = get_publication(conn, slug)
     if typed.get("slug") not in (None, slug):
-        raise UsageError(f"the slug {slug} cannot change: mail programs file issues by it")
+        raise UsageError("publication.slug_stays", slug=slug)
     after = read_publication(typed, available_timezones(), before)
     changed = {name: value for name, value in _values(after).items() if value != getattr(before, name)}
     if changed:
@@ -56,19 +56,17 @@ def get_publication(conn: Connection, slug: str) -> Publication:
     if row is not None:
         return _publication(row)
     slugs = list(conn.scalars(select(table.c.slug).order_by(table.c.slug)))
-    shown = slug if len(slug) <= 64 and slug.isprintable() else ascii(slug[:64])
     if not slugs:
-        raise NotFoundError(f"there is no publication {shown}, and none at all yet: `corranto publication create`")
+        raise NotFoundError("publication.none_yet", slug=slug, remedy=Remedy.CREATE)
     near = difflib.get_close_matches(slug, slugs, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there is {', '.join(slugs[:5])}"
-    raise NotFoundError(f"there is no publication {shown}; {hint}")
+    raise NotFoundError("publication.unknown", slug=slug, near=near, some=slugs[:5])
 
 
 def get_publication_by_id(conn: Connection, publication_id: int) -> Publication:
     """The publication a row points to. Raises NotFoundError."""
     row = conn.execute(select(*_COLUMNS).where(table.c.id == publication_id)).one_or_none()
     if row is None:
-        raise NotFoundError(f"there is no publication with the number {publication_id}")
+        raise NotFoundError("publication.unknown_number", id=publication_id)
     return _publication(row)
 
 
@@ -84,8 +82,8 @@ def count_subscriptions(conn: Connection, publication_id: int) -> dict[Subscript
         .where(subscription.c.publication_id == publication_id)
         .group_by(subscription.c.state)
     )
-    found = {SubscriptionState(state): count for state, count in conn.execute(query)}
-    return {state: found.get(state, 0) for state in SubscriptionState}
+    counts: dict[str, int] = {row[0]: row[1] for row in conn.execute(query)}
+    return {state: counts.get(str(state), 0) for state in SubscriptionState}
 
 
 def _values(publication: Publication) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Small forms, read with a bound on size and time: what a reader's button or a mail provider posts.
 
 Both encodings of RFC 8058 3.2: multipart/form-data and application/x-www-form-urlencoded. Everything here is hostile
-until it is one of the few wishes we know.
+until it is one of the few actions we know.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ BODY_DEADLINE_S = 10.0
 """A body that trickles in holds a connection, and nothing else, for this long."""
 
 
-class Wish(Enum):
+class FormAction(Enum):
     """What a posted form asks for."""
 
     ONE_CLICK = "one-click"
@@ -32,8 +32,8 @@ class Wish(Enum):
     """A page's button about all of them."""
 
 
-async def read_wish(request: Request) -> Wish:
-    """The wish in a form's body. Raises HTTPException 400, 408 or 413; the query string is never looked at."""
+async def read_action(request: Request) -> FormAction:
+    """What a form's body asks for. Raises HTTPException 400, 408 or 413; the query string is never looked at."""
     body = await _read_body(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
@@ -45,18 +45,18 @@ async def read_wish(request: Request) -> Wish:
             fields = {}
     except (MultiPartException, ValueError, KeyError) as error:
         raise HTTPException(400) from error
-    wish = _wish(fields)
-    if wish is None:
+    action = _action(fields)
+    if action is None:
         raise HTTPException(400)
-    return wish
+    return action
 
 
-def _wish(fields: dict[str, str]) -> Wish | None:
+def _action(fields: dict[str, str]) -> FormAction | None:
     one_click = fields.get("List-Unsubscribe")
     if one_click is not None:
-        # Exactly "One-Click" by the RFC; a line end or another case of letters is still that wish.
-        return Wish.ONE_CLICK if one_click.strip().lower() == "one-click" else None
-    return {"one": Wish.ONE, "all": Wish.ALL}.get(fields.get("scope", ""))
+        # Exactly "One-Click" by the RFC; a line end or another case of letters is still that action.
+        return FormAction.ONE_CLICK if one_click.strip().lower() == "one-click" else None
+    return {"one": FormAction.ONE, "all": FormAction.ALL}.get(fields.get("scope", ""))
 
 
 async def _read_body(request: Request) -> bytes:

@@ -21,17 +21,13 @@ from worker.clock import utcnow
 from worker.consent import optout
 from worker.consent.optout import OptOut
 from worker.consent.preferences import Preferences, read_preferences
-from worker.domain.publication import Publication
-from worker.domain.subscription import Channel
-from worker.errors import NotFoundError
+from worker.domain.subscription import Channel, Subscription
+from worker.editorial import publications
 from worker.log import logger
 from worker.settings import Settings
-from worker.storage import publications
 from worker.storage.engine import Database
-from worker.storage.ledger import issues
-from worker.storage.people.subscriptions import Standing
 from worker.tokens import Keyring, Purpose, Token, TokenError
-from worker.web.forms import Wish, read_wish
+from worker.web.forms import FormAction, read_action
 from worker.web.pages import Pages
 
 ACTOR = "reader"
@@ -44,7 +40,7 @@ _log = logger("web.public")
 
 
 @dataclass(frozen=True)
-class Shown:
+class SubscriptionView:
     """One subscription as the templates see it: `action` is where its buttons post to."""
 
     title: str
@@ -99,29 +95,30 @@ class _Leaving:
         return self._show(token, welcome_back=True)
 
     def _show(self, token: Token, *, welcome_back: bool) -> Response:
-        found = read_preferences(self._database, token.subscription)
-        if found is None:
+        reader = read_preferences(self._database, token.subscription)
+        if reader is None:
             return self._pages.html("gone.html")
-        here = self._shown(found.here, found.masked, token.issue)
-        still = [self._shown(one, found.masked, token.issue) for one in found.still]
-        if found.here.is_active:
+        here = self._view(reader.here, reader.masked, token.issue)
+        still = [self._view(one, reader.masked, token.issue) for one in reader.still]
+        if reader.here.is_active:
             return self._page("leave.html", here, others=still, welcome_back=welcome_back)
-        together = [self._shown(one, found.masked, token.issue) for one in found.ended_together]
+        together = [self._view(one, reader.masked, token.issue) for one in reader.ended_together]
         return self._page(
-            "done.html", here, still=still, ended_together=together, on_its_way=self._copies(found), proof=False
+            "done.html", here, still=still, ended_together=together, on_its_way=self._late(reader), proof=False
         )
 
-    def _copies(self, found: Preferences) -> list[str]:
-        ids = [one.id for one in (found.here, *found.ended_together)]
-        since = found.here.ended_at
+    def _late(self, reader: Preferences) -> list[str]:
+        """Subjects of the copies that the opt-out came too late for."""
+        since = reader.here.ended_at
         if since is None:
             return []
+        ids = [one.id for one in (reader.here, *reader.ended_together)]
         return [copy.subject for copy in optout.copies_on_their_way(self._database, ids, since)]
 
     def _show_proof(self, token: Token, request: Request, *, is_done: bool) -> Response:
         """The same page with an invented reader; its buttons lead through the same pages and change nothing."""
-        publication = self._publication_of(token.issue)
-        here = Shown(
+        publication = publications.find_publication_of(self._database, token.issue)  # None: not queued
+        here = SubscriptionView(
             title="this newsletter" if publication is None else publication.title,
             language="en" if publication is None else publication.language,
             contact="" if publication is None else publication.contact,
@@ -135,17 +132,9 @@ class _Leaving:
             return self._page("done.html", here, still=[], ended_together=[], on_its_way=[], proof=True)
         return self._page("leave.html", here, others=[], welcome_back=False, proof=True)
 
-    def _publication_of(self, issue_id: int) -> Publication | None:
-        with self._database.read() as conn:
-            try:
-                return publications.get_publication_by_id(conn, issues.get(conn, issue_id).publication_id)
-            except NotFoundError:
-                return None  # a proof of a file that is not queued
-
     def _damaged(self) -> Response:
         """One page for a mutated, foreign, cut or misused token, so that nothing can be learnt by trying."""
-        with self._database.read() as conn:
-            everything = publications.list_publications(conn)
+        everything = publications.list_publications(self._database)
         return self._pages.html("damaged.html", 404, publications=everything)
 
     # Leaving and coming back
@@ -156,10 +145,10 @@ class _Leaving:
             token = self._keyring.read(request.path_params["token"], *_TAKES_POSTS)
         except TokenError:
             return await run_in_threadpool(self._damaged)
-        wish = await read_wish(request)
+        action = await read_action(request)
         if token.purpose is not Purpose.UNSUBSCRIBE:
-            return self._answer_unchanged(token, wish, request)
-        channel = Channel.ONE_CLICK if wish is Wish.ONE_CLICK else Channel.PAGE
+            return self._answer_unchanged(token, action, request)
+        channel = Channel.ONE_CLICK if action is FormAction.ONE_CLICK else Channel.PAGE
         outcome = await _walk(
             optout.leave(
                 self._database,
@@ -168,13 +157,13 @@ class _Leaving:
                 issue_id=token.issue or None,
                 actor=ACTOR,
                 state_dir=self._settings.state_dir,
-                scope="all" if wish is Wish.ALL else "one",
+                scope="all" if action is FormAction.ALL else "one",
                 wait_s=self._settings.optout_fresh_s,
             )
         )
         metrics.unsubscribes.labels(str(channel)).inc(len(outcome.changed))
         _log.info("opted_out", subscription=token.subscription, ended=len(outcome.changed), channel=str(channel))
-        if wish is Wish.ONE_CLICK:
+        if action is FormAction.ONE_CLICK:
             return PlainTextResponse(_one_click_words(outcome))
         return self._see(request, "/done")
 
@@ -184,8 +173,8 @@ class _Leaving:
             token = self._keyring.read(request.path_params["token"], *_OPENS_PAGES)
         except TokenError:
             return await run_in_threadpool(self._damaged)
-        wish = await read_wish(request)
-        if wish is Wish.ONE_CLICK:
+        action = await read_action(request)
+        if action is FormAction.ONE_CLICK:
             return self._pages.error(400)
         if token.purpose is Purpose.PROOF:
             return self._see(request, "/back")
@@ -196,14 +185,14 @@ class _Leaving:
             issue_id=token.issue or None,
             actor=ACTOR,
             state_dir=self._settings.state_dir,
-            scope="all" if wish is Wish.ALL else "one",
+            scope="all" if action is FormAction.ALL else "one",
         )
         _log.info("opt_out_undone", subscription=token.subscription, restored=len(undone.restored))
         return self._see(request, "/back")
 
-    def _answer_unchanged(self, token: Token, wish: Wish, request: Request) -> Response:
+    def _answer_unchanged(self, token: Token, action: FormAction, request: Request) -> Response:
         """A proof's or a probe's token: the same answers as the real thing, without its effect."""
-        if wish is Wish.ONE_CLICK:
+        if action is FormAction.ONE_CLICK:
             words = "a proof" if token.purpose is Purpose.PROOF else "a probe"
             return PlainTextResponse(f"This is {words}: nothing was changed.\n")
         if token.purpose is Purpose.PROBE:
@@ -216,20 +205,20 @@ class _Leaving:
         # 303: reloading the next page posts nothing again. A path only: no Host header decides where it leads.
         return RedirectResponse(f"{self._pages.root}/u/{request.path_params['token']}{where}", 303)
 
-    def _shown(self, standing: Standing, masked: str, issue_id: int) -> Shown:
-        own = self._keyring.sign(Token(Purpose.UNSUBSCRIBE, standing.id, standing.generation, issue_id))
-        return Shown(
-            title=standing.title,
-            language=standing.language,
-            contact=standing.contact,
-            promise=standing.promise,
+    def _view(self, one: Subscription, masked: str, issue_id: int) -> SubscriptionView:
+        own = self._keyring.sign(Token(Purpose.UNSUBSCRIBE, one.id, one.generation, issue_id))
+        return SubscriptionView(
+            title=one.title,
+            language=one.language,
+            contact=one.contact,
+            promise=one.promise,
             masked=masked,
             action=f"{self._pages.root}/u/{own}",
-            since=None if standing.ended_at is None else standing.ended_at.astimezone(UTC),
-            undoable=standing.undoable,
+            since=None if one.ended_at is None else one.ended_at.astimezone(UTC),
+            undoable=one.undoable,
         )
 
-    def _page(self, template: str, here: Shown, **values: object) -> Response:
+    def _page(self, template: str, here: SubscriptionView, **values: object) -> Response:
         return self._pages.html(template, 200, here=here, promise=here.promise, contact=here.contact, **values)
 
 

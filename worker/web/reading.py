@@ -4,17 +4,15 @@ Nothing here names a reader, and nothing changes anything. Files are immutable: 
 """
 
 import re
-from dataclasses import asdict
 from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from worker.domain.compiled import CompiledIssue
-from worker.storage import media, publications, views
+from worker.editorial import publications, views
+from worker.editorial.views import HostedFile
 from worker.storage.engine import Database
-from worker.storage.media import MediaRow
 from worker.tokens import Keyring, Purpose, Token, TokenError
 from worker.web.pages import Pages
 
@@ -72,16 +70,13 @@ class _Reading:
 
     def home(self, request: Request) -> Response:
         """Which newsletters there are, and how to leave them."""
-        with self._database.read() as conn:
-            found = publications.list_publications(conn)
-        shown = [{**asdict(one), "language_name": _language_name(one.language)} for one in found]
-        return self._pages.html("home.html", publications=shown)
+        everything = publications.list_publications(self._database)
+        named = [{**one.as_dict(), "language_name": _language_name(one.language)} for one in everything]
+        return self._pages.html("home.html", publications=named)
 
     def privacy(self, request: Request) -> Response:
         """What each publication promises, what is kept, what is not done."""
-        with self._database.read() as conn:
-            found = publications.list_publications(conn)
-        return self._pages.html("privacy.html", publications=found)
+        return self._pages.html("privacy.html", publications=publications.list_publications(self._database))
 
     def issue(self, request: Request) -> Response:
         """View in browser: the neutral variant, without a personal value."""
@@ -89,33 +84,28 @@ class _Reading:
             token = self._keyring.read(request.path_params["token"], Purpose.VIEW, Purpose.PROOF)
         except TokenError:
             return self._pages.error(404)
-        with self._database.read() as conn:
-            body = views.find_compiled(conn, token.issue)
-        if body is None:
+        html = views.read_view(self._database, token.issue)
+        if html is None:
             if token.purpose is Purpose.PROOF:
                 return self._pages.html("unqueued.html", proof=True)
             return self._pages.error(404)
-        return HTMLResponse(
-            CompiledIssue.from_json(body).view_html, headers={"Content-Security-Policy": self._issue_policy}
-        )
+        return HTMLResponse(html, headers={"Content-Security-Policy": self._issue_policy})
 
     def figure(self, request: Request) -> Response:
         """A figure at its full size, with caption, credit and the way back to its issue."""
         if not _FIGURE_ID.fullmatch(request.path_params["id"]):
             return self._pages.error(404)  # PostgreSQL takes no NUL in a text, and says so as an error
-        with self._database.read() as conn:
-            found = views.find_figure(conn, request.path_params["id"])
-            if found is None:
-                return self._pages.error(404)
-            publication = publications.get_publication_by_id(conn, found.publication_id)
-        back = self._keyring.sign(Token(Purpose.VIEW, issue=found.issue_id))
+        figure = views.read_figure(self._database, request.path_params["id"])
+        if figure is None:
+            return self._pages.error(404)
+        back = self._keyring.sign(Token(Purpose.VIEW, issue=figure.page.issue_id))
         return self._pages.html(
             "figure.html",
-            figure=found,
-            publication=publication,
-            source=f"{self._pages.root}/media/{found.media}",
+            figure=figure.page,
+            publication=figure.publication,
+            source=f"{self._pages.root}/media/{figure.page.media}",
             back=f"{self._pages.root}/v/{back}",
-            contact=publication.contact,
+            contact=figure.publication.contact,
         )
 
     def file(self, request: Request) -> Response:
@@ -126,9 +116,8 @@ class _Reading:
         tag = f'"{name[1]}"'
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers={"ETag": tag, "Cache-Control": FOREVER})
-        with self._database.read() as conn:
-            found = media.get(conn, name[1])
-        if found is None or found.ext != name[2]:
+        file = views.read_file(self._database, name[1])
+        if file is None or file.ext != name[2]:
             return self._pages.error(404)
         headers = {
             "ETag": tag,
@@ -136,9 +125,9 @@ class _Reading:
             "Content-Security-Policy": "default-src 'none'; sandbox",
             # Web mailers show the pictures inside their own pages.
             "Cross-Origin-Resource-Policy": "cross-origin",
-            "Content-Disposition": _disposition(found),
+            "Content-Disposition": _disposition(file),
         }
-        return Response(found.data, media_type=found.content_type, headers=headers)
+        return Response(file.data, media_type=file.content_type, headers=headers)
 
     async def style(self, request: Request) -> Response:
         return Response(self._pages.stylesheet, media_type="text/css", headers={"Cache-Control": FOREVER})
@@ -154,11 +143,11 @@ class _Reading:
         return PlainTextResponse("\n".join(lines) + "\n", headers={"Cache-Control": "public, max-age=86400"})
 
 
-def _disposition(found: MediaRow) -> str:
+def _disposition(file: HostedFile) -> str:
     """RFC 6266: pictures inline, all else as a file with its name, once in ASCII and once whole (RFC 8187)."""
-    if found.content_type in _SHOWN_TYPES:
+    if file.content_type in _SHOWN_TYPES:
         return "inline"
-    name = re.sub(r'[\x00-\x1f\x7f/\\"\u2028\u2029]', "_", found.title).strip() or found.file_name
+    name = re.sub(r'[\x00-\x1f\x7f/\\"\u2028\u2029]', "_", file.title).strip() or file.file_name
     plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name.encode('utf-8', 'replace'), safe='')}"
 

@@ -1,40 +1,14 @@
-"""How one subscription begins: by evidence, never over a reader's no. `storage.subscriptions` tells how it ends."""
+"""How one subscription begins: by evidence, never over a reader's no. `subscriptions` tells how it ends."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, insert, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.domain.subscription import Channel, ConsentEvent, SubscriptionState
 from worker.storage.engine import database_now
 from worker.storage.schema import consent_log, subscription
-
-
-@dataclass(frozen=True)
-class Known:
-    """Where a subscriber stands with one publication already."""
-
-    id: int
-    state: SubscriptionState
-    ended_at: datetime | None
-    ended_by: str | None
-
-    @property
-    def is_a_no(self) -> bool:
-        """Whether the reader ended it. Undoing an import ends subscriptions too, but is nobody's wish."""
-        return self.state is SubscriptionState.ENDED and self.ended_by != Channel.IMPORT
-
-
-def find(conn: Connection, subscriber_id: int, publication_id: int) -> Known | None:
-    """The standing of this subscriber, or None when the publication is new to them."""
-    row = conn.execute(
-        select(subscription.c.id, subscription.c.state, subscription.c.ended_at, subscription.c.ended_by).where(
-            subscription.c.subscriber_id == subscriber_id, subscription.c.publication_id == publication_id
-        )
-    ).one_or_none()
-    return None if row is None else Known(row.id, SubscriptionState(row.state), row.ended_at, row.ended_by)
 
 
 def start(
@@ -73,8 +47,8 @@ def start(
     conn.execute(
         insert(consent_log).values(subscription_id=row.id, generation=row.generation, at=database_now(), **line)
     )
-    found: int = row.id
-    return found
+    subscription_id: int = row.id
+    return subscription_id
 
 
 def _move(conn: Connection, values: dict[str, Any], *expected: ColumnElement[bool]) -> Row[Any] | None:

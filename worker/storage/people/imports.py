@@ -6,7 +6,7 @@ may start again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -70,6 +70,10 @@ class ImportBatch:
     at: datetime
     counts: Mapping[str, Any]
     undone_at: datetime | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json, under the stable names."""
+        return asdict(self)
 
 
 _page = Table(
@@ -211,8 +215,8 @@ _KNOWN = """
 def create_batch(conn: Connection, publication_id: int, file_name: str, consent: str, *, actor: str) -> int:
     """Open an import and return its number; its readers' subscriptions point to it."""
     row = {"publication_id": publication_id, "file_name": file_name, "consent": consent, "actor": actor, "counts": {}}
-    found = conn.execute(insert(import_batch).values(at=database_now(), **row).returning(import_batch.c.id))
-    batch: int = found.scalar_one()
+    made = conn.execute(insert(import_batch).values(at=database_now(), **row).returning(import_batch.c.id))
+    batch: int = made.scalar_one()
     acts.record(conn, actor, "import.begin", f"import:{batch}")
     return batch
 
@@ -283,7 +287,7 @@ def get_import(conn: Connection, batch: int) -> ImportBatch:
     """The import with this number. Raises NotFoundError."""
     row = conn.execute(_batches().where(import_batch.c.id == batch)).one_or_none()
     if row is None:
-        raise NotFoundError(f"there is no import {batch}: `corranto import list` shows those there are")
+        raise NotFoundError("import.unknown", id=batch)
     return _batch(row)
 
 
@@ -315,8 +319,8 @@ def undo_page(conn: Connection, batch: int, after_id: int) -> tuple[int, int | N
     ).all()
     common = {"event": ConsentEvent.IMPORT_UNDONE, "channel": Channel.IMPORT, "import_id": batch}
     lines = [
-        {"subscription_id": found, "generation": generation, "evidence": f"import {batch} was undone", **common}
-        for found, generation in ended
+        {"subscription_id": one, "generation": generation, "evidence": f"import {batch} was undone", **common}
+        for one, generation in ended
     ]
     if lines:
         conn.execute(insert(consent_log).values(at=database_now()), lines)
@@ -331,7 +335,7 @@ def close_undone(conn: Connection, batch: int, ended: int, *, actor: str) -> Non
         .values(undone_at=database_now())
     )
     if done.rowcount != 1:
-        raise RefusedError(f"import {batch} was undone already")
+        raise RefusedError("import.undone_already", id=batch)
     acts.record(conn, actor, "import.undo", f"import:{batch}", {"ended": ended})
 
 

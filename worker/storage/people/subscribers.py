@@ -1,4 +1,4 @@
-"""Subscribers: found, listed, added, erased. What happened to one of them is told by `storage.timelines`.
+"""Subscribers: found, listed, added, erased. What happened to one of them is told by `timelines`.
 
 The identity is the keyed hash of the folded address; the address itself goes when its owner asks, the hash stays on
 the suppression list.
@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from worker.domain.address import Address, AddressError, parse_address
+from worker.domain.address import Address, read_address
 from worker.domain.subscriber import Subscriber
 from worker.domain.subscription import Channel, ConsentEvent, SubscriptionState
 from worker.domain.suppression import SuppressionReason
-from worker.errors import NotFoundError, UsageError
+from worker.errors import NotFoundError
 from worker.storage import acts
 from worker.storage.engine import Instance, database_now
 from worker.storage.schema import consent_log, delivery, issue, publication, reply, subscription, suppression
@@ -24,28 +24,25 @@ from worker.tokens import instance_hash
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One line of a list: a subscriber with where they stand with each publication, slug → state."""
+class ListedSubscriber:
+    """One line of a list: a subscriber, and the state of each of their subscriptions by the publication's slug."""
 
     subscriber: Subscriber
-    standings: Mapping[str, SubscriptionState]
+    states: Mapping[str, SubscriptionState]
 
-
-def read_address(typed: str) -> Address:
-    """An address a person typed on the command line. Raises UsageError in a sentence."""
-    try:
-        return parse_address(typed)
-    except AddressError as error:
-        shown = ascii(typed[:80])[1:-1] if not typed[:80].isprintable() else typed[:80]
-        raise UsageError(f'"{shown}" is not a mailbox address: {error}') from error
+    def as_dict(self) -> dict[str, Any]:
+        """For --json, under the stable names."""
+        kept = ("id", "address", "name", "language")
+        states = {slug: str(state) for slug, state in self.states.items()}
+        return {**{name: getattr(self.subscriber, name) for name in kept}, "subscriptions": states}
 
 
 def find_by_address(conn: Connection, instance: Instance, typed: str) -> Subscriber:
     """The subscriber behind an address as typed. Raises UsageError for no address, NotFoundError for an unknown one."""
-    found = find(conn, instance, read_address(typed))
-    if found is None:
-        raise NotFoundError("no subscriber has this address (blanks, case and the domain's spelling were folded)")
-    return found
+    subscriber = find(conn, instance, read_address(typed))
+    if subscriber is None:
+        raise NotFoundError("subscriber.unknown_address")
+    return subscriber
 
 
 def find(conn: Connection, instance: Instance, address: Address) -> Subscriber | None:
@@ -59,7 +56,7 @@ def get_subscriber(conn: Connection, subscriber_id: int) -> Subscriber:
     """The subscriber a row points to, erased or not. Raises NotFoundError."""
     row = conn.execute(_columns().where(table.c.id == subscriber_id)).one_or_none()
     if row is None:
-        raise NotFoundError(f"there is no subscriber with the number {subscriber_id}")
+        raise NotFoundError("subscriber.unknown_number", id=subscriber_id)
     return _subscriber(row)
 
 
@@ -71,24 +68,24 @@ def list_subscribers(
     domain: str | None = None,
     after_id: int = 0,
     limit: int = 100,
-) -> list[Listed]:
+) -> list[ListedSubscriber]:
     """A page in the order they were added; the next begins after the last id. Erased ones are left out.
 
     `state` means: with that publication, or with any when none is named. `domain` is compared as an A-label.
     """
     query = _columns().where(table.c.id > after_id, table.c.address.is_not(None)).order_by(table.c.id).limit(limit)
     if publication_id is not None or state is not None:
-        standing = select(subscription.c.id).where(subscription.c.subscriber_id == table.c.id)
+        theirs = select(subscription.c.id).where(subscription.c.subscriber_id == table.c.id)
         if publication_id is not None:
-            standing = standing.where(subscription.c.publication_id == publication_id)
+            theirs = theirs.where(subscription.c.publication_id == publication_id)
         if state is not None:
-            standing = standing.where(subscription.c.state == str(state))
-        query = query.where(standing.exists())
+            theirs = theirs.where(subscription.c.state == str(state))
+        query = query.where(theirs.exists())
     if domain is not None:
         query = query.where(table.c.address.endswith("@" + _domain(domain), autoescape=True))
-    found = [_subscriber(row) for row in conn.execute(query)]
-    standings = _standings(conn, [one.id for one in found])
-    return [Listed(one, standings.get(one.id, {})) for one in found]
+    page = [_subscriber(row) for row in conn.execute(query)]
+    states = _states(conn, [one.id for one in page])
+    return [ListedSubscriber(one, states.get(one.id, {})) for one in page]
 
 
 def count_subscribers(conn: Connection) -> int:
@@ -146,7 +143,7 @@ def erase_subscriber(conn: Connection, subscriber_id: int, *, actor: str, keep_n
         select(table.c.id, table.c.address_hash).where(table.c.id == subscriber_id).with_for_update()
     ).one_or_none()
     if row is None or row.address_hash is None:
-        raise NotFoundError(f"subscriber {subscriber_id} does not exist, or was erased already")
+        raise NotFoundError("subscriber.erased_already", id=subscriber_id)
     hashed = bytes(row.address_hash)
     conn.execute(
         update(table)
@@ -215,17 +212,17 @@ def _keep_no(conn: Connection, hashed: bytes, *, keep_no: bool) -> bool:
     return done.rowcount > 0
 
 
-def _standings(conn: Connection, ids: list[int]) -> dict[int, dict[str, SubscriptionState]]:
+def _states(conn: Connection, ids: list[int]) -> dict[int, dict[str, SubscriptionState]]:
     query = (
         select(subscription.c.subscriber_id, publication.c.slug, subscription.c.state)
         .join(publication, publication.c.id == subscription.c.publication_id)
         .where(subscription.c.subscriber_id.in_(ids))
         .order_by(publication.c.id)
     )
-    found: dict[int, dict[str, SubscriptionState]] = {}
+    states: dict[int, dict[str, SubscriptionState]] = {}
     for subscriber_id, slug, state in conn.execute(query):
-        found.setdefault(subscriber_id, {})[slug] = SubscriptionState(state)
-    return found
+        states.setdefault(subscriber_id, {})[slug] = SubscriptionState(state)
+    return states
 
 
 def _domain(typed: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, insert, or_, select, update
 
 from worker.domain.delivery import CLAIMABLE, DeliveryState
-from worker.domain.subscription import Channel, ConsentEvent, SubscriptionState
+from worker.domain.subscription import Channel, ConsentEvent, Subscription, SubscriptionState
 from worker.storage.engine import database_now
 from worker.storage.schema import (
     claim,
@@ -28,38 +28,7 @@ from worker.storage.schema import (
 UNDO_DAYS = 30
 """How long an opt-out can be taken back by its link: an old mail that was passed on must not sign a reader up again."""
 
-_ACTIVE = (SubscriptionState.PENDING, SubscriptionState.CONFIRMED)
-
 _MAY_HAVE_LEFT = (DeliveryState.ACCEPTED, DeliveryState.IN_DOUBT)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """One subscription as its reader's page needs it. `address` is None after erasure."""
-
-    id: int
-    subscriber_id: int
-    publication_id: int
-    generation: int
-    state: SubscriptionState
-    ended_at: datetime | None
-    ended_by: str | None
-    title: str
-    language: str
-    contact: str
-    promise: str
-    address: str | None
-    undoable: bool
-    """Whether the reader may take the end back: ended, lately, not by a complaint, and the address not suppressed."""
-
-    @property
-    def is_active(self) -> bool:
-        return self.state is not SubscriptionState.ENDED
-
-    @property
-    def is_endable(self) -> bool:
-        """Whether the reader's no would be news: active, or ended only by undoing an import."""
-        return self.is_active or self.ended_by == Channel.IMPORT
 
 
 @dataclass(frozen=True)
@@ -72,7 +41,7 @@ class Changed:
 
 
 @dataclass(frozen=True)
-class Copy:
+class LateCopy:
     """A copy that an opt-out came too late for, or may have: `open` while a worker still holds it."""
 
     issue_id: int
@@ -80,22 +49,29 @@ class Copy:
     open: bool
 
 
-def find(conn: Connection, subscription_id: int) -> Standing | None:
+def find(conn: Connection, subscription_id: int) -> Subscription | None:
     """One subscription. None when there is no such row (any more)."""
-    row = conn.execute(_standings().where(subscription.c.id == subscription_id)).first()
-    return None if row is None else _standing(row)
+    row = conn.execute(_subscriptions().where(subscription.c.id == subscription_id)).first()
+    return None if row is None else _subscription(row)
 
 
-def of_reader(conn: Connection, subscriber_id: int) -> list[Standing]:
+def of_reader(conn: Connection, subscriber_id: int) -> list[Subscription]:
     """Everything one reader subscribes to or left, in the publications' order."""
-    rows = conn.execute(_standings().where(subscription.c.subscriber_id == subscriber_id).order_by(publication.c.id))
-    return [_standing(row) for row in rows]
+    mine = _subscriptions().where(subscription.c.subscriber_id == subscriber_id)
+    return [_subscription(row) for row in conn.execute(mine.order_by(publication.c.id))]
 
 
-def of_delivery(conn: Connection, issue_id: int, n: int) -> Standing | None:
+def of_pair(conn: Connection, subscriber_id: int, publication_id: int) -> Subscription | None:
+    """One reader's subscription to one publication. None when that is new to them."""
+    pair = (subscription.c.subscriber_id == subscriber_id, subscription.c.publication_id == publication_id)
+    row = conn.execute(_subscriptions().where(*pair)).first()
+    return None if row is None else _subscription(row)
+
+
+def of_delivery(conn: Connection, issue_id: int, n: int) -> Subscription | None:
     """The subscription behind one copy. None when it is gone."""
     row = conn.execute(
-        _standings()
+        _subscriptions()
         .join(issue, issue.c.publication_id == subscription.c.publication_id)
         .join(
             delivery,
@@ -103,21 +79,7 @@ def of_delivery(conn: Connection, issue_id: int, n: int) -> Standing | None:
         )
         .where(delivery.c.issue_id == issue_id, delivery.c.n == n)
     ).first()
-    return None if row is None else _standing(row)
-
-
-def ids_by_address(conn: Connection, address_hash: bytes, publication_slug: str | None) -> list[int]:
-    """Subscription ids of one mailbox, of one publication or of all. Empty when the mailbox is unknown."""
-    query = (
-        select(subscription.c.id)
-        .join(subscriber, subscriber.c.id == subscription.c.subscriber_id)
-        .join(publication, publication.c.id == subscription.c.publication_id)
-        .where(subscriber.c.address_hash == address_hash)
-        .order_by(subscription.c.id)
-    )
-    if publication_slug is not None:
-        query = query.where(publication.c.slug == publication_slug)
-    return list(conn.execute(query).scalars())
+    return None if row is None else _subscription(row)
 
 
 def end(
@@ -132,10 +94,7 @@ def end(
         update(subscription)
         .where(
             subscription.c.id.in_(ids),
-            or_(
-                subscription.c.state.in_([str(state) for state in _ACTIVE]),
-                subscription.c.ended_by == Channel.IMPORT,
-            ),
+            or_(subscription.c.state != SubscriptionState.ENDED, subscription.c.ended_by == Channel.IMPORT),
         )
         .values(
             state=SubscriptionState.ENDED,
@@ -155,7 +114,7 @@ def restore(
 ) -> list[Changed]:
     """Take back the end of those of `ids` that may come back, one generation on, with a consent line each.
 
-    One that was never confirmed returns as pending. What may not come back (see Standing.undoable) stays ended.
+    One that was never confirmed returns as pending. What may not come back (see Subscription.undoable) stays ended.
     """
     before = case((subscription.c.confirmed_at.is_(None), SubscriptionState.PENDING), else_=SubscriptionState.CONFIRMED)
     rows = conn.execute(
@@ -175,7 +134,7 @@ def restore(
     return changed
 
 
-def copies_leaving(conn: Connection, ids: Sequence[int], since: datetime) -> list[Copy]:
+def copies_leaving(conn: Connection, ids: Sequence[int], since: datetime) -> list[LateCopy]:
     """Copies to these subscriptions that are `sending` now, or were handed over at `since` or later.
 
     The look starts from issues that hold owned claims or moved lately, so it stays a few index probes while a million
@@ -200,7 +159,7 @@ def copies_leaving(conn: Connection, ids: Sequence[int], since: datetime) -> lis
         .where(subscription.c.id.in_(ids), lately, or_(sending, left))
         .order_by(issue.c.id)
     )
-    return [Copy(issue_id, subject, bool(is_open)) for issue_id, subject, is_open in rows]
+    return [LateCopy(issue_id, subject, bool(is_open)) for issue_id, subject, is_open in rows]
 
 
 def suppressed_leaving(conn: Connection, since: datetime) -> int:
@@ -245,7 +204,7 @@ def _covers() -> ColumnElement[bool]:
     )
 
 
-def _standings() -> Select[Any]:
+def _subscriptions() -> Select[Any]:
     return (
         select(
             subscription.c.id,
@@ -267,15 +226,15 @@ def _standings() -> Select[Any]:
     )
 
 
-def _standing(row: Row[Any]) -> Standing:
+def _subscription(row: Row[Any]) -> Subscription:
     values = row._asdict()
     values["state"] = SubscriptionState(values["state"])
     values["undoable"] = bool(values["undoable"])
-    return Standing(**values)
+    return Subscription(**values)
 
 
 def _undoable() -> ColumnElement[bool]:
-    """The WHERE of Standing.undoable; stands alone, so that an UPDATE of `subscription` can use it."""
+    """The WHERE of Subscription.undoable; stands alone, so that an UPDATE of `subscription` can use it."""
     reader = subscriber.alias("reader")
     reachable = exists().where(
         reader.c.id == subscription.c.subscriber_id,

@@ -66,12 +66,12 @@ def add_many(
 
 def remove(conn: Connection, instance: Instance, address: Address, *, actor: str) -> Suppression:
     """Lift a suppression and return what it was. Ended subscriptions stay ended. Raises NotFoundError."""
-    found = find(conn, instance, address)
-    if found is None:
-        raise NotFoundError("this address is not suppressed: `corranto suppression list` shows those that are")
-    conn.execute(table.delete().where(table.c.id == found.id))
-    acts.record(conn, actor, "suppression.remove", f"suppression:{found.id}", {"removed": 1})
-    return found
+    lifted = find(conn, instance, address)
+    if lifted is None:
+        raise NotFoundError("suppression.not_there")
+    conn.execute(table.delete().where(table.c.id == lifted.id))
+    acts.record(conn, actor, "suppression.remove", f"suppression:{lifted.id}", {"removed": 1})
+    return lifted
 
 
 def list_suppressions(

@@ -1,7 +1,7 @@
 """What happened to one reader: consent, imports, every copy and why, suppressions. As a timeline, and as export."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -54,6 +54,10 @@ class TimelineEntry:
     detail: str
     publication: str | None = None
     issue: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For --json, under the stable names."""
+        return asdict(self)
 
 
 def timeline(conn: Connection, subscriber_id: int) -> list[TimelineEntry]:
