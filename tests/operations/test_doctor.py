@@ -1,6 +1,7 @@
 """The doctor names what is wrong, in the order of its weight, with something to type, and without a secret."""
 
 import asyncio
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from tests.support.ledgers import add_issue, add_publication, add_worker
 from tests.support.readers import settings_for
@@ -20,7 +22,8 @@ from worker.operations.checks import Check, Verdict
 from worker.screen.checks import render_checks
 from worker.screen.sentences import word, word_fix
 from worker.settings import Settings
-from worker.storage.engine import Database
+from worker.storage import schema
+from worker.storage.engine import Database, database_now
 
 
 @contextmanager
@@ -186,6 +189,65 @@ def test_doctor_fails_when_others_can_read_a_private_key(settings: Settings, sql
 )
 def test_doctor_judges_how_far_the_clocks_differ(off_s: float, verdict: Verdict) -> None:
     assert doctor.judge_clock(off_s).verdict is verdict
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_private_key_that_a_group_or_others_may_touch_fails(
+    settings: Settings, sqlite_database: Database, mode: int
+) -> None:
+    # Given
+    with sqlite_database.write() as conn:
+        add_publication(conn)
+    make_key(settings.dkim_dir, "rivers.example.org", "s1").chmod(mode)
+
+    # When / Then
+    assert find(doctor.run(settings), "DKIM").verdict is Verdict.FAIL
+
+
+def test_doctor_says_which_disk_is_full_before_it_is(tmp_path: Path) -> None:
+    # Given how much is free, and a folder that does not exist yet
+    free = shutil.disk_usage(tmp_path).free
+    folder = tmp_path / "state" / "new"
+
+    # When / Then
+    full = doctor.judge_room("state", folder, 2 * free, 4 * free)
+    assert full.verdict is Verdict.FAIL
+    assert word(full.evidence).endswith(f"GB free for {folder} (state)")
+    assert word_fix(full.evidence) == "make room: a full disk stops sending"
+    assert doctor.judge_room("state", folder, free // 4, 2 * free).verdict is Verdict.WARN
+    assert doctor.judge_room("state", folder, free // 8, free // 4).verdict is Verdict.OK
+
+
+def test_a_publication_whose_returned_mail_would_be_lost_fails_only_with_a_real_relay(
+    settings: Settings, sqlite_database: Database
+) -> None:
+    # Given
+    with sqlite_database.write() as conn:
+        add_publication(conn)
+        add_publication(conn, "lakes", bounce_address="bounces@rivers.example.org")
+    far = settings.model_copy(update={"smtp_url": type(settings.smtp_url)("smtp://relay.invalid")})
+
+    # When
+    here, there = doctor.run(settings), doctor.run(far)
+
+    # Then
+    assert [check for check in here if check.what == "bounces"] == []
+    assert [fix(there, "bounces")] == ["corranto publication edit rivers --bounce-address bounces@your.domain"]
+    assert [check.verdict for check in there if check.what == "bounces"] == [Verdict.FAIL]
+    assert find(here, "DKIM").verdict is Verdict.OK
+    assert find(there, "DKIM").verdict is Verdict.WARN
+    assert "Gmail and Yahoo refuse unsigned bulk mail" in evidence(there, "DKIM")
+
+
+def test_a_worker_that_fell_silent_is_none_for_the_doctor_too(settings: Settings, sqlite_database: Database) -> None:
+    # Given
+    with sqlite_database.write() as conn:
+        add_issue(conn, add_publication(conn))
+        add_worker(conn)
+        conn.execute(schema.worker.update().values(seen_at=conn.execute(select(database_now(-11))).scalar_one()))
+
+    # When / Then
+    assert evidence(doctor.run(settings), "workers") == "1 issue being sent, and no worker runs"
 
 
 def test_screen_is_worst_first_fits_and_keeps_commands_whole() -> None:

@@ -1,17 +1,18 @@
 """The first line of `status` is the truth in a sentence; the rest is its evidence."""
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from tests.support.ledgers import FINGERPRINT, planned_issue, send
+from tests.support.ledgers import FINGERPRINT, add_issue, planned_issue, send
 from tests.support.readers import settings_for
 from tests.support.words import refuses
 from worker import clock
 from worker.dispatch.progress import observe
-from worker.domain.delivery import DeliveryState
+from worker.domain.delivery import DeliveryState, Totals
 from worker.errors import UnreachableError
 from worker.operations import status
 from worker.screen import progress
@@ -128,3 +129,67 @@ def test_watching_says_at_once_why_nothing_leaves(settings: Settings, database: 
     # Then
     assert "waiting: the relay refuses the password; looks again in" in waiting
     assert "waiting: no worker is running; start one with: corranto worker" in alone
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("holding", "an issue is queued and no worker runs: start one with corranto worker"),
+        ("scheduled", "an issue is queued and no worker runs: start one with corranto worker"),
+        ("paused", ""),
+    ],
+)
+def test_status_names_a_missing_worker_for_what_will_be_sent_and_not_for_what_is_paused(
+    settings: Settings, database: Database, state: str, said: str
+) -> None:
+    # Given
+    planned_issue(database, 2)
+    with database.write() as conn:
+        workers.remove(conn, "w1")
+        later = database.now(conn) + timedelta(hours=1)
+        conn.execute(update(schema.issue).values(state=state, due_at=later, hold_until=later))
+
+    # When / Then
+    assert [word(trouble) for trouble in status.collect(settings, database).troubles] == ([said] if said else [])
+
+
+def test_status_says_that_a_sum_is_wrong_and_what_proves_it(settings: Settings, database: Database) -> None:
+    # Given
+    planned_issue(database, 2)
+    seen = status.collect(settings, database)
+
+    # When
+    now = replace(seen, in_flight=(replace(seen.in_flight[0], totals=Totals(audience=9, accepted=8)),))
+
+    # Then
+    assert [word(trouble) for trouble in now.troubles] == ["spring does not add up: run corranto verify"]
+    assert now.as_dict(word)["well"] is False
+
+
+def test_nothing_is_old_while_an_issue_waits_for_its_time(settings: Settings, database: Database) -> None:
+    # Given an issue that began a while ago
+    issue_id = planned_issue(database, 2)
+    with database.write() as conn:
+        conn.execute(update(schema.issue).values(started_at=database.now(conn) - timedelta(seconds=90)))
+    assert 89 < (status.collect(settings, database).in_flight[0].oldest_waiting_s or 0) < 120
+
+    # When
+    with database.write() as conn:
+        issues.wait_until(conn, issue_id, 60, "rate limit 20/s")
+
+    # Then
+    assert status.collect(settings, database).in_flight[0].oldest_waiting_s is None
+
+
+def test_issues_in_flight_are_shown_oldest_first_and_those_that_ended_are_not(
+    settings: Settings, database: Database
+) -> None:
+    # Given
+    planned_issue(database, 1)
+    with database.write() as conn:
+        publication_id = issues.get(conn, "spring").publication_id
+        add_issue(conn, publication_id, "summer", state="scheduled", due_at=database.now(conn), plan_cursor=None)
+        add_issue(conn, publication_id, "winter", state="cancelled")
+
+    # When / Then
+    assert [each.issue.slug for each in status.collect(settings, database).in_flight] == ["spring", "summer"]

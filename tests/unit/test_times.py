@@ -143,3 +143,27 @@ def test_a_read_local_time_shows_the_same_clock_again(typed, zone):
         assert ("does not exist" in word(error)) or ("comes twice" in word(error))  # noqa: PT017 - one of two outcomes
         return
     assert f"{when.at.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}" == text
+
+
+def test_tomorrow_is_tomorrow_where_the_readers_are():
+    late = datetime(2026, 1, 5, 23, 30, tzinfo=UTC)
+
+    assert parse_when("tomorrow 9:00", "Asia/Tokyo", late).at == datetime(2026, 1, 7, 0, 0, tzinfo=UTC)
+    assert parse_when("today 23:00", "America/New_York", late).at == datetime(2026, 1, 6, 4, 0, tzinfo=UTC)
+
+
+def test_now_is_not_a_time_to_come():
+    for typed in ("+0s", "2026-01-05T12:00Z", "2026-01-05 13:00"):
+        with refuses(UsageError, "ago"):
+            parse_when(typed, "Europe/Paris", NOW)
+
+
+@pytest.mark.parametrize("typed", ["", "h", "10 y", "1h30", "-5m", "1,5h", "12345678", "१०m"])
+def test_what_is_no_span_is_refused_with_the_forms_there_are(typed):
+    with refuses(UsageError, "is not a span of time: write it like 60s, 10m, 1h30m or 2d"):
+        parse_span(typed)
+
+
+def test_a_zone_that_resembles_none_is_refused_with_a_form():
+    with refuses(UsageError, "there is no time zone 'Qqqqq': write it like Europe/Paris"):
+        find_zone("Qqqqq")

@@ -16,7 +16,7 @@ __all__ = ["COLUMNS", "Copy", "DeliveryRow", "find_copy", "list_copies"]
 COLUMNS = tuple(field.name for field in fields(DeliveryRow))
 """Names of a copy's values, in the order of a CSV."""
 
-_PAGE = 5_000
+PAGE_ROWS = 5_000
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Copy:
 
 
 def list_copies(
-    database: Database, issue_id: int, state: str | None = None, limit: int | None = None
+    database: Database, issue_id: int, state: str | None = None, limit: int | None = None, *, page_rows: int = PAGE_ROWS
 ) -> Iterator[DeliveryRow]:
     """An issue's copies in a shown state (None: in any), at most so many.
 
@@ -39,7 +39,7 @@ def list_copies(
     """
     after, left = 0, limit
     while left is None or left > 0:
-        size = _PAGE if left is None else min(_PAGE, left)
+        size = page_rows if left is None else min(page_rows, left)
         with database.read() as conn:
             page = deliveries.list_by_state(conn, issue_id, state, after_n=after, limit=size)
         yield from page

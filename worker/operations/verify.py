@@ -5,7 +5,7 @@ called a discrepancy, so what is reported has stood for a while.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,12 +54,16 @@ class Proof:
 
 
 def prove(
-    database: Database, state_dir: Path, issue: str | int | None = None, *, pause_s: float = SECOND_COUNT_S
+    database: Database,
+    state_dir: Path,
+    issue: str | int | None = None,
+    *,
+    pause: Callable[[float], object] = time.sleep,
 ) -> Proof:
     """Count everything, or one issue's ledger (slug, id or `latest`). Raises NotFoundError, UnreachableError."""
     wrong = set(_count(database, state_dir, issue))
     if wrong:
-        time.sleep(pause_s)
+        pause(SECOND_COUNT_S)
         wrong &= set(_count(database, state_dir, issue))
     with database.read() as conn:
         numbers = proofs.count_rows(conn, None if issue is None else issues.get(conn, issue).id)
