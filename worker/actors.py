@@ -15,6 +15,7 @@ from types import FrameType
 import dramatiq
 
 from worker import clock, log, settings
+from worker.dispatch.events import Hook
 from worker.dispatch.nudger import PLAN_ACTOR, QUEUE, SEND_ACTOR, open_broker
 from worker.dispatch.process import SendingProcess
 from worker.metrics import count_reply, count_result, start_metrics
@@ -41,19 +42,22 @@ def declare_actors(broker: dramatiq.Broker, process: SendingProcess) -> None:
     dramatiq.actor(broker=broker, actor_name=SEND_ACTOR, queue_name=QUEUE)(send)
 
 
-def make_process(found: Settings) -> tuple[dramatiq.Broker, SendingProcess]:
+def make_process(found: Settings, hook: Hook | None = None) -> tuple[dramatiq.Broker, SendingProcess]:
     """Database, broker and process of these settings, checked but not started."""
     database: Database = open_database(found.database_url.get_secret_value())
     database.check()
     broker = open_broker(database, found)
-    process = SendingProcess(database, found, broker)
+    process = SendingProcess(database, found, broker, hook)
     declare_actors(broker, process)
     return broker, process
 
 
-def run_worker(found: Settings) -> int:
-    """Work until SIGTERM or SIGINT; finish what is on the wire, settle, release. Returns the exit code."""
-    broker, process = make_process(found)
+def run_worker(found: Settings, hook: Hook | None = None) -> int:
+    """Work until SIGTERM or SIGINT; finish what is on the wire, settle, release. Returns the exit code.
+
+    1 when it had to end by itself: taken for dead, or unable to hand anything over.
+    """
+    broker, process = make_process(found, hook)
     told = threading.Event()
     first_at: list[float] = []
 
@@ -73,14 +77,14 @@ def run_worker(found: Settings) -> int:
         _log.info("metrics", port=port)
     worker = dramatiq.Worker(broker, worker_threads=found.worker_threads, worker_timeout=1000)
     worker.start()
-    while not told.wait(0.1) and not process.is_lost.is_set():
+    while not told.wait(0.1) and not process.must_end.is_set():
         pass
     process.drain()
     clean = process.stop()
     worker.stop(timeout=1000)
     broker.close()
     process.database.close()
-    return 0 if clean and not process.is_lost.is_set() else 1
+    return 0 if clean and not process.must_end.is_set() else 1
 
 
 def _count(result: Result) -> None:
@@ -97,6 +101,8 @@ class _Boot(dramatiq.Middleware):
 
     def before_worker_boot(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         del broker, worker
+        # Our own end is a stop like any other; dramatiq's main process then ends too, and its supervisor starts anew.
+        self._process.on_must_end = lambda: os.kill(os.getpid(), signal.SIGTERM)
         self._process.start()
         self._process.sender.on_result = _count
         start_metrics(self._process.settings.metrics_host, self._process.settings.metrics_port)

@@ -80,6 +80,10 @@ class Journal:
         """End in order: every claim was settled or released, so the file has nothing to tell."""
         if self.still_ours():
             self.path.unlink(missing_ok=True)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Give up the lock and leave the file, as the end of a process does: others find its owner dead."""
         os.close(self._file)
 
 

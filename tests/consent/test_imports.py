@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, update
 
-from tests.support.press import ACTOR, CONSENT, publish, write_csv
+from tests.support.publication import ACTOR, CONSENT, publish, write_csv
+from tests.support.readers import Killed
 from tests.support.words import refuses
 from worker.consent import optout
 from worker.consent.imports import ImportResult, import_subscribers, list_imports, undo_import
@@ -105,7 +106,7 @@ def test_same_file_again_adds_nobody_and_updates_what_changed(
     database: Database, briefing: Publication, tmp_path: Path
 ) -> None:
     # Given
-    first = "email,name,city,plan\n" + "".join(f"r{n}@example.org,R{n},Ghent,gold\n" for n in range(8))
+    first = "email,name,language,city,plan\n" + "".join(f"r{n}@example.org,R{n},fr,Ghent,gold\n" for n in range(8))
     run(database, write_csv(tmp_path, first))
 
     # When
@@ -117,7 +118,7 @@ def test_same_file_again_adds_nobody_and_updates_what_changed(
     assert (changed.added, changed.already, changed.updated) == (0, 2, 1)
     with database.read() as conn:
         found = subscribers.find_by_address(conn, database.instance(), "r1@example.org")
-    assert (found.name, found.attributes) == ("R1", {"city": "Bruges", "plan": "gold"})
+    assert (found.name, found.language, found.attributes) == ("R1", "fr", {"city": "Bruges", "plan": "gold"})
     assert rows_of(database, schema.consent_log) == 8
 
 
@@ -276,10 +277,6 @@ def test_progress_ends_at_the_number_of_rows(database: Database, briefing: Publi
     path = write_csv(tmp_path, "email\n" + "".join(f"r{n}@example.org\n" for n in range(7)))
     run(database, path, progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (7, 7)
-
-
-class Killed(BaseException):
-    """Stands for the process dying."""
 
 
 @pytest.mark.parametrize("pages", [1, 2, 3])

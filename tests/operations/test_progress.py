@@ -13,6 +13,7 @@ from tests.support.readers import settings_for
 from worker import clock
 from worker.dispatch.progress import Progress, count_workers, observe
 from worker.domain.delivery import DeliveryState
+from worker.domain.issue import WaitReason
 from worker.domain.process import SILENT_AFTER_S
 from worker.operations import status
 from worker.screen.progress import spell_wait
@@ -148,37 +149,42 @@ def test_a_worker_counts_as_alive_for_as_long_on_every_screen(
 
 
 @pytest.mark.parametrize(
-    ("stored", "waiting", "standing"),
+    ("reason", "detail", "said"),
     [
-        ("rate limit 20/s", "rate limit 20/s; looks again in 60 s", "rate limit 20/s (until "),
-        ("only later tries are left", "", "only later tries are left (until "),
-        ("the relay refuses the password", "the relay refuses the password; looks again", "the relay refuses the"),
-        ("a fault of our own: see the workers' log", "a fault of our own: see the workers' log; looks", "a fault of"),
+        (WaitReason.RATE_LIMIT, "20/s", "rate limit 20/s"),
+        (WaitReason.LATER_TRIES, "", "only later tries are left"),
+        (WaitReason.RELAY, "the relay refuses the password", "the relay refuses the password"),
+        (WaitReason.OWN_FAULT, "", "a fault of our own: see the workers' log"),
     ],
 )
 def test_what_an_issue_waits_for_is_said_with_the_time_it_is_tried_again(
-    settings: Settings, sqlite_database: Database, stored: str, waiting: str, standing: str
+    settings: Settings, sqlite_database: Database, reason: WaitReason, detail: str, said: str
 ) -> None:
     # Given
     issue_id = planned_issue(sqlite_database, 3)
     stand_still(sqlite_database)
     with sqlite_database.write() as conn:
-        issues.wait_until(conn, issue_id, 60.4, stored)
+        issues.wait_until(conn, issue_id, 60.4, reason, detail)
 
     # When
     seen = observe(sqlite_database, settings, issue_id)
 
     # Then
-    assert spell_wait(seen).startswith(f"waiting: {waiting}" if waiting else f"standing still: {standing}")
-    assert cause(seen).startswith(standing)
-    assert word(status.collect(settings, sqlite_database).in_flight[0].wait) == stored
+    assert cause(seen).startswith(f"{said} (until ")
+    if reason is WaitReason.LATER_TRIES:
+        assert spell_wait(seen) == f"standing still: {cause(seen)}"
+    else:
+        assert spell_wait(seen) == f"waiting: {said}; looks again in 60 s"
+    waits = status.collect(settings, sqlite_database).in_flight[0].wait
+    assert waits is not None
+    assert word(waits) == said
 
 
 def test_a_wait_that_is_nearly_over_names_no_seconds(settings: Settings, sqlite_database: Database) -> None:
     # Given
     issue_id = planned_issue(sqlite_database, 3)
     with sqlite_database.write() as conn:
-        issues.wait_until(conn, issue_id, 0.2, "rate limit 20/s")
+        issues.wait_until(conn, issue_id, 0.2, WaitReason.RATE_LIMIT, "20/s")
 
     # When / Then
     assert spell_wait(observe(sqlite_database, settings, issue_id)) == "waiting: rate limit 20/s"

@@ -13,7 +13,8 @@ from tests.support.words import refuses
 from worker import clock
 from worker.dispatch.progress import observe
 from worker.domain.delivery import DeliveryState, Totals
-from worker.errors import UnreachableError
+from worker.domain.issue import WaitReason
+from worker.errors import Trouble, UnreachableError
 from worker.operations import status
 from worker.screen import progress
 from worker.screen.sentences import word
@@ -72,8 +73,9 @@ def test_status_says_that_nobody_sends_when_the_only_worker_fell_silent(settings
 def test_status_repeats_what_a_worker_waits_for(settings: Settings, database: Database) -> None:
     # Given
     planned_issue(database, 2)
+    note = Trouble("relay.fault", cause="the relay refuses the password\x1b[2J")
     with database.write() as conn:
-        conn.execute(update(schema.worker).values(note="the relay refuses the password\x1b[2J"))
+        conn.execute(update(schema.worker).values(note=note.to_json()))
 
     # When
     lines = [line.text for line in render_status(status.collect(settings, database))]
@@ -105,7 +107,7 @@ def test_status_tells_why_an_issue_waits(settings: Settings, database: Database)
     # Given
     issue_id = planned_issue(database, 2)
     with database.write() as conn:
-        issues.wait_until(conn, issue_id, 60, "the relay refuses the password")
+        issues.wait_until(conn, issue_id, 60, WaitReason.RELAY, "the relay refuses the password")
 
     # When
     lines = [line.text for line in render_status(status.collect(settings, database))]
@@ -118,7 +120,7 @@ def test_watching_says_at_once_why_nothing_leaves(settings: Settings, database: 
     # Given
     issue_id = planned_issue(database, 2)
     with database.write() as conn:
-        issues.wait_until(conn, issue_id, 60, "the relay refuses the password")
+        issues.wait_until(conn, issue_id, 60, WaitReason.RELAY, "the relay refuses the password")
 
     # When
     waiting = progress.render_line(observe(database, settings, issue_id), clock.utcnow())
@@ -175,7 +177,7 @@ def test_nothing_is_old_while_an_issue_waits_for_its_time(settings: Settings, da
 
     # When
     with database.write() as conn:
-        issues.wait_until(conn, issue_id, 60, "rate limit 20/s")
+        issues.wait_until(conn, issue_id, 60, WaitReason.RATE_LIMIT, "20/s")
 
     # Then
     assert status.collect(settings, database).in_flight[0].oldest_waiting_s is None

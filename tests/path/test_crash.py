@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.lists import Hand, Newsroom
-from worker.dispatch.hand_over import Held
+from worker.dispatch.batches import Batch
+from worker.dispatch.plan import Pages
 from worker.dispatch.send import Slice
 from worker.domain.issue import IssueState
 from worker.storage.ledger import claims, deliveries
@@ -23,41 +24,36 @@ def claimed(hand: Hand, _slice: Slice) -> None:
 
 def read(hand: Hand, part: Slice) -> None:
     """The claim's rows were read."""
-    held = part._claim()
-    assert held is not None
+    batch = part.claim()
+    assert batch is not None
     with hand.database.read() as conn:
-        assert len(deliveries.read_due(conn, held.claim)) == CLAIMED
+        assert len(deliveries.read_due(conn, batch.claim)) == CLAIMED
 
 
-def submitted(_hand: Hand, part: Slice) -> Held:
+def submitted(hand: Hand, part: Slice) -> Batch:
     """The relay has all of them, the ledger none."""
-    held = part._claim()
-    assert held is not None
-    part._submit(held)
-    while held.flying:
-        part._wake.wait(0.05)
-    return held
+    return hand.submitted(part)
 
 
 def partly_settled(hand: Hand, part: Slice) -> None:
     """Half of the results are written, the claim is still there."""
-    held = submitted(hand, part)
-    kept = [held.outcomes.pop() for _ in range(CLAIMED // 2)]
-    part._settle()
-    held.outcomes.extend(kept)
+    batch = hand.submitted(part)
+    kept = [batch.outcomes.pop() for _ in range(CLAIMED // 2)]
+    part.settle()
+    batch.outcomes.extend(kept)
 
 
 def settled(hand: Hand, part: Slice) -> None:
     """All results are written, and with the last the claim went."""
-    submitted(hand, part)
-    part._settle()
+    hand.submitted(part)
+    part.settle()
 
 
 def released(hand: Hand, part: Slice) -> None:
     """The claim was given back unsent."""
-    held = part._claim()
-    assert held is not None
-    part._release(held)
+    batch = part.claim()
+    assert batch is not None
+    part.release(batch)
 
 
 STEPS: list[tuple[Callable[[Hand, Slice], object], int]] = [
@@ -83,7 +79,7 @@ def test_a_worker_that_dies_leaves_known_states(
         dying.work(most=1)
 
         # When
-        step(dying, Slice(dying.sender, 1))
+        step(dying, dying.slice())
         assert desk.totals().adds_up
         dying.die()
         buried = desk.bury()
@@ -129,14 +125,13 @@ def test_a_worker_that_dies_with_retries_leaves_them_in_doubt(both_desks: Newsro
     desk.assert_books_add_up()
 
 
-def test_a_planner_that_dies_after_a_page_is_followed_by_another(both_desks: Newsroom, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_planner_that_dies_after_a_page_is_followed_by_another(both_desks: Newsroom) -> None:
     # Given: pages of 100
-    monkeypatch.setattr("worker.dispatch.plan.FIRST_PAGE", 100)
-    monkeypatch.setattr("worker.dispatch.plan.PAGE", {"sqlite": 100, "postgresql": 100})
     desk = both_desks
     desk.readers(250)
     desk.queue()
     with desk.hand() as dying, desk.hand() as other:
+        dying.pages = other.pages = Pages(100, 100, 100)
         dying.tick()
         dying.work(most=1)
         dying.die()
@@ -162,22 +157,22 @@ def test_a_worker_taken_for_dead_can_neither_arm_nor_settle(both_desks: Newsroom
     with desk.hand(claim_size=str(CLAIMED)) as sleeper, desk.hand() as other:
         sleeper.tick()
         sleeper.work(most=1)
-        part = Slice(sleeper.sender, 1)
-        held = submitted(sleeper, part)
-        unsent = part._claim()
+        part = sleeper.slice()
+        batch = sleeper.submitted(part)
+        unsent = part.claim()
         assert unsent is not None
         (desk.folder / "state" / sleeper.journal.host_id / f"{sleeper.id}.journal").unlink()
         assert desk.bury() == READERS
 
         # When: it wakes up with results in its hands
-        part._settle()
-        part._submit(unsent)
-        part._drain(0.0)
-        part._give_back()
+        part.settle()
+        part.hand_over(unsent)
+        part.drain(0.0)
+        part.give_back()
         other.send()
 
     # Then
-    assert not held.ours
+    assert not batch.is_ours
     assert desk.totals().in_doubt == READERS
     assert len(desk.copies()) == CLAIMED
     desk.assert_books_add_up()

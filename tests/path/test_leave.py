@@ -1,5 +1,6 @@
 """A reader leaves while an issue is held, planned, being sent: from then on nothing is handed over to them."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,6 @@ from sqlalchemy import event, select, update
 from tests.support.ledgers import LONG_AGO
 from tests.support.lists import Newsroom
 from worker.consent import optout
-from worker.dispatch.send import Slice
 from worker.domain.address import parse_address
 from worker.domain.issue import IssueState
 from worker.domain.subscription import Channel
@@ -159,27 +159,24 @@ def test_who_goes_while_a_retry_waits_is_skipped(both_desks: Newsroom, way: Way,
 
 
 @pytest.mark.parametrize(("way", "reason"), WAYS)
-def test_a_held_row_is_looked_at_again_before_its_body_leaves(
-    both_desks: Newsroom, monkeypatch: pytest.MonkeyPatch, way: Way, reason: str
-) -> None:
+def test_a_held_row_is_rechecked_before_its_body_leaves(both_desks: Newsroom, way: Way, reason: str) -> None:
     # Given: ten connections are busy with two slow readers each, the last reader's turn is to come
-    monkeypatch.setattr("worker.dispatch.send.LOOK_S", 0.0)
     desk = both_desks
     desk.readers([*(f"slow+0.5.reader{n}@example.org" for n in range(30)), "last@example.org"])
     desk.queue()
     with desk.hand() as hand:
         hand.tick()
         hand.work(most=1)
-        part = Slice(hand.sender, 1)
-        held = part._claim()
-        assert held is not None
-        part._submit(held)
+        part = hand.slice(recheck_s=0.0)
+        batch = part.claim()
+        assert batch is not None
+        part.hand_over(batch)
 
         # When
         way(desk, "last@example.org")
-        part._look_again()
-        part._pump(until_below=1)
-        part._give_back()
+        part.recheck()
+        part.drain(math.inf)
+        part.give_back()
 
         # Then: given back as it was, and skipped at the next claim
         assert desk.copies()["last@example.org"] == 0
@@ -192,22 +189,21 @@ def test_a_held_row_is_looked_at_again_before_its_body_leaves(
     desk.assert_books_add_up()
 
 
-def test_nothing_leaves_whose_last_look_is_too_old(desk: Newsroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given: a worker that cannot look again
+def test_nothing_leaves_whose_last_recheck_is_too_old(desk: Newsroom) -> None:
+    # Given: a worker that does not ask again
     desk.readers([f"slow+0.8.reader{n}@example.org" for n in range(20)])
     desk.queue()
     with desk.hand(optout_fresh_s="0.5") as hand:
         hand.tick()
         hand.work(most=1)
-        part = Slice(hand.sender, 1)
-        held = part._claim()
-        assert held is not None
-        monkeypatch.setattr(part, "_look_again", lambda: None)
+        part = hand.slice(recheck_s=math.inf)
+        batch = part.claim()
+        assert batch is not None
 
         # When
-        part._submit(held)
-        part._pump(until_below=1)
-        part._give_back()
+        part.hand_over(batch)
+        part.drain(math.inf)
+        part.give_back()
 
     # Then: what was begun at once has gone, the second on each connection was kept back
     totals = desk.totals()

@@ -38,7 +38,7 @@ class Witness(Nudger):
         self.seen: list[tuple[str, int | None, Issue]] = []
         self.trouble = None
 
-    def _send(self, actor: str, **ids: int) -> bool:
+    def wake(self, actor: str, **ids: int) -> bool:
         with self._elsewhere.read() as conn:
             self.seen.append((actor, ids.get("nudge_no"), issues.get(conn, ids["issue_id"])))
         return True

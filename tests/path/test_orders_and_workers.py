@@ -40,6 +40,6 @@ def test_a_cancel_beside_a_settlement_is_no_deadlock(tmp_path: Path, postgresql_
         hand.tick()
 
         # Then neither had to be tried again, and every copy has its state
-        assert hand.sender.note == ""
+        assert hand.sender.note is None
         assert desk.totals().accepted == sum(desk.copies().values()) == 5
         desk.assert_books_add_up()

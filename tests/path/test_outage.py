@@ -9,15 +9,18 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from sqlalchemy import update
 
 from tests.support import postgresql
 from tests.support.lists import Newsroom, newsroom
 from tests.support.programs import find_program, free_port
 from tests.support.sink import sink_process
-from worker.dispatch.send import Slice
+from worker.dispatch.claim import release_unknown
 from worker.domain.issue import IssueState
 from worker.errors import UnreachableError
 from worker.operations import status
+from worker.screen.sentences import word
+from worker.storage import schema
 from worker.storage.ledger import claims, settlements
 
 
@@ -194,7 +197,8 @@ def test_a_worker_whose_journal_was_removed_claims_nothing(desk: Newsroom) -> No
         hand.journal.path.unlink()
         hand.work()
         assert desk.states() == {"waiting": 3}
-        assert "journal" in hand.sender.note
+        assert hand.sender.note is not None
+        assert "the journal's file is gone" in word(hand.sender.note)
     assert desk.copies() == {}
 
 
@@ -251,7 +255,7 @@ def test_a_claim_committed_without_an_answer_is_found_again(
         assert desk.totals().sending == 30
 
         # When
-        hand.sender.release_unheld()
+        release_unknown(desk.database, hand.sender.batches, hand.id)
         assert desk.totals().sending == 0
         desk.age_nudges()
         hand.send()
@@ -299,13 +303,8 @@ def test_results_of_a_paused_issue_outlive_an_outage(both_desks: Newsroom, monke
     with desk.hand() as hand:
         hand.tick()
         hand.work(most=1)
-        part = Slice(hand.sender, 1)
-        held = part._claim()
-        assert held is not None
-        part._submit(held)
-        while held.flying:
-            part._wake.wait(0.05)
-        held.live = False
+        part = hand.slice(again_s=0.0)
+        hand.submitted(part).stop()
         away = [3]
         usual = settlements.settle
 
@@ -316,30 +315,24 @@ def test_results_of_a_paused_issue_outlive_an_outage(both_desks: Newsroom, monke
             return usual(*args, **kw)
 
         monkeypatch.setattr(settlements, "settle", settle)
-        monkeypatch.setattr(part, "_pause", lambda: None)
 
         # When
-        part._give_back()
+        part.give_back()
 
     # Then
     assert desk.states() == {"accepted": 30}
     desk.assert_books_add_up()
 
 
-def test_an_error_of_our_own_makes_the_issue_wait_instead_of_spinning(
-    desk: Newsroom, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given
+def test_an_error_of_our_own_makes_the_issue_wait_instead_of_spinning(desk: Newsroom) -> None:
+    # Given: a stored text that no builder of this version can read
     desk.readers(30)
     desk.queue()
+    with desk.database.write() as conn:
+        conn.execute(update(schema.compiled_issue).values(body="{}"))
     with desk.hand() as hand:
         hand.tick()
-
-        def fail(*_: object) -> None:
-            raise ValueError("a key that cannot be read")
-
-        monkeypatch.setattr(hand.sender, "builder", fail)
-        with pytest.raises(ValueError, match="a key"):
+        with pytest.raises(ValueError, match="format"):
             hand.work()
 
         # Then

@@ -75,8 +75,8 @@ def test_cancel_ends_for_good(both_desks: Newsroom) -> None:
 def _claimed(hand: Hand) -> Slice:
     hand.tick()
     hand.work(most=1)
-    part = Slice(hand.sender, 1)
-    assert part._claim() is not None
+    part = hand.slice()
+    assert part.claim() is not None
     return part
 
 
@@ -87,14 +87,14 @@ def test_what_comes_back_after_a_cancel_is_cancelled_too(both_desks: Newsroom) -
     desk.queue()
     with desk.hand() as hand:
         part = _claimed(hand)
-        part._submit(part._held[0])
-        while part._held[0].flying:
-            part._wake.wait(0.05)
+        (batch,) = part.batches
+        part.hand_over(batch)
+        desk.until(lambda: not batch.flying, "every mail was answered")
         stopped = orders.cancel(desk.database, desk.settings, "spring", "editor", margin_s=AT_ONCE)
         assert stopped.in_flight == 3
 
         # When
-        part._give_back()
+        part.give_back()
         hand.tick()
         with desk.database.read() as conn:
             assert deliveries.next_try_in(conn, 1) is None

@@ -6,7 +6,6 @@ import pytest
 
 from tests.support.lists import Newsroom, newsroom
 from tests.support.sink import sink_process
-from worker.dispatch.send import Slice
 from worker.domain.issue import IssueState
 
 
@@ -75,20 +74,20 @@ def test_a_range_claimed_widely_is_taken_in_parts_under_a_rate(desk: Newsroom) -
     with desk.hand() as wide:
         wide.tick()
         wide.work(most=1)
-        part = Slice(wide.sender, 1)
-        held = part._claim()
-        assert held is not None
-        part._release(held)
+        part = wide.slice()
+        batch = part.claim()
+        assert batch is not None
+        part.release(batch)
 
     # When
     with desk.hand(relay_rate="20/s") as narrow:
-        part = Slice(narrow.sender, 1)
-        held = part._claim()
-        assert held is not None
+        part = narrow.slice()
+        batch = part.claim()
+        assert batch is not None
 
         # Then: as many rows as there were slots
-        assert held.claim.left <= 21
+        assert batch.claim.left <= 21
         assert desk.totals().adds_up
         desk.assert_books_add_up()
-        part._release(held)
+        part.release(batch)
     desk.assert_books_add_up()

@@ -1,5 +1,7 @@
 """The opt-out host is dead: an issue that is being sent stops, but not because a web process starts a second late."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 from tests.support.ledgers import planned_issue
@@ -30,9 +32,43 @@ def test_one_failed_probe_is_forgiven_and_a_later_one_pauses(
             return issues.get(conn, issue_id).state
 
     # When / Then
-    tick.look_for_way_out(now=100.0)
+    tick.pause_where_nobody_can_leave(now=100.0)
     assert state() is IssueState.SENDING
-    tick.look_for_way_out(now=100.0 + DEAD_AFTER_S)
+    tick.pause_where_nobody_can_leave(now=100.0 + DEAD_AFTER_S)
     assert state() is IssueState.PAUSED
     with sqlite_database.read() as conn:
         assert "readers cannot leave" in issues.get(conn, issue_id).stopped_reason
+
+
+def test_two_failures_with_a_success_between_are_not_two_in_a_row(
+    sqlite_database: Database, sqlite_url: str, tmp_path: Path
+) -> None:
+    # Given an issue that is being sent; the web process is dead, then there, then dead again
+    issue_id = planned_issue(sqlite_database, 3)
+    port = free_port()
+    base_url = f"http://127.0.0.1:{port}"
+    settings = settings_for(sqlite_url, tmp_path / "state", base_url=base_url, probe_base_url="always")
+    tick = Tick(sqlite_database, settings, Nudger(open_broker(sqlite_database, settings)), "t1")
+
+    # When
+    tick.pause_where_nobody_can_leave(now=100.0)
+    with HTTPServer(("127.0.0.1", port), _Answering) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        tick.pause_where_nobody_can_leave(now=110.0)
+        thread.join()
+    tick.pause_where_nobody_can_leave(now=100.0 + DEAD_AFTER_S + 1)
+
+    # Then
+    with sqlite_database.read() as conn:
+        assert issues.get(conn, issue_id).state is IssueState.SENDING
+
+
+class _Answering(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass

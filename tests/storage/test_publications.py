@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.press import ACTOR, TYPED, publish
+from tests.support.publication import ACTOR, CONSENT, TYPED, publish
 from tests.support.words import refuses
+from worker.consent.subscribe import add_subscriber
 from worker.domain.publication import DEFAULT_PROMISE, read_mailbox, read_publication
 from worker.domain.subscription import SubscriptionState
+from worker.editorial import publications as desk
 from worker.errors import NotFoundError, RefusedError, UsageError
 from worker.screen.sentences import word
 from worker.storage import acts, publications
@@ -109,3 +111,79 @@ def test_no_field_that_stands_in_a_header_keeps_a_control_character(text: str) -
         return
     assert found.title.isprintable()
     assert found.from_name.isprintable()
+
+
+@pytest.mark.parametrize("field", ["title", "from", "postal_address", "slug"])
+def test_an_edit_that_empties_what_every_issue_needs_is_refused(database: Database, field: str) -> None:
+    # Given
+    made = publish(database)
+
+    # When
+    with pytest.raises(UsageError), database.write() as conn:
+        publications.edit_publication(conn, "briefing", {field: " "}, actor=ACTOR)
+
+    # Then
+    with database.read() as conn:
+        assert publications.get_publication(conn, "briefing") == made
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "said"),
+    [
+        ("privacy_url", "javascript:alert(1)", "begins with https://"),
+        ("privacy_url", "https://", "begins with https://"),
+        ("privacy_url", "https://[nonsense", "begins with https://"),
+        ("privacy_url", "https://example.org/\r\nX: y", "line break"),
+        ("slug", "a" * 65, "at most 64"),
+        ("slug", "ring_news", "small letters"),
+        ("zone", "Paris", "no time zone"),
+        ("language", "English!", "language tag"),
+        ("description", "a\x00b", "control character"),
+        ("postal_address", "x" * 2_001, "longer than 2000"),
+        ("title", "t" * 201, "longer than 200"),
+        ("from", "Two\u2028lines <a@b.test>", "line break"),
+        ("reply_to", "desk", "@-sign"),
+    ],
+)
+def test_a_field_that_would_do_harm_says_why(field: str, typed: str, said: str) -> None:
+    with refuses(UsageError, match=said):
+        read_publication({**TYPED, field: typed}, {"UTC", "Europe/Paris"})
+
+
+def test_readers_ask_whoever_answers_unless_somebody_else_is_named() -> None:
+    # Given a publication with an address for answers, and one with a contact too
+    answers = {**TYPED, "reply_to": "desk@example.org"}
+
+    # Then
+    assert read_publication(answers, {"UTC"}).contact == "desk@example.org"
+    named = read_publication({**answers, "contact": "help@example.org"}, {"UTC"})
+    assert named.contact == "help@example.org"
+    assert read_publication({"title": "Other"}, {"UTC"}, named).contact == "help@example.org"
+
+
+def test_counts_are_of_one_publication_only(database: Database) -> None:
+    # Given a reader of one of two
+    first, second = publish(database), publish(database, "other")
+    add_subscriber(database, "other", "a@example.org", consent=CONSENT, actor=ACTOR)
+
+    # Then
+    with database.read() as conn:
+        assert publications.count_subscriptions(conn, first.id)[SubscriptionState.CONFIRMED] == 0
+        assert publications.count_subscriptions(conn, second.id)[SubscriptionState.CONFIRMED] == 1
+
+
+def test_an_edit_names_the_fields_that_changed_and_a_list_counts_its_readers(database: Database) -> None:
+    # Given
+    publish(database)
+    add_subscriber(database, "briefing", "a@example.org", consent=CONSENT, actor=ACTOR)
+
+    # When
+    edited = desk.edit_publication(database, "briefing", {"title": "News", "zone": "UTC"}, actor=ACTOR)
+
+    # Then
+    assert edited.as_dict() == {"publication": edited.publication.as_dict(), "changed": ["title"]}
+    (listed,) = desk.count_publications(database)
+    assert listed.publication == edited.publication == desk.list_publications(database)[0]
+    assert listed.as_list_item()["subscriptions"] == {"pending": 0, "confirmed": 1, "ended": 0}
+    assert desk.count_publication(database, "briefing") == listed
+    assert desk.find_publication_of(database, 4711) is None

@@ -5,7 +5,7 @@ import json
 import pytest
 from sqlalchemy import select, text
 
-from tests.support.press import ACTOR, CONSENT, publish
+from tests.support.publication import ACTOR, CONSENT, publish
 from tests.support.words import refuses
 from worker.consent.subscribe import Added, add_subscriber
 from worker.domain.address import parse_address
@@ -55,7 +55,7 @@ def test_adding_twice_keeps_the_subscription_and_updates_what_is_given(
     database: Database, briefing: Publication
 ) -> None:
     # Given
-    first = add(database, briefing, name="Anna", attributes={"city": "Ghent", "plan": "free"})
+    first = add(database, briefing, name="Anna", language="fr", attributes={"city": "Ghent", "plan": "free"})
 
     # When
     again = add(database, briefing, attributes={"city": "Bruges"})
@@ -64,7 +64,7 @@ def test_adding_twice_keeps_the_subscription_and_updates_what_is_given(
     assert again == Added(first.subscriber_id, first.subscription_id, added=False, address="Anna.Sample@example.org")
     with database.read() as conn:
         found = subscribers.get_subscriber(conn, first.subscriber_id)
-    assert (found.name, found.attributes) == ("Anna", {"city": "Bruges", "plan": "free"})
+    assert (found.name, found.language, found.attributes) == ("Anna", "fr", {"city": "Bruges", "plan": "free"})
 
 
 def test_adding_a_reader_who_left_is_refused_and_changes_nothing(database: Database, briefing: Publication) -> None:

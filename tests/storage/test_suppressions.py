@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.press import ACTOR
+from tests.support.publication import ACTOR
 from worker.domain.address import parse_address
 from worker.domain.suppression import SuppressionReason
 from worker.errors import NotFoundError

@@ -3,7 +3,6 @@
 import threading
 from datetime import UTC, datetime, timedelta
 
-import pytest
 from sqlalchemy import update
 
 from tests.support.ledgers import add_worker
@@ -77,33 +76,32 @@ def test_two_first_takers_at_once_do_not_fail_each_other(database: Database) -> 
 class Watch:
     """An observer with a clock of the test's own."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.now = 1_000.0
         self.observer = Observer()
-        monkeypatch.setattr("worker.dispatch.reconcile.clock.monotonic", lambda: self.now)
 
     def look(self, *beats: int, after_s: float = 5.0, host: str = "far") -> set[str]:
         self.now += after_s
         some = datetime(2026, 11, 2, tzinfo=UTC)
-        rows = [WorkerRow(f"w{n}", host, "far 1", "ready", beat, some, some, "") for n, beat in enumerate(beats)]
-        return self.observer.silent_hosts(rows, "near")
+        rows = [WorkerRow(f"w{n}", host, "far 1", "ready", beat, some, some, None) for n, beat in enumerate(beats)]
+        return self.observer.silent_hosts(rows, "near", self.now)
 
 
-def test_a_host_is_silent_after_a_minute_of_watching(monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = Watch(monkeypatch)
+def test_a_host_is_silent_after_a_minute_of_watching() -> None:
+    watch = Watch()
     looks = [watch.look(7, 7) for _ in range(int(DEAD_HOST_S / 5) + 2)]
     assert looks[:-2] == [set()] * (len(looks) - 2)
     assert looks[-1] == {"far"}
 
 
-def test_one_process_that_beats_speaks_for_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = Watch(monkeypatch)
+def test_one_process_that_beats_speaks_for_its_host() -> None:
+    watch = Watch()
     assert all(watch.look(7, beat) == set() for beat in range(50))
 
 
-def test_an_observer_that_slept_has_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_observer_that_slept_has_not_watched() -> None:
     # Given: it stood still for an hour
-    watch = Watch(monkeypatch)
+    watch = Watch()
     watch.look(7)
     assert watch.look(7, after_s=3_600) == set()
 
@@ -112,6 +110,6 @@ def test_an_observer_that_slept_has_not_watched(monkeypatch: pytest.MonkeyPatch)
     assert [watch.look(7) for _ in range(needed)][-1] == {"far"}
 
 
-def test_ones_own_host_is_not_judged_by_its_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    watch = Watch(monkeypatch)
+def test_ones_own_host_is_not_judged_by_its_beats() -> None:
+    watch = Watch()
     assert [watch.look(7, host="near") for _ in range(50)][-1] == set()

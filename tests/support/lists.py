@@ -27,13 +27,15 @@ from tests.support.ledgers import LONG_AGO
 from tests.support.readers import settings_for
 from tests.support.scripted_smtp import ScriptedRelay
 from tests.support.sink import ROOT, SinkProcess, sink_process
-from worker.dispatch.hand_over import Sender
+from worker.dispatch.batches import Batch
+from worker.dispatch.events import Hook
 from worker.dispatch.nudger import PLAN_ACTOR, Nudger
-from worker.dispatch.plan import plan
+from worker.dispatch.plan import Pages, plan
 from worker.dispatch.queue import prepare, queue_issue
 from worker.dispatch.reconcile import Observer, bury_dead_workers, finish, nudge_forgotten
 from worker.dispatch.schedule import start_due
-from worker.dispatch.send import Slice
+from worker.dispatch.send import Slice, Timing
+from worker.dispatch.sender import Sender
 from worker.domain.delivery import DoubtPolicy, Totals
 from worker.domain.issue import Issue, IssueState
 from worker.journal import Journal
@@ -257,14 +259,14 @@ class Newsroom:
     # Workers.
 
     @contextmanager
-    def worker(self, **changes: str) -> Iterator[WorkerProcess]:
+    def worker(self, script: str = _WORKER, **changes: str) -> Iterator[WorkerProcess]:
         """A worker process that has begun; killed at the end if it still lives."""
         log = self.folder / f"worker{len(self.logs)}.log"
         self.logs.append(log)
         given = {**self.settings_environment(), **{f"CORRANTO_{key.upper()}": value for key, value in changes.items()}}
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-c", _WORKER],
+                [sys.executable, "-c", script],
                 env={**os.environ, **given},
                 stdout=out,
                 stderr=out,
@@ -285,9 +287,9 @@ class Newsroom:
         return {f"CORRANTO_{key.upper()}": value for key, value in {**own, **self.given}.items()}
 
     @contextmanager
-    def hand(self, **changes: str) -> Iterator["Hand"]:
+    def hand(self, hook: Hook | None = None, **changes: str) -> Iterator["Hand"]:
         """A worker in this process; ended in order unless the test let it die."""
-        hand = Hand(self.database, settings_for(**self._named(changes)))
+        hand = Hand(self.database, settings_for(**self._named(changes)), hook)
         try:
             yield hand
         finally:
@@ -315,7 +317,7 @@ class Nudges(Nudger):
         self.trouble = None
         self.waiting: deque[tuple[str, dict[str, int]]] = deque()
 
-    def _send(self, actor: str, **ids: int) -> bool:
+    def wake(self, actor: str, **ids: int) -> bool:
         self.waiting.append((actor, ids))
         return True
 
@@ -323,11 +325,12 @@ class Nudges(Nudger):
 class Hand:
     """A worker that moves when told."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, hook: Hook | None = None) -> None:
         self.database, self.settings, self.id = database, settings, str(uuid4())
         self.nudges = Nudges()
+        self.pages = Pages()
         self.journal = Journal(settings.state_dir, self.id)
-        self.sender = Sender(database, settings, relay_of(settings), self.journal, self.id, self.nudges)
+        self.sender = Sender(database, settings, relay_of(settings), self.journal, self.id, self.nudges, hook)
         self.lives = True
         with database.write() as conn:
             workers.register(conn, self.id, self.journal.host_id, "test:1")
@@ -344,9 +347,22 @@ class Hand:
             most -= 1
             actor, ids = self.nudges.waiting.popleft()
             if actor == PLAN_ACTOR:
-                plan(self.database, self.nudges, shard_size=self.settings.shard_size, **ids)
+                plan(self.database, self.nudges, shard_size=self.settings.shard_size, pages=self.pages, **ids)
             else:
                 Slice(self.sender, ids["issue_id"]).run(ids["nudge_no"])
+
+    def slice(self, slug: str = "spring", **timing: float) -> Slice:
+        """A slice of an issue, moved step by step."""
+        with self.database.read() as conn:
+            return Slice(self.sender, issues.get(conn, slug).id, Timing(**timing))
+
+    def submitted(self, part: Slice) -> Batch:
+        """The next claim of a slice, all of whose mails the relay has answered, and the ledger knows none."""
+        batch = part.claim()
+        assert batch is not None
+        part.hand_over(batch)
+        until(lambda: not batch.flying, "every mail was answered")
+        return batch
 
     def send(self) -> None:
         """Start what is due, send it, and say what is finished."""
@@ -359,7 +375,7 @@ class Hand:
         if self.lives:
             self.lives = False
             self.sender.close(0.0)
-            os.close(self.journal._file)
+            self.journal.let_go()
 
     def end(self) -> None:
         if self.lives:

@@ -3,11 +3,13 @@
 import base64
 import hashlib
 import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import Connection, insert, select, text, update
 
 from worker import settings as settings_module
 from worker.domain.compiled import CompiledIssue
@@ -161,6 +163,23 @@ class Readers:
                 ).scalar_one()
             )  # fmt: skip
 
+    def settle(self, issue_id: int, n: int, state: str, *, at: datetime) -> None:
+        """One row's result, known at a time of our choosing."""
+        doubt = {"reason": "line_broke", "claim": 1, "claimed_at": at, "doubts": 1} if state == "in_doubt" else {}
+        with self.database.write() as conn:
+            conn.execute(
+                update(schema.delivery)
+                .where(schema.delivery.c.issue_id == issue_id, schema.delivery.c.n == n)
+                .values(state=state, at=at, tries=1, **doubt)
+            )
+
+    def ended(self, subscription_id: int, *, at: datetime) -> None:
+        """Move the end of a subscription to another time."""
+        with self.database.write() as conn:
+            conn.execute(
+                update(schema.subscription).where(schema.subscription.c.id == subscription_id).values(ended_at=at)
+            )
+
     def release(self, claim_id: int) -> None:
         with self.database.write() as conn:
             conn.execute(update(schema.claim).where(schema.claim.c.id == claim_id).values(owner=None))
@@ -243,3 +262,43 @@ class Readers:
                 for row in conn.execute(select(table).order_by(*table.primary_key.columns)):
                     digest.update(repr(tuple(row)).encode())
         return digest.hexdigest()
+
+
+class WatchedDatabase(Database):
+    """The same database, telling of each commit just before it happens ("durable", or "usual" for the weaker kind),
+    and of each read before it begins.
+
+    What `before_commit` raises is a process that dies there: nothing of the transaction stays.
+    """
+
+    def __init__(
+        self,
+        watched: Database,
+        before_commit: Callable[[str], None],
+        before_read: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.__dict__.update(vars(watched))
+        self.before_commit = before_commit
+        self.before_read = before_read
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        self.before_read()
+        with super().read() as conn:
+            yield conn
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        with super().write() as conn:
+            yield conn
+            self.before_commit("usual")
+
+    @contextmanager
+    def write_durably(self) -> Iterator[Connection]:
+        with super().write_durably() as conn:
+            yield conn
+            self.before_commit("durable")
+
+
+class Killed(BaseException):
+    """Stands for the process dying."""

@@ -24,6 +24,7 @@ from tests.support.mails import (
     decode_words,
     reader,
 )
+from worker.domain.compiled import CompiledIssue
 from worker.message.build import BuildError, Built
 from worker.message.dkim import Signer, create_key
 from worker.message.mime import HeaderError, clean_text, one_line
@@ -228,6 +229,26 @@ def test_the_fingerprint_changes_with_whatever_the_mail_says() -> None:
     assert {len(built.fingerprint) for built in variants} == {8}
 
 
+def test_a_copy_in_doubt_from_before_an_upgrade_is_still_known_as_the_same_mail() -> None:
+    # Given a compiled issue as the first version stored it, with its empty key
+    stored = COMPILED.to_json()
+    assert '"extra":{}' in stored
+
+    # When
+    again = CompiledIssue.from_json(stored)
+    without = CompiledIssue.from_json(stored.replace('"extra":{},', ""))
+
+    # Then
+    assert again == without == COMPILED
+    assert again.fingerprint == "1224e8558d80400f6a5a1a188d0e9f64cb22e80e832ff649d38c147a59bd8856"
+    assert builder(again).build(JANE, DATE).fingerprint.hex() == "cfc64320a205db7f"
+
+
+def test_an_issue_stored_in_another_format_is_refused_instead_of_sent_wrong() -> None:
+    with pytest.raises(ValueError, match="format 2"):
+        CompiledIssue.from_json(COMPILED.to_json().replace('"format_no":1', '"format_no":2'))
+
+
 def test_an_attribute_the_issue_does_not_use_changes_nothing() -> None:
     extra = builder().build(reader(attributes={"city": "Zürich", "shoe": "44"}), DATE)
 
@@ -356,3 +377,29 @@ def test_two_readers_of_an_issue_share_feedback_id_and_list_id() -> None:
     assert one["list-post"] == "NO"
     assert one["content-language"] == "en"
     assert DATE.tzinfo is UTC
+
+
+def test_the_date_of_consent_is_spelled_in_the_language_of_the_issue_around_it() -> None:
+    french = builder(replace(COMPILED, language="fr")).build(reader(language="ja"), DATE)
+
+    assert "3 mai 2026" in by_library(french.message)[2]
+
+
+def test_a_proof_holds_no_mail_address_that_would_unsubscribe_somebody() -> None:
+    proof = builder(hold_mailto="leave@letters.example.org").build_proof("editor@example.org", DATE)
+
+    assert b"mailto:leave" not in proof.message
+
+
+def test_another_installation_never_makes_the_same_message_id() -> None:
+    ids = {builder(instance=bytes([number] * 16)).build(JANE, DATE).message_id for number in range(3)}
+    ids |= {builder(issue_id=number).build(JANE, DATE).message_id for number in range(3)}
+    ids |= {builder().build(reader(n=number), DATE).message_id for number in range(3)}
+
+    assert len(ids) == 9
+
+
+def test_a_readers_message_id_does_not_follow_a_changed_address_or_name() -> None:
+    changed = reader(address="new@example.net", name="Other", subscription_id=9, generation=4, language="fr")
+
+    assert builder().build(changed, DATE).message_id == builder().build(JANE, DATE).message_id

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, VIEW_URL, compiled, newsletter, stand_in_media
+from tests.support.words import refuses
 from worker.compose.marks import census
 from worker.compose.source import read_issue
 from worker.compose.template import check_template, recipient_environment
@@ -112,18 +113,18 @@ def test_marks_keep_order_and_parents_through_all_tools() -> None:
 def test_conditional_table_row_is_refused_with_its_line() -> None:
     body = "| a |\n|---|\n{% if name %}\n| b |\n{% endif %}\n"
 
-    with pytest.raises(UsageError, match=r"small\.md line 11: .*endif.* stands in another"):
+    with refuses(UsageError, match=r"small\.md line 11: .*endif.* stands in another"):
         compiled(newsletter(body))
 
 
 @pytest.mark.parametrize("tag", ["{% autoescape false %}x{% endautoescape %}", "{{ 0x" + "f" * 5_000 + " }}"])
 def test_tag_whose_own_line_is_unknown_is_refused_with_one(tag: str) -> None:
-    with pytest.raises(UsageError, match=r"small\.md line 7: "):
+    with refuses(UsageError, match=r"small\.md line 7: "):
         compiled(newsletter(f"{tag}\n"))
 
 
 def test_system_variables_are_not_for_authors() -> None:
-    with pytest.raises(UsageError, match="belong to the layout"):
+    with refuses(UsageError, match="belong to the layout"):
         compiled(newsletter('{{ unsubscribe_url | default("") }}'))
 
 
@@ -186,7 +187,7 @@ def test_missing_enclosure_is_refused() -> None:
     issue = read_issue(STATEMENT.name, STATEMENT.read_text("utf-8"))
     media = {key: item for key, item in stand_in_media(issue).items() if not key.endswith(".pdf")}
 
-    with pytest.raises(UsageError, match=r"annex-1\.pdf is missing"):
+    with refuses(UsageError, match=r"annex-1\.pdf is missing"):
         compiled(issue, media)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.press import write_csv
+from tests.support.publication import write_csv
 from tests.support.words import refuses
 from worker.consent.csv_file import rows, survey
 from worker.errors import NotFoundError, UsageError

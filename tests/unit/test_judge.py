@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.dispatch.judge import ANY_IN_A_ROW, OURS_IN_A_ROW, Breaker, judge
+from worker.dispatch.breaker import ANY_IN_A_ROW, OURS_IN_A_ROW, Breaker
+from worker.dispatch.judge import judge
 from worker.domain.delivery import TRANSITIONS, DeliveryState
 from worker.domain.subscriber import Recipient
 from worker.storage.ledger.deliveries import Due

@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.compose.links import Fault, is_loopback_url, is_remote_picture, judge_link
+from worker.compose.links import LinkFault, is_loopback_url, is_remote_picture, judge_link
 
 
 @pytest.mark.parametrize(
@@ -13,34 +13,34 @@ from worker.compose.links import Fault, is_loopback_url, is_remote_picture, judg
         ("mailto:people@example.org", None),
         ("tel:+49301234", None),
         ("https://例え.test/道", None),
-        ("", Fault.EMPTY),
-        ("  ", Fault.EMPTY),
-        ("mailto:", Fault.EMPTY),
-        ("/news", Fault.RELATIVE),
-        ("news.html", Fault.RELATIVE),
-        ("#top", Fault.RELATIVE),
-        ("//evil.example", Fault.RELATIVE),
-        ("javascript:alert(1)", Fault.SCHEME),
-        ("JaVaScRiPt:alert(1)", Fault.SCHEME),
-        ("data:text/html,x", Fault.SCHEME),
-        ("file:///etc/passwd", Fault.SCHEME),
-        ("java\tscript:alert(1)", Fault.BROKEN),
-        ("https:\\\\evil.example", Fault.BROKEN),
-        ("https://", Fault.BROKEN),
-        ("https://a b", Fault.BROKEN),
-        ("https://example.org:99999/", Fault.BROKEN),
-        ("https://[::1", Fault.BROKEN),
-        ("http://localhost:8000/", Fault.LOCAL),
-        ("http://staging/", Fault.LOCAL),
-        ("http://127.0.0.1/", Fault.LOCAL),
-        ("http://10.1.2.3/", Fault.LOCAL),
-        ("http://[::1]/", Fault.LOCAL),
-        ("http://printer.local/", Fault.LOCAL),
-        ("http://a.localhost/", Fault.LOCAL),
-        ("https://staging.example.org/", Fault.STAGING),
-        ("https://www.Stage.example.co.uk/", Fault.STAGING),
-        ("https://preprod.example.org./a", Fault.STAGING),
-        ("https://a.staging.example.org:8443/", Fault.STAGING),
+        ("", LinkFault.EMPTY),
+        ("  ", LinkFault.EMPTY),
+        ("mailto:", LinkFault.EMPTY),
+        ("/news", LinkFault.RELATIVE),
+        ("news.html", LinkFault.RELATIVE),
+        ("#top", LinkFault.RELATIVE),
+        ("//evil.example", LinkFault.RELATIVE),
+        ("javascript:alert(1)", LinkFault.SCHEME),
+        ("JaVaScRiPt:alert(1)", LinkFault.SCHEME),
+        ("data:text/html,x", LinkFault.SCHEME),
+        ("file:///etc/passwd", LinkFault.SCHEME),
+        ("java\tscript:alert(1)", LinkFault.BROKEN),
+        ("https:\\\\evil.example", LinkFault.BROKEN),
+        ("https://", LinkFault.BROKEN),
+        ("https://a b", LinkFault.BROKEN),
+        ("https://example.org:99999/", LinkFault.BROKEN),
+        ("https://[::1", LinkFault.BROKEN),
+        ("http://localhost:8000/", LinkFault.LOCAL),
+        ("http://staging/", LinkFault.LOCAL),
+        ("http://127.0.0.1/", LinkFault.LOCAL),
+        ("http://10.1.2.3/", LinkFault.LOCAL),
+        ("http://[::1]/", LinkFault.LOCAL),
+        ("http://printer.local/", LinkFault.LOCAL),
+        ("http://a.localhost/", LinkFault.LOCAL),
+        ("https://staging.example.org/", LinkFault.STAGING),
+        ("https://www.Stage.example.co.uk/", LinkFault.STAGING),
+        ("https://preprod.example.org./a", LinkFault.STAGING),
+        ("https://a.staging.example.org:8443/", LinkFault.STAGING),
         ("https://dev.example.org", None),
         ("https://test.example.org", None),
         ("https://web.dev/", None),
@@ -49,7 +49,7 @@ from worker.compose.links import Fault, is_loopback_url, is_remote_picture, judg
         ("https://latest.example.org/dev/preview", None),
     ],
 )
-def test_link_is_judged(target: str, fault: Fault | None) -> None:
+def test_link_is_judged(target: str, fault: LinkFault | None) -> None:
     assert judge_link(target) is fault
 
 

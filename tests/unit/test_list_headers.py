@@ -1,5 +1,7 @@
 """The fields that let a reader leave with one click, to the letter."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.support.mails import COMPILED
@@ -62,3 +64,15 @@ def test_a_list_id_stays_bare_when_the_title_needs_encoding() -> None:
     written = constant_list_headers(COMPILED, 42, "abcdefghijklm")
 
     assert b"List-Id: Notizen vom =?utf-8?b?Rmx1w58=?= <river-notes.letters.example.org>\r\n" in written
+
+
+@pytest.mark.parametrize("url", [" https://a/b", "https://a/b ", "\nhttps://a/b"])
+def test_an_unsubscribe_link_never_begins_or_ends_in_a_blank(url: str) -> None:
+    with pytest.raises(HeaderError):
+        unsubscribe_headers(url)
+
+
+def test_a_french_issue_says_that_it_is_french() -> None:
+    written = constant_list_headers(replace(COMPILED, language="fr-CA"), 42, "abcdefghijklm")
+
+    assert b"Content-Language: fr-CA\r\n" in written

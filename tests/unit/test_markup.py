@@ -7,19 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.compose.marks import Marks, census, check_census
-from worker.compose.markup import Press, Shown, cut_html, find_links, split_body
-from worker.compose.plain import columns_of, shape_text, wrap
+from worker.compose.markup import HostedPicture, MarkdownRenderer, cut_html, find_links, split_body
 from worker.compose.template import TemplateProblem
+from worker.compose.text_part import columns_of, shape_text, wrap
 
 D = '{{ name | default("x") }}'
 
 
-def press(marks: Marks) -> Press:
-    return Press(marks, lambda src: Shown("https://h.test/media/a.png", 10, 20) if src == "a.png" else None)
+def renderer(marks: Marks) -> MarkdownRenderer:
+    hosted = HostedPicture("https://h.test/media/a.png", 10, 20)
+    return MarkdownRenderer(marks, lambda src: hosted if src == "a.png" else None)
 
 
 def html_of(text: str) -> str:
-    return press(Marks("en")).html(text, 1)
+    return renderer(Marks("en")).html(text, 1)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_missing_picture_leaves_its_words() -> None:
 def test_condition_on_lines_of_its_own_steers_paragraphs() -> None:
     marks = Marks("en")
 
-    html = press(marks).html("{% if name %}\nOne\n{% else %}\nTwo\n{% endif %}\n\nThree", 1)
+    html = renderer(marks).html("{% if name %}\nOne\n{% else %}\nTwo\n{% endif %}\n\nThree", 1)
 
     assert marks.put_back(html, html=True).replace("\n", "") == (
         "{% if name %}<p>One</p>{% else %}<p>Two</p>{% endif %}<p>Three</p>"
@@ -89,7 +90,7 @@ def test_condition_on_lines_of_its_own_steers_paragraphs() -> None:
 )
 def test_condition_across_elements_is_refused_with_its_line(text: str, line: int) -> None:
     marks = Marks("en")
-    html = press(marks).html(text, 5)
+    html = renderer(marks).html(text, 5)
 
     with pytest.raises(TemplateProblem) as caught:
         check_census(marks, html)
@@ -102,14 +103,14 @@ def test_reader_value_in_an_address_is_refused(text: str) -> None:
     marks = Marks("en")
 
     with pytest.raises(TemplateProblem):
-        check_census(marks, press(marks).html(text, 1))
+        check_census(marks, renderer(marks).html(text, 1))
 
 
 @pytest.mark.parametrize("text", [f"a {D} *b {D}*", f"# {D}\n\n- {D}\n\n> {D}", f"`{D}`", f"**{D}:** x"])
 def test_marks_come_out_in_order(text: str) -> None:
     marks = Marks("en")
 
-    seen = [mark.number for mark in census(press(marks).html(text, 1))]
+    seen = [mark.number for mark in census(renderer(marks).html(text, 1))]
 
     assert seen == list(range(text.count("{{")))
 
@@ -123,7 +124,7 @@ def test_cut_ends_at_a_word_and_closes_elements() -> None:
 
 def test_cut_never_parts_a_condition() -> None:
     marks = Marks("en")
-    html = press(marks).html("one two {% if name %}three four five six{% endif %} seven", 1)
+    html = renderer(marks).html("one two {% if name %}three four five six{% endif %} seven", 1)
 
     cut = marks.put_back(cut_html(html, 15, marks), html=True)
 
@@ -159,7 +160,7 @@ def test_links_are_found_with_their_lines() -> None:
 
 def test_text_part_lists_links_below_and_keeps_shapes() -> None:
     marks = Marks("en")
-    html = press(marks).html("See [the *map*](https://example.org/m).\n\n- one\n- two\n\n> said\n\n1. a\n2. b", 1)
+    html = renderer(marks).html("See [the *map*](https://example.org/m).\n\n- one\n- two\n\n> said\n\n1. a\n2. b", 1)
 
     assert shape_text(html, marks) == (
         "See the map [1].\n\n- one\n- two\n\n> said\n\n1. a\n2. b\n\n[1] https://example.org/m"
@@ -168,7 +169,7 @@ def test_text_part_lists_links_below_and_keeps_shapes() -> None:
 
 def test_text_part_keeps_the_links_of_a_condition_inside_it() -> None:
     marks = Marks("en")
-    html = press(marks).html("{% if name %}\nSee [a](https://example.org/a)\n{% endif %}\n\nEnd", 1)
+    html = renderer(marks).html("{% if name %}\nSee [a](https://example.org/a)\n{% endif %}\n\nEnd", 1)
 
     assert marks.put_back(shape_text(html, marks), html=False) == (
         "{% if name %}See a [1]\n\n[1] https://example.org/a\n\n{% endif %}End"
@@ -183,3 +184,56 @@ def test_wrapped_lines_hold_all_words_within_the_columns(text: str) -> None:
     assert "".join(wrapped.split()) == "".join(text.split())
     for line in wrapped.split("\n"):
         assert columns_of(line) <= 20 or " " not in line.strip()
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("~~a~~ *b* **c** `d`", "<p><s>a</s> <em>b</em> <strong>c</strong> <code>d</code></p>"),
+        ("a\n\n---\n\nb", "<p>a</p>\n<hr>\n<p>b</p>"),
+        ("### a\n\n#### b", "<h3>a</h3>\n<h4>b</h4>"),
+        ("3. a", '<ol start="3">\n<li>a</li>\n</ol>'),
+        ("- a", "<ul>\n<li>a</li>\n</ul>"),
+        ("> a", "<blockquote>\n<p>a</p>\n</blockquote>"),
+        ("    a", "<pre><code>a\n</code></pre>"),
+        ("a  \nb", "<p>a<br>\nb</p>"),
+        ("[a](https://example.org)", '<p><a href="https://example.org">a</a></p>'),
+        ("[a](mailto:a@example.org)", '<p><a href="mailto:a@example.org">a</a></p>'),
+        ("[a](tel:+4930)", '<p><a href="tel:+4930">a</a></p>'),
+        ("[a](http://127.0.0.1:8025/x)", '<p><a href="http://127.0.0.1:8025/x">a</a></p>'),
+    ],
+)
+def test_what_an_editor_may_write_reaches_the_reader(text: str, html: str) -> None:
+    assert html_of(text) == html
+
+
+def test_a_table_keeps_its_columns() -> None:
+    html = html_of("| a | b |\n|---|---|\n| c | d |")
+
+    assert [html.count(f"<{tag}>") for tag in ("table", "thead", "tbody", "tr", "th", "td")] == [1, 1, 1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "target", ["news.html", "/news", "#top", "//example.org", "https://a\\\\b", "ftp://example.org"]
+)
+def test_a_link_that_leads_nowhere_from_a_mail_is_no_link(target: str) -> None:
+    assert "href" not in html_of(f"[a]({target})")
+
+
+def test_a_cut_blurb_never_becomes_active() -> None:
+    html = html_of("`<script>` & `<b>` one two three four five six seven eight")
+
+    assert cut_html(html, 30, Marks("en")).startswith("<p><code>&lt;script&gt;</code> &amp; <code>&lt;b&gt;</code>")
+    assert "&lt;" in cut_html("<p>aaaa &lt;bbbbbbbbbbbbbbbbbbbbb</p>", 12, Marks("en"))
+
+
+def test_a_link_label_over_two_lines_keeps_its_blank() -> None:
+    links, _ = find_links("x\n[one\ntwo](https://a.test) [b](https://b.test)", 1)
+
+    assert [(link.label, link.line) for link in links] == [("one two", 3), ("b", 3)]
+
+
+def test_a_directive_inside_code_is_text() -> None:
+    segments = split_body("a\n\n```\n::: figure\n```\n\n::: quote\nSaid\n:::\n\nb", 10)
+
+    assert [(one.kind, one.line) for one in segments] == [("text", 10), ("quote", 17), ("text", 19)]

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
+from tests.support.words import refuses
 from worker.compose.media import take_in
 from worker.errors import UsageError
 
@@ -64,14 +66,14 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(data)
 
-    with pytest.raises(UsageError, match=r"a\.png"):
+    with refuses(UsageError, match=r"a\.png"):
         take_in(path)
 
 
 def test_picture_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     Image.new("1", (30_000, 30_000)).save(tmp_path / "bomb.png")
 
-    with pytest.raises(UsageError, match=r"pixels|cannot be used|not a picture"):
+    with refuses(UsageError, match=r"pixels|cannot be used|not a picture"):
         take_in(tmp_path / "bomb.png")
 
 
@@ -87,5 +89,53 @@ def test_file_is_hosted_as_it_is(tmp_path: Path) -> None:
 def test_active_or_unknown_kind_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
 
-    with pytest.raises(UsageError, match="not hosted"):
+    with refuses(UsageError, match="not hosted"):
         take_in(tmp_path / name)
+
+
+def test_a_picture_taken_upright_arrives_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn right
+    source = picture(tmp_path / "a.jpg", (40, 30), exif=exif)
+
+    item = take_in(source)
+
+    assert (item.width, item.height) == Image.open(BytesIO(item.data)).size == (30, 40)
+
+
+def test_what_a_png_says_about_its_maker_is_gone(tmp_path: Path) -> None:
+    exif, words = Image.Exif(), PngInfo()
+    exif[0x010E] = "secret place"
+    words.add_text("Author", "secret author")
+    source = picture(tmp_path / "a.png", exif=exif, pnginfo=words, icc_profile=b"secret profile")
+    assert b"secret" in source.read_bytes()
+
+    assert b"secret" not in take_in(source).data
+
+
+def test_an_animation_keeps_its_pace_and_goes_on_for_ever(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=500, loop=0)
+
+    hosted = Image.open(BytesIO(take_in(tmp_path / "a.gif").data))
+
+    assert (hosted.info["duration"], hosted.info["loop"]) == (500, 0)
+
+
+def test_an_animation_of_endless_pictures_is_refused(tmp_path: Path) -> None:
+    frames = [Image.new("L", (1, 1), number % 256) for number in range(201)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    wide = [Image.new("1", (5000, 5000), number % 2) for number in range(2)]
+    wide[0].save(tmp_path / "b.gif", save_all=True, append_images=wide[1:])
+
+    for name in ("a.gif", "b.gif"):
+        with refuses(UsageError, "animated GIF of .* is too large"):
+            take_in(tmp_path / name)
+
+
+def test_a_file_too_large_for_many_downloads_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "a.pdf").open("wb") as file:
+        file.truncate(20_000_001)
+
+    with refuses(UsageError, "larger than 20 MB"):
+        take_in(tmp_path / "a.pdf")

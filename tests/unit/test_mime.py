@@ -137,3 +137,25 @@ def test_a_field_name_is_never_taken_from_outside() -> None:
 def test_a_line_longer_than_a_relay_takes_is_refused() -> None:
     with pytest.raises(HeaderError, match="998"):
         plain_field("To", "x" * 1000)
+
+
+@pytest.mark.parametrize("text", ["." * 300, "From " * 60, "é." * 60, "x" * 75 + ".y", "x" * 75 + "From y", "a\n.\n.b"])
+def test_no_relay_can_mistake_a_line_for_the_end_or_an_mbox_mark_wherever_it_is_broken(text: str) -> None:
+    frame = Alternative("=_frame")
+
+    body = b"".join(frame.body(end_body([quote(text)]), end_body([quote(part) for part in text])))
+
+    check_lines(b"X: y\r\n\r\n" + body)
+
+
+def test_the_limit_of_a_line_counts_octets_and_the_name() -> None:
+    assert len(plain_field("To", "x" * 994)) == 1000
+    with pytest.raises(HeaderError, match="998"):
+        plain_field("To", "x" * 995)
+    with pytest.raises(HeaderError, match="998"):
+        plain_field("To", "é" * 500)
+
+
+def test_a_comma_in_a_name_never_makes_two_senders() -> None:
+    assert phrase_field("From", "Doe, Jane", "a@example.org") == b'From: "Doe, Jane" <a@example.org>\r\n'
+    assert phrase_field("From", "Jane (Ms.)", "a@example.org") == b'From: "Jane (Ms.)" <a@example.org>\r\n'

@@ -11,7 +11,7 @@ from tests.support.mails import COMPILED, unquote, values_of
 from worker.compose.template import recipient_environment
 from worker.domain.compiled import SYSTEM_VARIABLES
 from worker.message.mime import clean_text
-from worker.message.personalize import MAX_VALUE_CHARS, PersonalizeError, Personalizer
+from worker.message.personalize import MAX_VALUE_CHARS, BoundTemplate, PersonalizeError, Personalizer
 
 CONSTANTS = st.text(st.sampled_from("ab .=\nF<&é漢From "), max_size=40)
 TAGS = st.sampled_from(
@@ -49,7 +49,7 @@ def test_the_prepared_pieces_decode_to_what_the_template_renders(template: str, 
 
 
 def test_constants_are_the_same_objects_at_every_rendering() -> None:
-    template = Personalizer(COMPILED)._html
+    template = BoundTemplate(recipient_environment(autoescape=True), COMPILED.html)
 
     first = [piece for piece in template.pieces({"city": "a"}) if type(piece) is str]
     again = [piece for piece in template.pieces({"city": "a"}) if type(piece) is str]
@@ -59,13 +59,13 @@ def test_constants_are_the_same_objects_at_every_rendering() -> None:
 
 
 def test_no_readers_value_is_kept() -> None:
-    personalizer = Personalizer(COMPILED)
-    before = len(personalizer._html._constants)
+    template = BoundTemplate(recipient_environment(autoescape=True), COMPILED.html)
+    before = dict(template.constants)
 
     for number in range(50):
-        personalizer.fill(values_of(name=f"reader {number}"))
+        assert f"reader {number}".encode() in b"".join(template.encode({**values_of(name=f"reader {number}")}))
 
-    assert len(personalizer._html._constants) == before
+    assert template.constants == before
 
 
 def test_every_variable_of_templates_layout_and_issue_is_known() -> None:
@@ -94,7 +94,9 @@ def test_only_plain_text_of_bounded_length_is_filled_in(value: object) -> None:
     assert "<b>" not in str(caught.value)
 
 
-def test_a_subject_is_always_one_line() -> None:
-    filled = Personalizer(COMPILED).fill({"name": "Jane\r\nBcc: x\u2028y"})
+def test_a_subject_is_always_one_line_in_mail_and_preview() -> None:
+    values = {"name": "Jane\r\nBcc: x\u2028y"}
 
-    assert filled.subject == "Jane Bcc: x y, the river is rising"
+    filled, shown = Personalizer(COMPILED).fill(values), Personalizer(COMPILED).show(values)
+
+    assert filled.subject == shown.subject == "Jane Bcc: x y, the river is rising"

@@ -10,6 +10,8 @@ from worker.compose.issue_file import check_issue, load_issue_file, load_layouts
 from worker.compose.media import MediaItem
 from worker.compose.rules import lint
 from worker.domain.issue import IssueText
+from worker.errors import Trouble
+from worker.screen.sentences import word
 
 FACTS = LintFacts(
     publication=publication(),
@@ -21,9 +23,14 @@ FACTS = LintFacts(
     media={
         name: MediaItem(f"{'a' * 64}.png", "image/png", 100, 50, b"x") for name in ("a.png", "b.webp", "large:a.png")
     },
-    media_problems={"broken.png": "broken.png is damaged; save it again as PNG, JPEG or GIF"},
+    media_problems={"broken.png": Trouble("media.damaged", path="broken.png")},
     layouts=load_layouts(),
 )
+
+
+def said(text: str | Trouble) -> str:
+    """What a person reads in the terminal."""
+    return text if isinstance(text, str) else word(text)
 
 
 def found(issue: IssueText, facts: LintFacts = FACTS) -> list[tuple[str, int | None]]:
@@ -153,7 +160,8 @@ def test_unsigned_mail_to_the_world_is_warned_about() -> None:
     finding = lint(newsletter(), replace(FACTS, signs=False, loopback_relay=False))[0]
 
     assert str(finding) == "W405"
-    assert "Gmail and Yahoo" in finding.why
+    assert "Gmail and Yahoo" in said(finding.why)
+    assert said(finding.fix) == "run corranto dkim create orrin-ring.test"
 
 
 def test_long_issue_is_refused_before_gmail_cuts_it() -> None:
@@ -167,11 +175,11 @@ def test_waiver_turns_a_finding_into_a_note_with_its_reason() -> None:
     findings = lint(issue, FACTS)
 
     assert [str(finding) for finding in findings] == ["I304"]
-    assert "it is a quotation" in findings[0].why
+    assert "it is a quotation" in said(findings[0].why)
 
 
 def test_findings_come_worst_first_and_each_says_why_and_how_to_fix() -> None:
     findings = lint(newsletter("[here](http://example.org/)\n\nTODO\n\n![](a.png)"), FACTS)
 
     assert [finding.level for finding in findings] == sorted((f.level for f in findings), key="EWI".index)
-    assert all(isinstance(f, Finding) and f.why and f.fix and "\n" not in f.why + f.fix for f in findings)
+    assert all(isinstance(f, Finding) and f.why and f.fix and "\n" not in said(f.why) + said(f.fix) for f in findings)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.sink import sink_process, talk_to
+from tests.support.words import refuses
 from worker.errors import RefusedError
 from worker.sink.acceptance_log import AcceptedMail
 from worker.sink.mailbox import PAGE_SIZE, Mailbox
@@ -180,7 +181,7 @@ def test_a_folder_emptied_and_filled_anew_is_read_anew(tmp_path: Path) -> None:
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     writer = MailboxWriter(tmp_path, limit=100)
 
-    with pytest.raises(RefusedError, match="another sink writes"):
+    with refuses(RefusedError, match="another sink writes"):
         MailboxWriter(tmp_path, limit=100)
     writer.close()
 

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.sink import sink_inside, talk_to
+from tests.support.words import refuses
 from worker.errors import RefusedError, UnreachableError, UsageError
 from worker.sink.commands import Extension
+from worker.sink.dialogue import LARGEST_MAIL, Dialogue
 from worker.sink.mailbox import Mailbox
 from worker.sink.server import Sink, SinkConfig, parse_extensions, refuse_beside_real_relay
-from worker.sink.session import LARGEST_MAIL, Session
-from worker.sink.state import Desk
+from worker.sink.state import SinkState
 
 MAIL = b"From: Ana <ana@example.org>\r\nSubject: Tides\r\nMessage-ID: <1@example.org>\r\n\r\n..High\r\n.\x2e\r\n"
 ENVELOPE = b"MAIL FROM:<bounces+x@example.org>\r\nRCPT TO:<jane@example.org>\r\n"
@@ -275,35 +276,35 @@ def test_a_client_that_only_errs_is_sent_away(tmp_path: Path) -> None:
 
 
 @asynccontextmanager
-async def sessions_of(desk: Desk) -> AsyncIterator[int]:
-    """A bare listener whose sessions share `desk`; its port."""
-    server = await asyncio.get_running_loop().create_server(lambda: Session(desk), "127.0.0.1", 0)
+async def listener_for(state: SinkState) -> AsyncIterator[int]:
+    """A bare listener whose dialogues share `state`; its port."""
+    server = await asyncio.get_running_loop().create_server(lambda: Dialogue(state), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
-        for session in list(desk.sessions):
-            session.abort()
+        for dialogue in list(state.dialogues):
+            dialogue.abort()
 
 
 def test_an_idle_client_is_sent_away_and_a_waiting_one_is_not() -> None:
     async def scenario() -> None:
-        desk = Desk(frozenset(Extension), keep=lambda mail: None)
-        async with sessions_of(desk) as port, talk_to(port) as waiting, talk_to(port) as idle:
+        state = SinkState(frozenset(Extension), keep=lambda mail: None)
+        async with listener_for(state) as port, talk_to(port) as waiting, talk_to(port) as idle:
             waiting.write(envelope("slow+900@example.org") + bdat(MAIL))
             await waiting.replies(2)
-            desk.dismiss_idle(float("inf"))
+            state.dismiss_idle(float("inf"))
             assert (await idle.reply()).startswith("421 4.4.2")
             assert await idle.reply() == ""
-            assert len(desk.sessions) == 1
+            assert len(state.dialogues) == 1
 
     asyncio.run(scenario())
 
 
 def test_a_client_too_many_is_turned_away_at_the_door() -> None:
     async def scenario() -> None:
-        desk = Desk(frozenset(Extension), keep=lambda mail: None, most_sessions=1)
-        async with sessions_of(desk) as port, talk_to(port) as first:
+        state = SinkState(frozenset(Extension), keep=lambda mail: None, most_dialogues=1)
+        async with listener_for(state) as port, talk_to(port) as first:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             assert (await reader.read()).startswith(b"421 4.7.0 Too many sessions\r\n")
             writer.close()
@@ -334,14 +335,14 @@ def test_a_full_disk_is_answered_and_survived(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "sink.example.org", ""])
 def test_a_sink_listens_on_loopback_only(tmp_path: Path, host: str) -> None:
-    with pytest.raises(RefusedError, match="this machine only"):
+    with refuses(RefusedError, match="this machine only"):
         SinkConfig(folder=tmp_path, host=host)
 
 
 def test_a_sink_refuses_to_stand_beside_a_real_relay() -> None:
     refuse_beside_real_relay("127.0.0.1")
 
-    with pytest.raises(RefusedError, match=r"relay\.example\.org"):
+    with refuses(RefusedError, match=r"relay\.example\.org"):
         refuse_beside_real_relay("relay.example.org")
 
 
@@ -349,14 +350,12 @@ def test_a_taken_port_names_both_settings_that_hold_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         sink = Sink(SinkConfig(folder=tmp_path, host="127.0.0.1", port=port))
-        with pytest.raises(
-            UnreachableError, match=f"port {port} .*CORRANTO_SINK_PORT and the same one in CORRANTO_SMTP"
-        ):
+        with refuses(UnreachableError, match=f"port {port} .*CORRANTO_SINK_PORT and the same one in CORRANTO_SMTP"):
             asyncio.run(sink.start())
 
 
 def test_an_unknown_extension_is_named() -> None:
     assert parse_extensions("chunking, PIPELINING") == {Extension.CHUNKING, Extension.PIPELINING}
 
-    with pytest.raises(UsageError, match="STARTTLS"):
+    with refuses(UsageError, match="STARTTLS"):
         parse_extensions("STARTTLS")

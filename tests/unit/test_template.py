@@ -163,3 +163,9 @@ def test_date_is_spelled_in_the_language_of_the_issue() -> None:
     assert spell_date("2026-05-03", "en") == "3 May 2026"
     assert spell_date("2026-05-03", "ja") == "2026年5月3日"
     assert spell_date("2026-05-03", "xx-nowhere") == "3 May 2026"
+
+
+@pytest.mark.parametrize("char", ["\ue000", "\ue001"])
+def test_a_text_cannot_forge_a_mark(char: str) -> None:
+    with pytest.raises(TemplateProblem, match="private-use"):
+        Marks("en").take_out(f"a {char}0\ue001 b", 3)

@@ -2,6 +2,7 @@
 
 import re
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from worker.consent.optout import OptOut
 from worker.domain.address import parse_address
 from worker.domain.subscription import Channel
 from worker.domain.suppression import SuppressionReason
-from worker.errors import NotFoundError
+from worker.errors import NotFoundError, UsageError
 from worker.screen.sentences import word
 from worker.storage import schema
 from worker.storage.engine import Database
@@ -234,7 +235,7 @@ def test_an_undo_restores_the_subscription_one_generation_later_and_its_old_link
 ) -> None:
     # Given a reader who left
     (here,) = readers.reader("jane@example.org", newsline)
-    leave(database, tmp_path, here)
+    leave(database, tmp_path, here, issue_id=readers.issue(newsline, [here]))
 
     # When the reader takes it back
     undone = optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
@@ -247,7 +248,9 @@ def test_an_undo_restores_the_subscription_one_generation_later_and_its_old_link
     assert words == [f"out {here}:1", f"undo {here}:2", f"out {here}:2"]
     with database.read() as conn:
         events = list(conn.execute(text("SELECT event FROM consent_log ORDER BY id")).scalars())
+        ended_by_issue = conn.execute(text("SELECT ended_issue_id FROM subscription")).scalar_one()
     assert events == ["ended", "undone", "ended"]
+    assert ended_by_issue is None
 
 
 def test_an_undo_of_all_brings_back_what_the_same_act_ended_and_nothing_else(
@@ -354,3 +357,153 @@ def test_an_unwritable_log_does_not_keep_a_reader_on_the_list(
     # Then the ledger has it
     assert outcome.changed == ("Newsline",)
     assert readers.state(here)[0] == "ended"
+
+
+def test_leaving_all_names_a_copy_in_flight_of_another_publication(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a reader whose copy of the other publication is being handed over
+    magazine = readers.publication("magazine")
+    here, other = readers.reader("jane@example.org", newsline, magazine)
+    readers.claim(readers.issue(magazine, [other], subject="The other one"), 1, 1)
+
+    # When all is left from the first one's link
+    outcome = leave(database, tmp_path, here, scope="all", wait_s=0)
+
+    # Then the answer says what may still come
+    assert outcome.on_its_way == ("The other one",)
+    assert not outcome.settled
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds", "named"),
+    [("accepted", -60, False), ("accepted", 60, True), ("in_doubt", 60, True), ("bounced", 60, False)],
+)
+def test_only_a_copy_that_may_arrive_after_the_opt_out_is_named(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path, state: str, seconds: int, named: bool
+) -> None:
+    # Given a copy whose result was known before or after the reader left
+    (here,) = readers.reader("jane@example.org", newsline)
+    issue = readers.issue(newsline, [here])
+    if state != "bounced":
+        readers.settle(issue, 1, state, at=datetime.now(UTC) + timedelta(seconds=seconds))
+
+    # When the reader leaves
+    outcome = leave(database, tmp_path, here, wait_s=0)
+
+    # Then nobody is told of a mail that lies in the mailbox already
+    assert outcome.on_its_way == (("November news",) if named else ())
+
+
+def test_a_page_opened_long_after_an_opt_out_speaks_of_no_copy(
+    database: Database, readers: Readers, newsline: int
+) -> None:
+    # Given a copy that a dead worker still seems to hold
+    (here,) = readers.reader("jane@example.org", newsline)
+    readers.claim(readers.issue(newsline, [here]), 1, 1)
+    now = datetime.now(UTC)
+
+    # When the page asks minutes, and hours, after the end
+    soon = optout.copies_on_their_way(database, [here], now - timedelta(minutes=5))
+    late = optout.copies_on_their_way(database, [here], now - timedelta(hours=2))
+
+    # Then
+    assert [copy.subject for copy in soon] == ["November news"]
+    assert late == []
+
+
+@pytest.mark.parametrize(("days", "comes_back"), [(29, True), (31, False)])
+def test_an_opt_out_can_be_taken_back_for_thirty_days(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path, days: int, comes_back: bool
+) -> None:
+    # Given a reader who left some time ago
+    (here,) = readers.reader("jane@example.org", newsline)
+    leave(database, tmp_path, here)
+    readers.ended(here, at=datetime.now(UTC) - timedelta(days=days))
+
+    # When Undo is pressed
+    undone = optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
+
+    # Then an old mail that was passed on signs nobody up
+    assert bool(undone.restored) == comes_back
+
+
+def test_a_subscription_that_was_never_confirmed_comes_back_unconfirmed(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given somebody who never confirmed, and left
+    (here,) = readers.reader("jane@example.org", newsline)
+    with database.write() as conn:
+        conn.execute(update(schema.subscription).values(state="pending", confirmed_at=None))
+    leave(database, tmp_path, here)
+
+    # When they press Undo
+    optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
+
+    # Then nobody gets mail they never confirmed
+    assert readers.state(here) == ("pending", 2)
+
+
+def test_an_undo_without_all_brings_back_one_publication_only(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a reader who left all at once
+    here, other = readers.reader("jane@example.org", newsline, readers.publication("magazine"))
+    leave(database, tmp_path, here, scope="all")
+
+    # When one is taken back
+    undone = optout.undo(database, subscription_id=other, issue_id=None, actor="reader", state_dir=tmp_path)
+
+    # Then the other stays ended
+    assert undone.restored == ("Magazine",)
+    assert [readers.state(one)[0] for one in (here, other)] == ["ended", "confirmed"]
+
+
+@pytest.mark.parametrize(("publication", "left"), [("magazine", ["confirmed", "ended"]), (None, ["ended", "ended"])])
+def test_an_operator_ends_the_named_publication_or_all_of_them(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path, publication: str | None, left: list[str]
+) -> None:
+    # Given a reader of two
+    ids = readers.reader("jane@example.org", newsline, readers.publication("magazine"))
+
+    # When an operator ends one, or all
+    optout.opt_out_address(
+        database, address="jane@example.org", publication=publication, actor="op", state_dir=tmp_path, wait_s=0
+    )
+
+    # Then
+    assert [readers.state(one)[0] for one in ids] == left
+
+
+def test_an_operator_who_names_no_address_or_no_publication_ends_nothing(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a reader
+    readers.reader("jane@example.org", newsline)
+    before = readers.checksum()
+
+    # When an operator mistypes
+    for address, publication, kind in [("jane", None, UsageError), ("jane@example.org", "newslien", NotFoundError)]:
+        with pytest.raises(kind):
+            optout.opt_out_address(
+                database, address=address, publication=publication, actor="op", state_dir=tmp_path, wait_s=0
+            )
+
+    # Then
+    assert readers.checksum() == before
+
+
+def test_a_no_after_an_undone_import_is_the_readers_own(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a subscription that only taking an import back ended
+    (here,) = readers.reader("jane@example.org", newsline)
+    leave(database, tmp_path, here, channel=Channel.IMPORT)
+
+    # When the reader presses the button of an old mail
+    outcome = leave(database, tmp_path, here, channel=Channel.ONE_CLICK)
+
+    # Then from now on no import may bring them back
+    assert outcome.changed == ("Newsline",)
+    with database.read() as conn:
+        assert conn.scalars(text("SELECT ended_by FROM subscription")).one() == "one_click"

@@ -15,7 +15,7 @@ from worker.compose.findings import Finding
 from worker.editorial.drafts import Draft, check_draft
 from worker.editorial.preview import preview_issue
 from worker.editorial.proof import read_recipients, send_proof
-from worker.errors import CorrantoError, LintError, UsageError
+from worker.errors import CorrantoError, LintError, Trouble, UsageError
 from worker.quantities import count
 from worker.screen.layout import Line, paragraph
 from worker.screen.sentences import word
@@ -114,8 +114,8 @@ def show_findings(findings: Sequence[Finding]) -> list[Line]:
         place = f"line {finding.line}" if finding.line else ""
         first = f"  {finding}  {place:<9} "
         style = _STYLES[finding.level]
-        lines += paragraph(finding.why, first=first, rest=" " * len(first), style=style)
-        lines += paragraph(finding.fix, first=" " * len(first) + "fix: ", rest=" " * (len(first) + 5))
+        lines += paragraph(_said(finding.why), first=first, rest=" " * len(first), style=style)
+        lines += paragraph(_said(finding.fix), first=" " * len(first) + "fix: ", rest=" " * (len(first) + 5))
     return lines
 
 
@@ -137,7 +137,11 @@ def _warn_of_errors(draft: Draft, file: Path) -> None:
 
 
 def _plain(finding: Finding) -> dict[str, object]:
-    return {**asdict(finding), "id": str(finding)}
+    return {**asdict(finding), "id": str(finding), "why": _said(finding.why), "fix": _said(finding.fix)}
+
+
+def _said(text: str | Trouble) -> str:
+    return text if isinstance(text, str) else word(text)
 
 
 def _write(octets: bytes, target: Path) -> None:

@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from worker.compose.marks import MARK, Marks, Part, check_census
 from worker.compose.media import MediaItem
-from worker.compose.plain import shape_text, wrap
 from worker.compose.template import TemplateProblem, check_template, recipient_environment
+from worker.compose.text_part import shape_text, wrap
 from worker.compose.typeset import LEAD_CHARS, Typesetter, sender_lines
 from worker.compose.wording import Wording, direction, wording_for
 from worker.domain.compiled import SYSTEM_VARIABLES, CompiledIssue
@@ -45,7 +45,7 @@ def compile_issue(
     try:
         return _compile(issue, publication, base_url.rstrip("/"), templates, media, view_url, boundary)
     except TemplateProblem as problem:
-        raise UsageError(f"{issue.path} line {problem.line}: {problem}") from problem
+        raise UsageError("issue_file.tag_refused", path=issue.path, line=problem.line, why=str(problem)) from problem
 
 
 def _compile(
@@ -122,7 +122,7 @@ def _values(
         "lead": setter.card(issue.lead, "lead", 0, LEAD_CHARS) if issue.lead else None,
         "segments": setter.body(cards),
         "signatory": setter.signatory(issue.signatory) if issue.signatory else None,
-        "enclosures": [setter.enclosure(found, f"enclosures.{at}") for at, found in enumerate(issue.enclosures)],
+        "enclosures": [setter.enclosure(one, f"enclosures.{at}") for at, one in enumerate(issue.enclosures)],
         "view_url": setter.view_url,
         "privacy_url": publication.privacy_url or f"{base_url}/privacy",
         "promise": publication.promise,
@@ -171,8 +171,8 @@ _CLIENT_CLASSES = frozenset(
 )
 
 
-def _kept_classes(found: re.Match[str]) -> str:
-    kept = [word for word in found[0][8:-1].split() if word in _CLIENT_CLASSES]
+def _kept_classes(attribute: re.Match[str]) -> str:
+    kept = [word for word in attribute[0][8:-1].split() if word in _CLIENT_CLASSES]
     return f' class="{" ".join(kept)}"' if kept else ""
 
 

@@ -10,19 +10,23 @@ from worker.compose.media import MediaItem
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
 from worker.domain.publication import Publication
+from worker.errors import Trouble
 
 Level = Literal["E", "W", "I"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding. E blocks queueing, W asks for a look, I informs. `line` is 1-based in the issue file."""
+    """One finding. E blocks queueing, W asks for a look, I informs. `line` is 1-based in the issue file.
+
+    `why` and `fix` are sentences; a Trouble where only the face knows what to say of it.
+    """
 
     level: Level
     code: int
     line: int | None
-    why: str
-    fix: str
+    why: str | Trouble
+    fix: str | Trouble
     waivable: bool = True
 
     def __str__(self) -> str:
@@ -43,8 +47,8 @@ class LintFacts:
     attributes: frozenset[str]
     """Columns readers of this publication have beside name and language."""
     media: Mapping[str, MediaItem]
-    media_problems: Mapping[str, str]
-    """`src` → why it could not be taken in."""
+    media_problems: Mapping[str, Trouble]
+    """`src` → what is wrong with it."""
     layouts: jinja2.Environment
     last_subject: str = ""
     """Subject of the publication's latest issue, "" when there is none."""

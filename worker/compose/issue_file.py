@@ -13,7 +13,7 @@ import jinja2
 from worker.compose.findings import Finding, LintFacts
 from worker.compose.layouts import layout_environment
 from worker.compose.links import is_remote_picture
-from worker.compose.media import MAX_LARGE_WIDTH, MediaItem, take_in
+from worker.compose.media import MAX_LARGE_WIDTH, MAX_WIDTH, MediaItem, take_in
 from worker.compose.rules import lint
 from worker.compose.rules_targets import pictures_of
 from worker.compose.source import read_issue
@@ -21,7 +21,7 @@ from worker.compose.typeset import large_key
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
 from worker.domain.publication import Publication
-from worker.errors import IssueFileError, NotFoundError, UsageError
+from worker.errors import IssueFileError, NotFoundError, Trouble, UsageError
 
 LAYOUT_DIR = Path(__file__).parents[2] / "templates" / "mail"
 MAX_ISSUE_BYTES = 4_000_000
@@ -43,25 +43,26 @@ def load_issue_file(path: str | Path) -> tuple[IssueText, dict[str, MediaItem]]:
     return issue, take_in_media(issue)[0]
 
 
-def take_in_media(issue: IssueText) -> tuple[dict[str, MediaItem], dict[str, str]]:
-    """(media by src, reason by src that could not be taken in)."""
+def take_in_media(issue: IssueText) -> tuple[dict[str, MediaItem], dict[str, Trouble]]:
+    """(media by src, what is wrong by src that could not be taken in)."""
     folder = Path(issue.path).resolve().parent
     widths = {picture.src: 0 for picture in pictures_of(issue) if not picture.src.startswith("large:")}
     widths |= {enclosure.file: 0 for enclosure in issue.enclosures if enclosure.file}
     widths |= {large_key(figure): MAX_LARGE_WIDTH for figure in issue.figures}
     media: dict[str, MediaItem] = {}
-    problems: dict[str, str] = {}
+    problems: dict[str, Trouble] = {}
     if len(widths) > MAX_MEDIA:
-        raise UsageError(f"{issue.path} names {len(widths)} pictures and files, more than {MAX_MEDIA}; split the issue")
+        raise UsageError("issue_file.too_many_media", path=issue.path, number=len(widths), limit=MAX_MEDIA)
     for key, width in widths.items():
         src = key.removeprefix("large:")
         if is_remote_picture(src):
             continue
         try:
-            found = _inside(folder, src)
-            media[key] = take_in(found, max_width=width) if width else take_in(found)
+            path = _inside(folder, src)
+            name = str(path.relative_to(folder))
+            media[key] = take_in(path, max_width=width or MAX_WIDTH, name=name)
         except UsageError as error:
-            problems[key] = str(error).replace(f"{folder}/", "")
+            problems[key] = error.trouble
     return media, problems
 
 
@@ -75,7 +76,7 @@ def check_issue(
     sent_slugs: frozenset[str] = frozenset(),
     attributes: frozenset[str] = frozenset(),
     last_subject: str = "",
-    taken_in: tuple[Mapping[str, MediaItem], Mapping[str, str]] | None = None,
+    taken_in: tuple[Mapping[str, MediaItem], Mapping[str, Trouble]] | None = None,
     compiled: CompiledIssue | None = None,
 ) -> list[Finding]:
     """All findings of an issue, errors first. `taken_in` spares reading the media again, `compiled` compiling."""
@@ -102,25 +103,24 @@ def read_issue_file(path: Path) -> IssueText:
         with path.open("rb") as file:
             octets = file.read(MAX_ISSUE_BYTES + 1)
     except FileNotFoundError as error:
-        raise NotFoundError(f"{path} does not exist; check the name and the folder") from error
+        raise NotFoundError("issue_file.missing", path=str(path)) from error
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); check what it is and who may read it") from error
+        raise UsageError("issue_file.unreadable", path=str(path), reason=error.strerror) from error
     if len(octets) > MAX_ISSUE_BYTES:
-        raise UsageError(
-            f"{path} is larger than {MAX_ISSUE_BYTES // 1_000_000} MB; an issue is text, pictures are files"
-        )
+        raise UsageError("issue_file.too_large", path=str(path), limit_mb=MAX_ISSUE_BYTES // 1_000_000)
     try:
         return read_issue(str(path), octets.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
-        raise IssueFileError(f"{path} line {line}: the text is not UTF-8; save the file as UTF-8") from error
+        problem = Trouble("text.not_utf8")
+        raise IssueFileError("issue_file.malformed", path=str(path), line=line, problem=problem) from error
 
 
 def _inside(folder: Path, src: str) -> Path:
     """The file of a relative `src`. What an editor names must lie below the folder of the issue file."""
-    found = (folder / src).resolve()
-    if not found.is_relative_to(folder):
-        raise UsageError(f"{src} lies outside the folder of the issue; move it there")
-    if not found.is_file():
-        raise UsageError("the file is missing")
-    return found
+    path = (folder / src).resolve()
+    if not path.is_relative_to(folder):
+        raise UsageError("media.outside_folder", src=src)
+    if not path.is_file():
+        raise UsageError("media.missing")
+    return path

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import jinja2
 
-from worker.compose.plain import wrap
+from worker.compose.text_part import wrap
 
 
 def layout_environment(texts: Mapping[str, str]) -> jinja2.Environment:

@@ -17,7 +17,7 @@ _SECOND_LEVEL = frozenset({"ac", "co", "com", "edu", "gov", "net", "org"})
 """Where names of sites stand one label lower, as in example.co.uk."""
 
 
-class Fault(Enum):
+class LinkFault(Enum):
     """Why a link cannot be sent."""
 
     EMPTY = "is empty"
@@ -30,7 +30,7 @@ class Fault(Enum):
     @property
     def works(self) -> bool:
         """True for a well-formed link: rules refuse it, yet a page or a proof may carry it."""
-        return self in (Fault.LOCAL, Fault.STAGING)
+        return self in (LinkFault.LOCAL, LinkFault.STAGING)
 
 
 @dataclass(frozen=True)
@@ -42,30 +42,30 @@ class Link:
     line: int
 
 
-def judge_link(target: str) -> Fault | None:
+def judge_link(target: str) -> LinkFault | None:
     """The fault of a link, None for one that may be sent. Only http, https, mailto and tel may."""
     stripped = target.strip()
     if not stripped:
-        return Fault.EMPTY
+        return LinkFault.EMPTY
     if any(ord(char) <= 32 or ord(char) == 127 or char == "\\" for char in stripped):
-        return Fault.BROKEN  # browsers read \ as / and drop tabs and line ends inside addresses
+        return LinkFault.BROKEN  # browsers read \ as / and drop tabs and line ends inside addresses
     try:
         parts = urlsplit(stripped)
         host = parts.hostname or ""
         _ = parts.port
     except ValueError:
-        return Fault.BROKEN
+        return LinkFault.BROKEN
     if not parts.scheme:
-        return Fault.RELATIVE
+        return LinkFault.RELATIVE
     if parts.scheme.lower() not in SCHEMES:
-        return Fault.SCHEME
+        return LinkFault.SCHEME
     if parts.scheme.lower() in ("mailto", "tel"):
-        return None if parts.path else Fault.EMPTY
+        return None if parts.path else LinkFault.EMPTY
     if not parts.netloc or not host:
-        return Fault.BROKEN
+        return LinkFault.BROKEN
     if is_local_host(host):
-        return Fault.LOCAL
-    return Fault.STAGING if is_staging_host(host) else None
+        return LinkFault.LOCAL
+    return LinkFault.STAGING if is_staging_host(host) else None
 
 
 def is_local_host(host: str) -> bool:
@@ -74,10 +74,10 @@ def is_local_host(host: str) -> bool:
     if name == "localhost" or name.endswith((".localhost", ".local", ".internal", ".lan", ".localdomain")):
         return True
     try:
-        found = ipaddress.ip_address(name)
+        address = ipaddress.ip_address(name)
     except ValueError:
         return "." not in name
-    return not found.is_global
+    return not address.is_global
 
 
 def is_staging_host(host: str) -> bool:

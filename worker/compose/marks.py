@@ -84,7 +84,7 @@ class Marks:
         """`text` as a Jinja source: tags where marks were, and nothing else in it able to act as a tag."""
         inert = re.sub(rf"\{{(?=[{{%#{OPEN}])", "&#123;" if html else f"{OPEN}brace{CLOSE}", text)
         inert = inert.replace(f"{OPEN}brace{CLOSE}", "{{ '{' }}")
-        return MARK.sub(lambda found: self.tags[int(found[1])].source, inert)
+        return MARK.sub(lambda mark: self.tags[int(mark[1])].source, inert)
 
     def _add(self, tokens: list[tuple[str, str]], is_block: bool, line: int) -> str:
         words = [value for kind, value in tokens if kind == "name"]

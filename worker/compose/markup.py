@@ -65,7 +65,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Shown:
+class HostedPicture:
     """What a picture in Markdown becomes."""
 
     url: str
@@ -73,7 +73,7 @@ class Shown:
     height: int
 
 
-Resolve = Callable[[str], Shown | None]
+Resolve = Callable[[str], HostedPicture | None]
 
 
 def split_body(body: str, line: int) -> list[Segment]:
@@ -82,9 +82,9 @@ def split_body(body: str, line: int) -> list[Segment]:
     held: list[str] = []
     start, fence, quote_at = line, "", 0
     for number, text in enumerate(body.split("\n"), start=line):
-        found = _FENCE.match(text)
-        if found and (not fence or found[1].startswith(fence)):
-            fence = "" if fence else found[1]
+        marker = _FENCE.match(text)
+        if marker and (not fence or marker[1].startswith(fence)):
+            fence = "" if fence else marker[1]
         directive = None if fence else _DIRECTIVE.fullmatch(text)
         if directive is None:
             held.append(text)
@@ -112,7 +112,7 @@ def split_body(body: str, line: int) -> list[Segment]:
     return [segment for segment in segments if segment.kind != "text" or segment.text.strip()]
 
 
-class Press:
+class MarkdownRenderer:
     """Turns Markdown of one issue into HTML. `resolve` finds the hosted form of a picture beside the issue."""
 
     def __init__(self, marks: Marks, resolve: Resolve) -> None:
@@ -126,7 +126,7 @@ class Press:
         marked = self._marks.take_out(text, line)
         rendered = self._clean(str(self._markdown.render(marked)))
         came_out = [mark.number for mark in census(rendered)]
-        for number in (int(found) for found in MARK.findall(marked)):
+        for number in (int(digits) for digits in MARK.findall(marked)):
             if number not in came_out or came_out.count(number) > 1:
                 tag = self._marks.tags[number]
                 raise TemplateProblem(
@@ -153,7 +153,7 @@ class Press:
 
     def _hoist(self, html: str) -> str:
         """Block tags on a line of their own leave their paragraph: they steer paragraphs, not words."""
-        return _PARAGRAPH.sub(lambda found: self._part(found[1]), html)
+        return _PARAGRAPH.sub(lambda paragraph: self._part(paragraph[1]), html)
 
     def _part(self, inner: str) -> str:
         pieces: list[str] = []
@@ -282,13 +282,13 @@ class _Cutter(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         for piece in re.split(f"({MARK.pattern.replace('(', '(?:')})", data):
-            found = MARK.fullmatch(piece)
+            mark = MARK.fullmatch(piece)
             if self.full or not piece:
                 continue
-            if found is None:
+            if mark is None:
                 self._words(piece)
                 continue
-            part = self.marks.tags[int(found[1])].part
+            part = self.marks.tags[int(mark[1])].part
             if part is Part.BEGIN:
                 self.begun.append(self.count)
                 if self.limit is not None and self.count >= self.limit:

@@ -56,44 +56,44 @@ class MediaItem:
         return self.name.rpartition(".")[2].upper()
 
 
-def take_in(path: Path, *, max_width: int = MAX_WIDTH) -> MediaItem:
+def take_in(path: Path, *, max_width: int = MAX_WIDTH, name: str = "") -> MediaItem:
     """The hosted form of a picture (PNG, JPEG, GIF; WebP and AVIF are rewritten) or of a file.
 
-    Pictures wider than `max_width` pixels are made smaller. Raises UsageError naming the file and the remedy.
+    Pictures wider than `max_width` pixels are made smaller. `name` is what an editor calls the file, its path when
+    not given. Raises UsageError.
     """
+    name = name or str(path)
     suffix = path.suffix.lower()
     limit = MAX_PICTURE_BYTES if suffix in PICTURE_SUFFIXES else MAX_FILE_BYTES
     try:
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}); check the name and its folder") from error
+        raise UsageError("media.unreadable", path=name, reason=error.strerror) from error
     if len(data) > limit:
-        raise UsageError(f"{path} is larger than {limit // 1_000_000} MB; make it smaller or link to it elsewhere")
+        raise UsageError("media.too_large", path=name, limit_mb=limit // 1_000_000)
     if suffix in PICTURE_SUFFIXES:
-        return _picture(path, data, max_width)
+        return _picture(name, data, max_width)
     if suffix in FILE_TYPES:
         return _item(data, suffix[1:], FILE_TYPES[suffix], 0, 0)
-    known = ", ".join(sorted(PICTURE_SUFFIXES | FILE_TYPES.keys()))
-    raise UsageError(f"{path} is of a kind that is not hosted; use one of {known}")
+    raise UsageError("media.kind_not_hosted", path=name, known=sorted(PICTURE_SUFFIXES | FILE_TYPES.keys()))
 
 
-def _picture(path: Path, data: bytes, max_width: int) -> MediaItem:
+def _picture(name: str, data: bytes, max_width: int) -> MediaItem:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as picture:
-                if picture.width * picture.height > MAX_PIXELS:
-                    raise UsageError(
-                        f"{path} has {picture.width} × {picture.height} pixels, more than {MAX_PIXELS}; make it smaller"
-                    )
+                width, height = picture.size
+                if width * height > MAX_PIXELS:
+                    raise UsageError("media.too_many_pixels", path=name, width=width, height=height, limit=MAX_PIXELS)
                 return _rewrite(picture, max_width)
     except UsageError:
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UsageError(f"{path} is not a picture that can be used; save it as PNG, JPEG or GIF") from error
+        raise UsageError("media.not_a_picture", path=name) from error
     except (OSError, ValueError, SyntaxError, EOFError, KeyError, IndexError, OverflowError, MemoryError) as error:
-        raise UsageError(f"{path} is damaged; save it again as PNG, JPEG or GIF") from error
+        raise UsageError("media.damaged", path=name) from error
 
 
 def _rewrite(picture: Image.Image, max_width: int) -> MediaItem:
@@ -121,7 +121,7 @@ def _rewrite(picture: Image.Image, max_width: int) -> MediaItem:
 def _animation(picture: Image.Image) -> MediaItem:
     count = int(getattr(picture, "n_frames", 1))
     if count > MAX_FRAMES or count * picture.width * picture.height > MAX_PIXELS:
-        raise UsageError(f"an animated GIF of {count} pictures is too large; make it shorter or smaller")
+        raise UsageError("media.animation_too_large", frames=count)
     frames, durations = [], []
     for at in range(count):
         picture.seek(at)

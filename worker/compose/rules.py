@@ -12,7 +12,7 @@ from worker.compose.compile import compile_issue
 from worker.compose.findings import Finding, LintFacts
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
-from worker.errors import UsageError
+from worker.errors import Trouble, UsageError
 
 __all__ = ["Finding", "LintFacts", "lint"]
 
@@ -40,15 +40,15 @@ _ORDER = {"E": 0, "W": 1, "I": 2}
 
 def lint(issue: IssueText, facts: LintFacts) -> list[Finding]:
     """Every finding, errors first, then by line."""
-    found = [finding for rule in _ON_SOURCE for finding in rule(issue, facts)]
-    compiled = facts.compiled or _try_compile(issue, facts, found)
+    findings = [finding for rule in _ON_SOURCE for finding in rule(issue, facts)]
+    compiled = facts.compiled or _try_compile(issue, facts, findings)
     if compiled is not None:
-        found += [finding for rule in _ON_RESULT for finding in rule(issue, compiled)]
-    found = [_waived(finding, issue) for finding in dict.fromkeys(found)]
-    return sorted(found, key=lambda finding: (_ORDER[finding.level], finding.line or 0, finding.code))
+        findings += [finding for rule in _ON_RESULT for finding in rule(issue, compiled)]
+    findings = [_waived(finding, issue) for finding in dict.fromkeys(findings)]
+    return sorted(findings, key=lambda finding: (_ORDER[finding.level], finding.line or 0, finding.code))
 
 
-def _try_compile(issue: IssueText, facts: LintFacts, found: list[Finding]) -> CompiledIssue | None:
+def _try_compile(issue: IssueText, facts: LintFacts, findings: list[Finding]) -> CompiledIssue | None:
     try:
         return compile_issue(
             issue,
@@ -60,17 +60,15 @@ def _try_compile(issue: IssueText, facts: LintFacts, found: list[Finding]) -> Co
             boundary="lint",
         )
     except UsageError as error:
-        if not any(finding.code == 501 for finding in found) and not any(
-            finding.code == 208 and not finding.waivable for finding in found
+        if not any(finding.code == 501 for finding in findings) and not any(
+            finding.code == 208 and not finding.waivable for finding in findings
         ):
-            place, _, why = str(error).removeprefix(issue.path).partition(": ")
-            line = place.removeprefix(" line ")
-            found.append(
+            findings.append(
                 Finding(
                     "E",
                     501,
-                    int(line) if line.isdigit() else None,
-                    why,
+                    error.trouble.fields["line"],
+                    error.trouble.fields["why"],
                     "keep a condition inside one paragraph, or put its tags on lines of their own between paragraphs",
                     waivable=False,
                 )
@@ -81,4 +79,4 @@ def _try_compile(issue: IssueText, facts: LintFacts, found: list[Finding]) -> Co
 def _waived(finding: Finding, issue: IssueText) -> Finding:
     if not finding.waivable or finding.level == "I" or str(finding.code) not in issue.waived:
         return finding
-    return replace(finding, level="I", why=f"{finding.why} (accepted: {issue.waived_why})")
+    return replace(finding, level="I", why=Trouble("finding.accepted", finding=finding.why, why=issue.waived_why))

@@ -12,6 +12,7 @@ from worker.compose.links import is_loopback_url
 from worker.compose.template import recipient_environment
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
+from worker.errors import Trouble
 
 CLIP_WARN_BYTES = 80_000
 CLIP_BYTES = 100_000  # Gmail cuts a mail between 99 and 102 kB, and with it the way out
@@ -115,7 +116,7 @@ def check_sender(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
             405,
             None,
             f"no DKIM key for {domain}: Gmail and Yahoo ignore one-click leaving, and may refuse the mail",
-            f"run corranto dkim create {domain}",
+            Trouble("dkim.key_missing", domain=domain),
         )
     if not facts.publication.postal_address.strip():
         yield _footer("the publication has no postal address")

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from worker.compose.findings import Finding, LintFacts, authored_texts
-from worker.compose.links import Fault, Link, is_loopback_url, is_remote_picture, judge_link
+from worker.compose.links import Link, LinkFault, is_loopback_url, is_remote_picture, judge_link
 from worker.compose.markup import find_links
 from worker.domain.issue import IssueText, Picture
+from worker.errors import Trouble
 
 # Words that say nothing when a screen reader lists the links of a mail alone.
 GENERIC = frozenset(
@@ -47,12 +48,12 @@ class Placed:
 
 def pictures_of(issue: IssueText) -> list[Placed]:
     """Every picture, from the front matter and from Markdown."""
-    found: list[Placed] = []
+    pictures: list[Placed] = []
 
     def add(picture: Picture | None, key: str, line: int) -> None:
         if picture is not None:
             at = issue.lines.get(f"{key}.image.src", line)
-            found.append(Placed(picture.src, picture.alt, at, picture.decorative, (picture.width, picture.height)))
+            pictures.append(Placed(picture.src, picture.alt, at, picture.decorative, (picture.width, picture.height)))
 
     if issue.lead:
         add(issue.lead.picture, "lead", issue.lead.line)
@@ -62,36 +63,36 @@ def pictures_of(issue: IssueText) -> list[Placed]:
         add(enclosure.picture, f"enclosures.{at}", enclosure.line)
     for at, figure in enumerate(issue.figures):
         line = issue.lines.get(f"figures.{at}.src", figure.line)
-        found.append(Placed(figure.src, figure.alt, line))
+        pictures.append(Placed(figure.src, figure.alt, line))
         if figure.large:
             large = issue.lines.get(f"figures.{at}.large", figure.line)
-            found.append(Placed(f"large:{figure.large}", "", large, needs_alt=False))
+            pictures.append(Placed(f"large:{figure.large}", "", large, needs_alt=False))
     if issue.signatory:
         for key in ("signature", "portrait"):
             src = getattr(issue.signatory, key)
             if src:
-                found.append(Placed(src, "", issue.lines.get(f"signatory.{key}", 0), needs_alt=False))
+                pictures.append(Placed(src, "", issue.lines.get(f"signatory.{key}", 0), needs_alt=False))
     for text in authored_texts(issue):
         if text.markdown:
-            found += [Placed(link.target, link.label, link.line) for link in find_links(text.text, text.line)[1]]
-    return found
+            pictures += [Placed(link.target, link.label, link.line) for link in find_links(text.text, text.line)[1]]
+    return pictures
 
 
 def links_of(issue: IssueText) -> list[Link]:
     """Every link an editor wrote; labels of card links are their titles."""
-    found: list[Link] = []
+    links: list[Link] = []
     cards = [("lead", issue.lead)] if issue.lead else []
     for name, card in [*cards, *((f"cards.{at}", card) for at, card in enumerate(issue.cards))]:
         if card.link is not None:
-            found.append(Link(card.link, card.title, issue.lines.get(f"{name}.link", card.line)))
+            links.append(Link(card.link, card.title, issue.lines.get(f"{name}.link", card.line)))
     for at, enclosure in enumerate(issue.enclosures):
         if enclosure.link is not None:
             line = issue.lines.get(f"enclosures.{at}.link", enclosure.line)
-            found.append(Link(enclosure.link, enclosure.title, line))
+            links.append(Link(enclosure.link, enclosure.title, line))
     for text in authored_texts(issue):
         if text.markdown:
-            found += find_links(text.text, text.line)[0]
-    return found
+            links += find_links(text.text, text.line)[0]
+    return links
 
 
 def check_pictures(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
@@ -130,8 +131,8 @@ def _check_file(picture: Placed, src: str, facts: LintFacts) -> Iterator[Finding
     elif suffix == ".svg":
         yield Finding("E", 205, line, f"{_short(src)} is an SVG, which Gmail does not show", "save it as PNG")
     elif picture.src not in facts.media:
-        why = facts.media_problems.get(picture.src, "the file is missing")
-        yield Finding("E", 208, line, f"{_short(src)} cannot be used: {why}", "correct the name or the file")
+        why = _unusable(src, facts.media_problems.get(picture.src))
+        yield Finding("E", 208, line, why, "correct the name or the file")
     elif suffix in (".webp", ".avif"):
         yield Finding(
             "W",
@@ -149,10 +150,8 @@ def check_files(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     for at, enclosure in enumerate(issue.enclosures):
         if enclosure.file is not None and enclosure.file not in facts.media:
             line = issue.lines.get(f"enclosures.{at}.file", enclosure.line)
-            why = facts.media_problems.get(enclosure.file, "the file is missing")
-            yield Finding(
-                "E", 208, line, f"{_short(enclosure.file)} cannot be used: {why}", "correct the name or the file", False
-            )
+            why = _unusable(enclosure.file, facts.media_problems.get(enclosure.file))
+            yield Finding("E", 208, line, why, "correct the name or the file", waivable=False)
 
 
 def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
@@ -160,7 +159,7 @@ def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     for link in links_of(issue):
         fault = judge_link(link.target)
         if link.target.startswith(facts.base_url) and (
-            fault is Fault.STAGING or (fault is Fault.LOCAL and is_loopback_url(facts.base_url))
+            fault is LinkFault.STAGING or (fault is LinkFault.LOCAL and is_loopback_url(facts.base_url))
         ):
             fault = None  # a rehearsing installation may name itself
         if fault is not None:
@@ -170,7 +169,7 @@ def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
                 link.line,
                 f"the link {_short(link.target) or 'of ' + link.label} {fault.value}",
                 "write the address that readers will use"
-                if fault is Fault.STAGING
+                if fault is LinkFault.STAGING
                 else "write a whole address that starts with https://",
                 waivable=False,
             )
@@ -184,6 +183,10 @@ def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
             )
         elif not link.label:
             yield Finding("W", 304, link.line, f"the link {_short(link.target)} has no text", "name what it leads to")
+
+
+def _unusable(src: str, cause: Trouble | None) -> Trouble:
+    return Trouble("finding.media_unusable", src=_short(src), cause=cause or Trouble("media.missing"))
 
 
 def _short(text: str) -> str:

@@ -108,11 +108,11 @@ def check_variables(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
 def check_leftovers(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     """801: notes, filler, and braces that are no tag."""
     for field in authored_texts(issue):
-        bare = _TAG.sub(lambda found: "\n" * found[0].count("\n"), field.text)
+        bare = _TAG.sub(lambda tag: "\n" * tag[0].count("\n"), field.text)
         for pattern, what in _LEFTOVERS:
-            for found in pattern.finditer(bare):
-                line = field.line + bare.count("\n", 0, found.start())
-                yield Finding("E", 801, line, f'"{found[0][:40]}" looks like {what}', "replace or remove it")
+            for leftover in pattern.finditer(bare):
+                line = field.line + bare.count("\n", 0, leftover.start())
+                yield Finding("E", 801, line, f'"{leftover[0][:40]}" looks like {what}', "replace or remove it")
         braces = _BRACES.search(bare)
         if braces:
             line = field.line + bare.count("\n", 0, braces.start())

@@ -1,6 +1,6 @@
 """An issue file as text → its values, each with the line it came from. Pure.
 
-Whatever cannot be understood is refused in one sentence with file, line, key and remedy; nothing is guessed or
+Whatever cannot be understood is refused with file, line and key; nothing is guessed or
 silently dropped. Taste and safety of what was understood are the rules' business, not this file's.
 """
 
@@ -9,7 +9,9 @@ from pathlib import PurePath
 
 from worker.compose.frontmatter import MAX_FILE_CHARS, Group, Items, Reader, Text
 from worker.domain.issue import Card, Enclosure, Figure, IssueKind, IssueText, Picture, Signatory
+from worker.errors import Trouble
 
+MAX_PIXELS = 2400  # four times the layout's width: more is a slip of the finger
 MAX_CARDS = 100  # an issue of a hundred cards is five times what stays unclipped
 
 _COMMON = ("kind", "publication", "subject", "preheader", "slug", "language", "date", "figures", "lint")
@@ -34,27 +36,27 @@ _CODE = re.compile(r"[EWI]?([0-9]{3})")
 def read_issue(path: str, raw: str) -> IssueText:
     """The values of the issue file `raw`; `path` names it in errors and gives the slug its default.
 
-    Raises UsageError.
+    Raises IssueFileError.
     """
     reader = Reader(path)
     raw = raw.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if len(raw) > MAX_FILE_CHARS:
-        raise reader.refuse(1, f"the file is longer than {MAX_FILE_CHARS} characters; an issue is text, not data")
+        raise reader.refuse(1, Trouble("text.too_long", limit=MAX_FILE_CHARS))
     control = _CONTROL.search(raw)
     if control:
         line = raw.count("\n", 0, control.start()) + 1
-        raise reader.refuse(line, f"the control character U+{ord(control[0]):04X} stands in the text; delete it")
+        raise reader.refuse(line, Trouble("text.control_character", character=ord(control[0])))
     front, body, body_line = reader.split(raw)
     top = reader.read(front)
     kind = _kind(reader, top)
-    reader.known_keys(top, _KEYS[kind], f"a {kind.value}")
+    reader.known_keys(top, _KEYS[kind], kind.value)
     allow, why = _waivers(reader, top)
     return IssueText(
         path=path,
         slug=_slug(reader, top),
         kind=kind,
-        publication=reader.required(top, "publication", "the front matter"),
-        subject=reader.required(top, "subject", "the front matter"),
+        publication=reader.required(top, "publication", "front_matter"),
+        subject=reader.required(top, "subject", "front_matter"),
         preheader=reader.one_line(top, "preheader"),
         body=body,
         body_line=body_line,
@@ -76,10 +78,10 @@ def read_issue(path: str, raw: str) -> IssueText:
 
 
 def _kind(reader: Reader, top: Group) -> IssueKind:
-    word = reader.required(top, "kind", "the front matter")
-    if word not in [kind.value for kind in IssueKind]:
-        known = " or ".join(kind.value for kind in IssueKind)
-        raise reader.refuse(top.key_lines["kind"], f'kind "{word}" does not exist; write {known}')
+    word = reader.required(top, "kind", "front_matter")
+    known = [kind.value for kind in IssueKind]
+    if word not in known:
+        raise reader.refuse(top.key_lines["kind"], Trouble("kind.unknown", kind=word, known=known))
     return IssueKind(word)
 
 
@@ -87,22 +89,19 @@ def _slug(reader: Reader, top: Group) -> str:
     if "slug" in top.values:
         slug = reader.one_line(top, "slug")
         if not _SLUG.fullmatch(slug) or len(slug) > _MAX_SLUG:
-            raise reader.refuse(
-                top.key_lines["slug"],
-                f'slug "{slug}" cannot be used; write a-z, digits and single hyphens, at most {_MAX_SLUG}',
-            )
+            raise reader.refuse(top.key_lines["slug"], Trouble("slug.unusable", slug=slug, limit=_MAX_SLUG))
         return _unambiguous(reader, top.key_lines["slug"], slug)
     stem = PurePath(reader.path).name.split(".")[0].lower()
     slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:_MAX_SLUG].strip("-")
     if not slug:
-        raise reader.refuse(1, "the file name has no letter a-z or digit to make a slug of; add a line slug: …")
+        raise reader.refuse(1, Trouble("slug.none_in_name"))
     return _unambiguous(reader, 1, slug)
 
 
 def _unambiguous(reader: Reader, line: int, slug: str) -> str:
     """An order names an issue by slug, id or `latest`: a slug that reads like the others would stop another issue."""
     if slug == "latest" or slug.isdigit():
-        raise reader.refuse(line, f'slug "{slug}" would be read as another issue; add a line slug: … with other words')
+        raise reader.refuse(line, Trouble("slug.ambiguous", slug=slug))
     return slug
 
 
@@ -113,30 +112,31 @@ def _waivers(reader: Reader, top: Group) -> tuple[tuple[str, ...], str]:
     reader.known_keys(group, _LINT, "lint")
     codes = []
     for value in reader.items(group, "allow"):
-        found = _CODE.fullmatch(value.value.strip()) if isinstance(value, Text) else None
-        if found is None:
-            raise reader.refuse(value.line, "lint: allow takes finding codes such as W403")
-        codes.append(found[1])
+        code = _CODE.fullmatch(value.value.strip()) if isinstance(value, Text) else None
+        if code is None:
+            raise reader.refuse(value.line, Trouble("waiver.no_finding"))
+        codes.append(code[1])
     why = reader.one_line(group, "why")
     if codes and not why:
-        raise reader.refuse(group.line, "lint: allow needs why: one sentence that says why the finding is accepted")
+        raise reader.refuse(group.line, Trouble("waiver.no_reason"))
     return tuple(codes), why
 
 
 def _lead(reader: Reader, top: Group) -> Card | None:
     group = reader.group(top, "lead")
-    return None if group is None else _card(reader, group, "the lead story")
+    return None if group is None else _card(reader, group, "lead")
 
 
 def _cards(reader: Reader, top: Group) -> tuple[Card, ...]:
     groups = reader.groups(top, "cards")
     if len(groups) > MAX_CARDS:
-        raise reader.refuse(top.key_lines["cards"], f"{len(groups)} cards are more than {MAX_CARDS}; split the issue")
-    return tuple(_card(reader, group, f"card {n}") for n, group in enumerate(groups, start=1))
+        problem = Trouble("cards.too_many", number=len(groups), limit=MAX_CARDS)
+        raise reader.refuse(top.key_lines["cards"], problem)
+    return tuple(_card(reader, group, f"cards.{at}") for at, group in enumerate(groups))
 
 
 def _card(reader: Reader, group: Group, where: str) -> Card:
-    reader.known_keys(group, _CARD, "a card")
+    reader.known_keys(group, _CARD, "card")
     return Card(
         title=_filled(reader, group, "title", where),
         blurb=reader.text(group, "blurb"),
@@ -149,18 +149,18 @@ def _card(reader: Reader, group: Group, where: str) -> Card:
 
 
 def _picture(reader: Reader, group: Group) -> Picture | None:
-    found = reader.group(group, "image")
-    if found is None:
+    image = reader.group(group, "image")
+    if image is None:
         return None
-    reader.known_keys(found, _PICTURE, "an image")
-    word = reader.one_line(found, "decorative", "false").lower()
+    reader.known_keys(image, _PICTURE, "image")
+    word = reader.one_line(image, "decorative", "false").lower()
     if word not in ("true", "false", "yes", "no"):
-        raise reader.refuse(found.key_lines["decorative"], f'decorative "{word}" must be true or false')
+        raise reader.refuse(image.key_lines["decorative"], Trouble("image.decorative_unclear", value=word))
     return Picture(
-        src=_filled(reader, found, "src", "an image"),
-        alt=reader.one_line(found, "alt"),
-        width=_pixels(reader, found, "w"),
-        height=_pixels(reader, found, "h"),
+        src=_filled(reader, image, "src", "image"),
+        alt=reader.one_line(image, "alt"),
+        width=_pixels(reader, image, "w"),
+        height=_pixels(reader, image, "h"),
         decorative=word in ("true", "yes"),
     )
 
@@ -169,15 +169,16 @@ def _pixels(reader: Reader, group: Group, key: str) -> int | None:
     word = reader.one_line(group, key)
     if not word:
         return None
-    if not re.fullmatch("[0-9]{1,4}", word) or not 1 <= int(word) <= 2400:
-        raise reader.refuse(group.key_lines[key], f'{key} "{word}" must be whole pixels from 1 to 2400')
+    if not re.fullmatch("[0-9]{1,4}", word) or not 1 <= int(word) <= MAX_PIXELS:
+        problem = Trouble("image.not_pixels", key=key, value=word, limit=MAX_PIXELS)
+        raise reader.refuse(group.key_lines[key], problem)
     return int(word)
 
 
 def _figure(reader: Reader, group: Group) -> Figure:
-    reader.known_keys(group, _FIGURE, "a figure")
+    reader.known_keys(group, _FIGURE, "figure")
     return Figure(
-        src=_filled(reader, group, "src", "a figure"),
+        src=_filled(reader, group, "src", "figure"),
         alt=reader.one_line(group, "alt"),
         caption=reader.one_line(group, "caption"),
         credit=reader.one_line(group, "credit"),
@@ -201,12 +202,12 @@ def _signatory(reader: Reader, top: Group) -> Signatory | None:
 
 
 def _enclosure(reader: Reader, group: Group) -> Enclosure:
-    reader.known_keys(group, _ENCLOSURE, "an enclosure")
+    reader.known_keys(group, _ENCLOSURE, "enclosure")
     link, file = _optional(reader, group, "link"), _optional(reader, group, "file")
     if (link is None) == (file is None):
-        raise reader.refuse(group.line, "an enclosure needs either link: … or file: …, and not both")
+        raise reader.refuse(group.line, Trouble("enclosure.not_one_target"))
     return Enclosure(
-        title=_filled(reader, group, "title", "an enclosure"),
+        title=_filled(reader, group, "title", "enclosure"),
         blurb=reader.text(group, "blurb"),
         link=link,
         file=file,
@@ -219,7 +220,7 @@ def _enclosure(reader: Reader, group: Group) -> Enclosure:
 def _filled(reader: Reader, group: Group, key: str, where: str) -> str:
     value = reader.required(group, key, where)
     if not value:
-        raise reader.refuse(group.key_lines[key], f"{key} of {where} is empty; write it or remove the entry")
+        raise reader.refuse(group.key_lines[key], Trouble("key.empty", key=key, where=where))
     return value
 
 
@@ -229,15 +230,15 @@ def _optional(reader: Reader, group: Group, key: str) -> str | None:
 
 def _lines(group: Group, before: str) -> dict[str, int]:
     """`cards.0.blurb` → line of its text, for every value of the front matter."""
-    found: dict[str, int] = {}
+    lines: dict[str, int] = {}
     for key, value in group.values.items():
         name = f"{before}{key}"
-        found[name] = value.line if isinstance(value, Text) else group.key_lines[key]
+        lines[name] = value.line if isinstance(value, Text) else group.key_lines[key]
         if isinstance(value, Group):
-            found.update(_lines(value, f"{name}."))
+            lines.update(_lines(value, f"{name}."))
         elif isinstance(value, Items):
             for at, item in enumerate(value.values):
-                found[f"{name}.{at}"] = item.line
+                lines[f"{name}.{at}"] = item.line
                 if isinstance(item, Group):
-                    found.update(_lines(item, f"{name}.{at}."))
-    return found
+                    lines.update(_lines(item, f"{name}.{at}."))
+    return lines

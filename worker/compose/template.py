@@ -24,8 +24,6 @@ MAX_NUMBER = 10**18  # Python refuses to write out one of thousands of digits
 _TAGS = "if, elif, else, for"
 FILTERS = ("default", "upper", "lower", "title", "truncate", "date")
 
-_PLAIN_NODES = (nodes.Template, nodes.Output, nodes.TemplateData, nodes.If, nodes.And, nodes.Or, nodes.Not)
-
 
 class TemplateProblem(ValueError):
     """Raised when a template steps outside the subset. `line` counts from 1 inside the text given.
@@ -84,10 +82,11 @@ class _Walker:
         self.names: set[str] = set()
         self.loop_names: list[str] = []
 
-    def visit_all(self, found: list[nodes.Node], depth: int) -> None:
+    def visit_all(self, children: list[nodes.Node], depth: int) -> None:
         if depth > MAX_TAG_DEPTH:
-            raise TemplateProblem(f"tags are nested more than {MAX_TAG_DEPTH} deep", found[0].lineno if found else 1)
-        for node in found:
+            line = children[0].lineno if children else 1
+            raise TemplateProblem(f"tags are nested more than {MAX_TAG_DEPTH} deep", line)
+        for node in children:
             self.visit(node, depth)
 
     def visit(self, node: nodes.Node, depth: int) -> None:
@@ -214,17 +213,17 @@ def _word_for(node: nodes.Node) -> str:
 def _syntax_sentence(error: jinja2.TemplateSyntaxError) -> str:
     """The parser's trouble in an author's words."""
     said = error.message or ""
-    if found := re.search(r"[Uu]nknown tag '(\w+)'", said):
-        if found[1] in ("elif", "else", "endif", "endfor"):
-            opened = "for" if found[1] == "endfor" else "if"
-            return f"{{% {found[1]} %}} stands without its {{% {opened} … %}}"
-        return f"the tag {{% {found[1]} %}} is not known; allowed: {_TAGS}"
-    if found := re.search(r"needs to be closed is '(\w+)'", said):
-        return f"{{% {found[1]} … %}} is never closed; add {{% end{found[1]} %}}"
-    if found := re.search(r"unexpected char (.+) at", said):
-        return f"the character {found[1]} cannot stand in a tag"
-    if found := re.search(r"got (.+)$", said):
-        return f"a tag cannot be read at {found[1]}; a tag is {{{{ name }}}} or {{% word … %}}, with: {_TAGS}"
+    if match := re.search(r"[Uu]nknown tag '(\w+)'", said):
+        if match[1] in ("elif", "else", "endif", "endfor"):
+            opened = "for" if match[1] == "endfor" else "if"
+            return f"{{% {match[1]} %}} stands without its {{% {opened} … %}}"
+        return f"the tag {{% {match[1]} %}} is not known; allowed: {_TAGS}"
+    if match := re.search(r"needs to be closed is '(\w+)'", said):
+        return f"{{% {match[1]} … %}} is never closed; add {{% end{match[1]} %}}"
+    if match := re.search(r"unexpected char (.+) at", said):
+        return f"the character {match[1]} cannot stand in a tag"
+    if match := re.search(r"got (.+)$", said):
+        return f"a tag cannot be read at {match[1]}; a tag is {{{{ name }}}} or {{% word … %}}, with: {_TAGS}"
     return f"a tag is not written as it should be; a tag is {{{{ name }}}} or {{% word … %}}, with: {_TAGS}"
 
 

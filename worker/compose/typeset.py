@@ -12,10 +12,10 @@ from markupsafe import Markup
 
 from worker.compose.links import is_remote_picture, judge_link
 from worker.compose.marks import MARK, Marks
-from worker.compose.markup import BLURB_CHARS, Press, Segment, Shown, cut_html, split_body
+from worker.compose.markup import BLURB_CHARS, HostedPicture, MarkdownRenderer, Segment, cut_html, split_body
 from worker.compose.media import MediaItem
-from worker.compose.plain import shape_text, wrap
 from worker.compose.template import TemplateProblem
+from worker.compose.text_part import shape_text, wrap
 from worker.compose.wording import Wording
 from worker.domain.issue import Card, Enclosure, Figure, IssueText, Picture, Signatory
 from worker.domain.publication import Publication
@@ -99,7 +99,7 @@ class Typesetter:
         self.base_url, self.view_url, self.wording = base_url, view_url, wording
         self.used: dict[str, None] = {}
         self.figure_pages: dict[str, dict[str, str]] = {}
-        self._press = Press(marks, self._shown)
+        self._renderer = MarkdownRenderer(marks, self._shown)
 
     def line_text(self, text: str, key: str, line: int = 0) -> str:
         """A one-line field with its tags as marks."""
@@ -107,7 +107,7 @@ class Typesetter:
 
     def markdown(self, text: str, key: str, line: int = 0) -> Markup:
         """A Markdown field as safe HTML."""
-        return Markup(self._press.html(text, self.issue.lines.get(key, line)))  # noqa: S704 - sanitised by the press
+        return Markup(self._renderer.html(text, self.issue.lines.get(key, line)))  # noqa: S704 - sanitised by the renderer
 
     def plain(self, html: str) -> str:
         """The text part's form of what `markdown` made."""
@@ -135,25 +135,25 @@ class Typesetter:
             linked=_safe(card.link) is not None,
         )
 
-    def enclosure(self, found: Enclosure, key: str) -> SetCard:
+    def enclosure(self, enclosure: Enclosure, key: str) -> SetCard:
         """A linked card or a hosted file after the signature. Raises TemplateProblem when the file is missing."""
-        blurb = self.markdown(found.blurb, f"{key}.blurb", found.line)
-        url, file = _safe(found.link), ""
-        if found.file is not None:
-            item = self.media.get(found.file)
+        blurb = self.markdown(enclosure.blurb, f"{key}.blurb", enclosure.line)
+        url, file = _safe(enclosure.link), ""
+        if enclosure.file is not None:
+            item = self.media.get(enclosure.file)
             if item is None:
-                raise TemplateProblem(f"the enclosed file {found.file} is missing", found.line)
+                raise TemplateProblem(f"the enclosed file {enclosure.file} is missing", enclosure.line)
             url, file = self._host(item), f"{item.kind}, {spell_size(len(item.data))}"
-        title = self.line_text(found.title, f"{key}.title", found.line)
+        title = self.line_text(enclosure.title, f"{key}.title", enclosure.line)
         return SetCard(
             title=title,
-            tag=self.line_text(found.tag or "", f"{key}.tag", found.line),
+            tag=self.line_text(enclosure.tag or "", f"{key}.tag", enclosure.line),
             blurb=blurb,
             text=None,
             plain=self.plain(blurb),
             url=url,
             label="" if MARK.search(title) else title,
-            picture=self._picture(found.picture, CARD_WIDTH),
+            picture=self._picture(enclosure.picture, CARD_WIDTH),
             file=file,
         )
 
@@ -176,10 +176,9 @@ class Typesetter:
 
     def body(self, cards: tuple[SetCard, ...]) -> list[SetSegment]:
         """The body in its order; cards and figures it does not place follow at its end."""
-        found = split_body(self.issue.body, self.issue.body_line)
         segments: list[SetSegment] = []
         waiting = list(range(len(self.issue.figures)))
-        for segment in found:
+        for segment in split_body(self.issue.body, self.issue.body_line):
             if segment.kind == "cards":
                 segments.append(SetSegment("cards", cards=cards))
                 cards = ()
@@ -197,25 +196,26 @@ class Typesetter:
             segments += self._figure_segment(at)
         return segments
 
-    def signatory(self, found: Signatory) -> dict[str, Any]:
+    def signatory(self, signatory: Signatory) -> dict[str, Any]:
         """The signature block."""
+        name, words = signatory.name, self.wording
         return {
-            "name": self.line_text(found.name, "signatory.name"),
-            "role": self.line_text(found.role, "signatory.role"),
-            "organisation": self.line_text(found.organisation, "signatory.organisation"),
-            "signature": self._person(found.signature, self.wording.signature_of.format(name=found.name), HAND_WIDTH),
-            "portrait": self._person(found.portrait, self.wording.portrait_of.format(name=found.name), FACE_WIDTH),
+            "name": self.line_text(name, "signatory.name"),
+            "role": self.line_text(signatory.role, "signatory.role"),
+            "organisation": self.line_text(signatory.organisation, "signatory.organisation"),
+            "signature": self._person(signatory.signature, words.signature_of.format(name=name), HAND_WIDTH),
+            "portrait": self._person(signatory.portrait, words.portrait_of.format(name=name), FACE_WIDTH),
         }
 
     def _words(self, segment: Segment) -> SetSegment:
         if segment.kind == "text":
-            html = Markup(self._press.html(segment.text, segment.line))  # noqa: S704 - sanitised by the press
+            html = Markup(self._renderer.html(segment.text, segment.line))  # noqa: S704 - sanitised by the renderer
             return SetSegment("text", html, self.plain(html))
         lines = segment.text.strip("\n").split("\n")
         by = ""
         if len(lines) > 1 and lines[-1].startswith(("— ", "-- ", "– ")):
             by = self.marks.take_out(lines.pop().lstrip("—–- "), segment.line + len(lines))
-        html = Markup(self._press.html("\n".join(lines), segment.line))  # noqa: S704 - sanitised by the press
+        html = Markup(self._renderer.html("\n".join(lines), segment.line))  # noqa: S704 - sanitised by the renderer
         plain = self.plain(Markup("<blockquote>{}</blockquote>").format(html))
         # Without a line and a dash between them the one who said it would read as the end of what was said.
         return SetSegment("quote", html, plain + (f"\n>\n{wrap(f'— {by}', first='> ', rest='> ')}" if by else ""), by)
@@ -243,9 +243,9 @@ class Typesetter:
         alt = "" if picture.decorative else picture.alt
         return SetPicture(self._host(item), alt, width, max(1, height))
 
-    def _shown(self, src: str) -> Shown | None:
-        found = None if is_remote_picture(src) else self._picture(Picture(src, ""), TEXT_WIDTH)
-        return None if found is None else Shown(found.url, found.width, found.height)
+    def _shown(self, src: str) -> HostedPicture | None:
+        picture = None if is_remote_picture(src) else self._picture(Picture(src, ""), TEXT_WIDTH)
+        return None if picture is None else HostedPicture(picture.url, picture.width, picture.height)
 
     def _host(self, item: MediaItem) -> str:
         self.used[item.name] = None

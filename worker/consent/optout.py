@@ -6,7 +6,6 @@ A crash before the commit leaves a log line and no end: the reader was answered 
 of the log after a restore ends what the reader wanted ended. RFC 8058; Gmail and Yahoo bulk sender rules, 2024.
 """
 
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from worker.clock import monotonic, utcnow
+from worker.consent import optout_log
 from worker.domain.address import Address, read_address
 from worker.domain.subscription import Channel, Subscription
 from worker.domain.suppression import SuppressionReason
 from worker.errors import NotFoundError, Remedy
-from worker.log import logger
 from worker.storage import acts, publications
 from worker.storage.engine import Database
 from worker.storage.people import subscribers, subscriptions, suppressions
@@ -30,10 +29,6 @@ POLL_S = 0.03
 
 ARRIVED_AFTER = timedelta(hours=1)
 """Then a copy handed over just after the end is in the mailbox or never will be: no page needs to mention it."""
-
-LOG_NAME = "optouts.log"
-
-_log = logger("consent.optout")
 
 Scope = Literal["one", "all"]
 
@@ -191,7 +186,7 @@ def undo(
         for one in restored:
             acts.record(conn, actor, "subscription.undo", f"subscription:{one.id}", {"restored": 1})
     # After the commit: a line without its undo would let a restore bring back somebody who left.
-    _append(state_dir, "undo", restored)
+    optout_log.append(state_dir, "undo", restored)
     return Undone(tuple(one.title for one in reach if one.id in {back.id for back in restored}))
 
 
@@ -281,7 +276,7 @@ def _end(
     news = [one for one in reach if not one.is_a_no]
     if not news:
         return []
-    _append(state_dir, "out", news)
+    optout_log.append(state_dir, "out", news)
     with database.write_durably() as conn:
         changed = subscriptions.end(
             conn, [one.id for one in news], channel=channel, issue_id=issue_id, evidence=f"by {actor}"
@@ -289,36 +284,3 @@ def _end(
         for one in changed:
             acts.record(conn, actor, "subscription.end", f"subscription:{one.id}", {"ended": 1})
     return changed
-
-
-def _append(state_dir: Path, word: str, moved: Sequence[Subscription | Changed]) -> None:
-    """One line `TIME out|undo ID:GENERATION ...`, on disk before this returns; ids only, no address.
-
-    A disk that refuses the line must not keep a reader on the list: the database still takes the wish, and somebody
-    is told to look.
-    """
-    if not moved:
-        return
-    ids = " ".join(f"{one.id}:{one.generation}" for one in moved)
-    line = f"{utcnow().isoformat()} {word} {ids}\n".encode()
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        # One write to an append-only descriptor: lines of several web processes never mix.
-        descriptor = os.open(state_dir / LOG_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
-            os.write(descriptor, line)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        _sync_folder(state_dir)
-    except OSError as error:
-        _log.error("optout_log_unwritable", file=LOG_NAME, why=error.strerror, ids=ids)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the file's name itself survive a power cut: a new file is lost with its folder's unsynced entry."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,12 +5,11 @@ that speaks of us makes the copy `failed (our side)`; trouble of the session cos
 """
 
 import random
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from worker.domain.address import domain_of
-from worker.domain.delivery import BounceKind, DeliveryState
+from worker.domain.delivery import BounceKind, DeliveryState, DoubtReason, FailureReason
 from worker.storage.ledger.deliveries import Due
 from worker.storage.ledger.settlements import Result
 from worker.transport.replies import Outcome, Permanence, Phase, Scope
@@ -37,12 +36,12 @@ def judge(
     if outcome.permanence is Permanence.ACCEPTED:
         return Result(**{**common, "text": ""}, state=DeliveryState.ACCEPTED)
     if outcome.permanence is Permanence.DOUBT:
-        reason = "line_broke" if outcome.code is None else "reply_unclear"
+        reason = DoubtReason.LINE_BROKE if outcome.code is None else DoubtReason.REPLY_UNCLEAR
         return Result(**common, state=DeliveryState.IN_DOUBT, reason=reason, fingerprint=fingerprint)
     if outcome.permanence is Permanence.PERMANENT and outcome.scope is not Scope.SESSION:
         if outcome.scope is Scope.RECIPIENT and outcome.phase is not Phase.LOCAL:
             return Result(**common, state=DeliveryState.BOUNCED, reason=BounceKind.AT_HANDOVER)
-        return Result(**common, state=DeliveryState.FAILED, reason=_fault(outcome))
+        return Result(**common, state=DeliveryState.FAILED, reason=_failure(outcome))
     first = due.first_try or now
     again = next_try(due.tries + 1, first, now, rng, life)
     if again is None:
@@ -50,40 +49,34 @@ def judge(
     return Result(**{**common, "first_try": first}, state=DeliveryState.DEFERRED, next_try=again)
 
 
-def _fault(outcome: Outcome) -> str:
+def skipped(due: Due, reason: str) -> Result:
+    """A row that must not be sent after all; it was not tried."""
+    return Result(due.recipient.n, due.state, DeliveryState.SKIPPED, reason, tried=0, first_try=due.first_try)
+
+
+def unbuildable(due: Due, why: str) -> Result:
+    """A row whose mail could not be built: our own fault."""
+    n = due.recipient.n
+    return Result(n, due.state, DeliveryState.FAILED, FailureReason.UNBUILDABLE, phase=str(Phase.LOCAL), text=why)
+
+
+def not_the_same(due: Due) -> Result:
+    """A repeat that would differ from the copy in doubt: it stays in doubt, with its first fingerprint."""
+    return Result(
+        due.recipient.n,
+        due.state,
+        DeliveryState.IN_DOUBT,
+        DoubtReason.NOT_THE_SAME,
+        fingerprint=due.fingerprint,
+        tried=0,
+        first_try=due.first_try,
+    )
+
+
+def _failure(outcome: Outcome) -> FailureReason:
     detail = (outcome.enhanced or "").partition(".")[2]
     if detail in ("2.3", "3.4"):
-        return "too_big"
+        return FailureReason.TOO_BIG
     if outcome.phase is Phase.LOCAL:
-        return "no_smtputf8" if detail == "6.7" else "unbuildable"
-    return "sender_refused" if outcome.scope is Scope.SENDER else "message_refused"
-
-
-OURS_IN_A_ROW = 10
-"""Refusals that name us, one after the other with nothing accepted between, before the issue is paused."""
-
-ANY_IN_A_ROW = 50
-"""Refusals for good of any kind in a row: a relay that refuses everybody must not condemn a list."""
-
-
-@dataclass
-class Breaker:
-    """Counts refusals for good in a row, per issue and process; says when to pause and why."""
-
-    ours: int = 0
-    total: int = 0
-    last: str = ""
-
-    def feed(self, outcome: Outcome) -> str | None:
-        """The sentence that pauses the issue, or None."""
-        if outcome.permanence is Permanence.ACCEPTED:
-            self.ours = self.total = 0
-        elif outcome.permanence is Permanence.PERMANENT and outcome.phase is not Phase.LOCAL:
-            self.total += 1
-            self.ours += outcome.scope is Scope.SENDER
-            self.last = outcome.text
-        if self.ours >= OURS_IN_A_ROW or self.total >= ANY_IN_A_ROW:
-            count = self.total
-            self.ours = self.total = 0
-            return f"safety stop: the relay refused {count} mails in a row, last with: {self.last[:200]}"
-        return None
+        return FailureReason.NO_SMTPUTF8 if detail == "6.7" else FailureReason.UNBUILDABLE
+    return FailureReason.SENDER_REFUSED if outcome.scope is Scope.SENDER else FailureReason.MESSAGE_REFUSED

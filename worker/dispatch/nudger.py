@@ -37,16 +37,18 @@ class Nudger:
     def __init__(self, broker: dramatiq.Broker) -> None:
         self._broker = broker
         self.trouble: Trouble | None = None
+        """Why the last nudge could not be sent; None when it was."""
 
     def plan(self, issue_id: int) -> bool:
         """Wake a process to write the issue's next ledger page."""
-        return self._send(PLAN_ACTOR, issue_id=issue_id)
+        return self.wake(PLAN_ACTOR, issue_id=issue_id)
 
     def send(self, issue_id: int, nudge_no: int) -> bool:
         """Wake a process to work one slice of the issue."""
-        return self._send(SEND_ACTOR, issue_id=issue_id, nudge_no=nudge_no)
+        return self.wake(SEND_ACTOR, issue_id=issue_id, nudge_no=nudge_no)
 
-    def _send(self, actor: str, **ids: int) -> bool:
+    def wake(self, actor: str, **ids: int) -> bool:
+        """Send one nudge. Whether the broker took it; it is safe to lose."""
         try:
             send_nudge(self._broker, actor, QUEUE, **ids)
         except UnreachableError as error:

@@ -1,27 +1,35 @@
 """Freeze an issue's audience into numbered ledger rows, page by page, while the first ones are already being sent."""
 
+from dataclasses import dataclass
+
 from worker import log
 from worker.dispatch.nudger import Nudger
 from worker.storage.engine import Database
 from worker.storage.ledger import audiences, issues
 
-FIRST_PAGE = 2_000
-"""Small, so that the first mail leaves at once even when a million rows are still to be written."""
 
-PAGE = {"postgresql": 50_000, "sqlite": 5_000}
-"""Rows per transaction. SQLite has one writer: an opt-out must not wait behind a long page."""
+@dataclass(frozen=True)
+class Pages:
+    """Rows written in one transaction."""
+
+    first: int = 2_000
+    """Small, so that the first mail leaves at once even when a million rows are still to be written."""
+    postgresql: int = 50_000
+    sqlite: int = 5_000
+    """One writer: an opt-out must not wait behind a long page."""
+
 
 _log = log.logger("dispatch.plan")
 
 
-def plan(database: Database, nudger: Nudger, issue_id: int, shard_size: int) -> None:
+def plan(database: Database, nudger: Nudger, issue_id: int, shard_size: int, pages: Pages = Pages()) -> None:
     """Write one page, wake the senders, and come again for the next. Safe to run twice, late or never.
 
     A crash before the commit leaves the page unwritten and plan_cursor where it was; after it, the tick comes again.
     """
     with database.write() as conn:
         issue = issues.get(conn, issue_id)
-        page = FIRST_PAGE if issue.audience == 0 else PAGE[database.dialect]
+        page = pages.first if issue.audience == 0 else getattr(pages, database.dialect)
         planned = audiences.plan_page(conn, issue_id, page, shard_size)
     if planned is None:
         return

@@ -8,16 +8,20 @@ import os
 import socket
 import threading
 import uuid
+from collections.abc import Callable
 
 import dramatiq
 
 from worker import clock, log
-from worker.dispatch.hand_over import Sender
+from worker.dispatch.claim import release_unknown
+from worker.dispatch.events import Hook
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.plan import plan
 from worker.dispatch.send import Slice
+from worker.dispatch.sender import Sender
 from worker.dispatch.tick import TICK_S, Tick
-from worker.errors import UnreachableError
+from worker.domain.process import WorkerState
+from worker.errors import Trouble, UnreachableError
 from worker.journal import Journal
 from worker.settings import Settings
 from worker.storage import workers
@@ -34,12 +38,18 @@ _log = log.logger("dispatch.process")
 class SendingProcess:
     """Everything a worker process owns. `start` once, `drain` when told to stop, `stop` at the end."""
 
-    def __init__(self, database: Database, settings: Settings, broker: dramatiq.Broker) -> None:
-        self.database, self.settings = database, settings
+    def __init__(
+        self, database: Database, settings: Settings, broker: dramatiq.Broker, hook: Hook | None = None
+    ) -> None:
+        self.database, self.settings, self._hook = database, settings, hook
         self.id = str(uuid.uuid4())
         self.nudger = Nudger(broker)
+        self.must_end = threading.Event()
+        """Set when this process cannot go on; whoever runs it stops it, and its supervisor starts another."""
+        self.on_must_end: Callable[[], None] = lambda: None
+        """Called once from the heartbeat's thread when must_end is set."""
+        self._is_lost = False
         self._relay_trouble = ""
-        self.is_lost = threading.Event()
         self._active = 0
         self._idle = threading.Condition()
         self._ended = threading.Event()
@@ -49,12 +59,15 @@ class SendingProcess:
         """Lock the journal, register, connect nothing yet. Raises UnreachableError or RefusedError."""
         self._refuse_wrong_clock()
         self.journal = Journal(self.settings.state_dir, self.id)
-        self.sender = Sender(self.database, self.settings, relay_of(self.settings), self.journal, self.id, self.nudger)
+        self.sender = Sender(
+            self.database, self.settings, relay_of(self.settings), self.journal, self.id, self.nudger, self._hook
+        )
         self._tick = Tick(self.database, self.settings, self.nudger, self.id)
         with self.database.write() as conn:
             workers.register(conn, self.id, self.journal.host_id, f"{socket.gethostname()}:{os.getpid()}")
         self._thread.start()
-        _log.info("worker ready", worker=self.id, relay=self.sender.relay.key, limit=self.sender.gate.limits or "none")
+        hand_over = self.sender.hand_over
+        _log.info("worker ready", worker=self.id, relay=hand_over.relay.key, limit=hand_over.gate.limits or "none")
 
     def plan(self, issue_id: int) -> None:
         """Actor body: write the next page of an issue's ledger."""
@@ -70,9 +83,9 @@ class SendingProcess:
         try:
             Slice(self.sender, issue_id).run(nudge_no)
         except UnreachableError as error:
-            self.sender.note = str(error)
+            self.sender.note = error.trouble
         else:
-            self.sender.note = ""
+            self.sender.note = None
         finally:
             with self._idle:
                 self._active -= 1
@@ -84,14 +97,18 @@ class SendingProcess:
             self.sender.draining.set()
 
     def stop(self) -> bool:
-        """Wait for the slices, cut what is left after drain_s, leave no trace. Whether all ended in order."""
+        """Wait for the slices, cut what is left after drain_s, leave no trace. Whether all ended in order.
+
+        A process that cannot hand over any more waits for nothing: what its slices hold stays claimed, its row and
+        journal stay behind, and the next worker that looks finds it dead.
+        """
         self.drain()
-        in_time = self._wait_idle(self.settings.drain_s)
+        in_time = self._wait_idle(0.0 if self.sender.hand_over.broken else self.settings.drain_s)
         self.sender.close(grace_s=0.0)
         clean = in_time or self._wait_idle(5.0)
         self._ended.set()
         self._thread.join(5)
-        if clean and not self.is_lost.is_set():
+        if clean and not self._is_lost:
             try:
                 with self.database.write() as conn:
                     workers.remove(conn, self.id)
@@ -115,10 +132,7 @@ class SendingProcess:
         while not self._ended.wait(TICK_S):
             try:
                 if clock.monotonic() - beaten_at >= BEAT_S:
-                    if not self._beat():
-                        _log.critical("this process was taken for dead, its claims are in doubt", worker=self.id)
-                        self.is_lost.set()
-                        self.drain()
+                    if not self._can_go_on():
                         return
                     beaten_at = clock.monotonic()
                 if not self.sender.draining.is_set():
@@ -127,34 +141,47 @@ class SendingProcess:
                 # Without a heartbeat a living process would be taken for dead.
                 _log.exception("the heartbeat met an error of our own")
 
+    def _can_go_on(self) -> bool:
+        """Beat once. False when this process has to end: taken for dead, or unable to hand anything over."""
+        if self._beat():
+            broken = self.sender.hand_over.broken
+            if broken is None or self.must_end.is_set():
+                return True
+            _log.critical("nothing can be handed over any more, this process ends", worker=self.id, exc_info=broken)
+        else:
+            self._is_lost = True
+            _log.critical("this process was taken for dead, its claims are in doubt", worker=self.id)
+        self.drain()
+        self.must_end.set()
+        self.on_must_end()
+        return not self._is_lost
+
     def _beat(self) -> bool:
-        fault = self.sender.pool.fault
+        fault = self.sender.hand_over.fault
         cause = fault.cause if fault else ""
         self._log_relay_trouble(cause)
-        note = self.sender.note or cause or str(self.nudger.trouble or "")
-        state = "draining" if self.sender.draining.is_set() else "ready"
+        note = self.sender.note or (Trouble("relay.fault", cause=cause) if cause else self.nudger.trouble)
+        state = WorkerState.DRAINING if self.sender.draining.is_set() else WorkerState.READY
         try:
             with self.database.write() as conn:
-                lives = workers.beat(conn, self.id, state, note[:500])
+                lives = workers.beat(conn, self.id, state, note)
             if lives:
-                self.sender.release_unheld()
+                release_unknown(self.database, self.sender.batches, self.id)
         except UnreachableError:
             return True
         return lives
 
     def _log_relay_trouble(self, cause: str) -> None:
         """One line when the relay's trouble begins, one when it is over; a try that fails again says nothing new."""
+        relay = self.sender.hand_over.relay.key
         if cause and not self._relay_trouble:
-            _log.warning("nothing can be handed over, the issue waits", relay=self.sender.relay.key, cause=cause)
+            _log.warning("nothing can be handed over, the issue waits", relay=relay, cause=cause)
         elif self._relay_trouble and not cause:
-            _log.warning("the relay takes mail again", relay=self.sender.relay.key, after=self._relay_trouble)
+            _log.warning("the relay takes mail again", relay=relay, after=self._relay_trouble)
         self._relay_trouble = cause
 
     def _refuse_wrong_clock(self) -> None:
         with self.database.read() as conn:
-            off = abs((clock.utcnow() - self.database.now(conn)).total_seconds())
-        if off > CLOCK_SKEW_S:
-            raise UnreachableError(
-                f"this machine's clock and the database's are {off:.0f} s apart; mails would carry a wrong Date."
-                " Set the clock (NTP), then start again"
-            )
+            off_s = abs((clock.utcnow() - self.database.now(conn)).total_seconds())
+        if off_s > CLOCK_SKEW_S:
+            raise UnreachableError("clock.differs", off_s=round(off_s))

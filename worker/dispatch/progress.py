@@ -137,7 +137,7 @@ def _find_cause(issue: Issue, why: Trouble | None, alive: Sequence[WorkerRow], l
         return Trouble("wait.workers_stop")
     for row in alive:
         if row.note:
-            return Trouble("wait.worker_note", note=row.note)
+            return row.note
     if why is not None:
         return why if issue.nudge_at is None else Trouble("wait.until", cause=why, at=issue.nudge_at)
     return Trouble("wait.unknown") if left else Trouble("wait.later_tries")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from worker import clock, journal, log
 from worker.dispatch.nudger import Nudger
-from worker.domain.delivery import DoubtPolicy
-from worker.domain.issue import IssueState
+from worker.domain.delivery import DoubtPolicy, DoubtReason
+from worker.domain.issue import IssueState, WaitReason
+from worker.domain.process import WorkerState
 from worker.storage import workers
 from worker.storage.engine import Database
 from worker.storage.ledger import claims, deliveries, issues
@@ -46,12 +47,11 @@ class Observer:
     def __init__(self) -> None:
         self._watched: dict[str, _Watched] = {}
 
-    def silent_hosts(self, rows: list[WorkerRow], own_host: str) -> set[str]:
-        """Host ids none of whose processes moved for DEAD_HOST_S of watched time."""
-        now = clock.monotonic()
+    def silent_hosts(self, rows: list[WorkerRow], own_host: str, now: float) -> set[str]:
+        """Host ids none of whose processes moved for DEAD_HOST_S of watched time; `now` in monotonic seconds."""
         hosts: dict[str, int] = {}
         for row in rows:
-            if row.host_id != own_host and row.state != "lost":
+            if row.host_id != own_host and row.state != WorkerState.LOST:
                 hosts[row.host_id] = hosts.get(row.host_id, 0) + row.beat
         silent = set()
         for host, beat in hosts.items():
@@ -75,21 +75,21 @@ def bury_dead_workers(database: Database, state_dir: Path, observer: Observer) -
         # Owners first: a worker that begins between the two questions is then known, not an unknown owner.
         owners = claims.owners(conn)
         rows = workers.list_workers(conn)
-    alive = [row for row in rows if row.state != "lost"]
+    alive = [row for row in rows if row.state != WorkerState.LOST]
     here = {row.id for row in alive if row.host_id == host}
     dead = journal.dead_workers(state_dir, host, here)
-    silent = observer.silent_hosts(rows, host)
+    silent = observer.silent_hosts(rows, host, clock.monotonic())
     vanished = {row.id for row in alive if row.host_id in silent}
     unknown = owners - {row.id for row in alive}
     total = 0
     for worker_id in sorted(dead | vanished | unknown):
-        total += _bury(database, worker_id, "host_lost" if worker_id in vanished else "worker_lost")
+        total += _bury(database, worker_id, DoubtReason.HOST_LOST if worker_id in vanished else DoubtReason.WORKER_LOST)
         if worker_id in dead:
             journal.remove(state_dir, host, worker_id)
     return total
 
 
-def _bury(database: Database, worker_id: str, reason: str) -> int:
+def _bury(database: Database, worker_id: str, reason: DoubtReason) -> int:
     lost: dict[int, int] = {}
     with database.write() as conn:
         workers.mark_lost(conn, [worker_id])
@@ -132,7 +132,7 @@ def repeat_never_miss(database: Database, settle_s: float = DOUBT_SETTLE_S) -> i
                     reopened = deliveries.repeat_doubts(conn, issue.id, settle_s)
                     total += reopened
                     if reopened:
-                        issues.wait_until(conn, issue.id, 0, "")  # now, whatever it waited for
+                        issues.wait_until(conn, issue.id, 0, WaitReason.NONE)  # now, whatever it waited for
     return total
 
 

@@ -74,7 +74,7 @@ class Tick:
         if self._is_time("sweep", SWEEP_EVERY_S):
             steps += [partial(repeat_never_miss, self._database), partial(finish, self._database)]
         if is_wanted(self._settings) and self._is_time("probe", PROBE_EVERY_S):
-            steps.append(partial(self.look_for_way_out, clock.monotonic()))
+            steps.append(partial(self.pause_where_nobody_can_leave, clock.monotonic()))
         for step in steps:
             try:
                 step()
@@ -90,7 +90,7 @@ class Tick:
         self._due[what] = now + every_s
         return True
 
-    def look_for_way_out(self, now: float) -> None:
+    def pause_where_nobody_can_leave(self, now: float) -> None:
         """A sending issue stops when readers cannot leave: the opt-out host was dead twice. `now` is monotonic."""
         with self._database.read() as conn:
             sending = issues.list_issues(conn, [IssueState.SENDING])
@@ -103,7 +103,7 @@ class Tick:
         if self._dead_since is None or now - self._dead_since > 3 * PROBE_EVERY_S:
             self._dead_since = now
         if now - self._dead_since < DEAD_AFTER_S:
-            _log.warning("readers may not be able to leave, looking again", cause=cause)
+            _log.warning("readers may not be able to leave, asking again", cause=cause)
             return
         with self._database.write() as conn:
             for issue in sending:

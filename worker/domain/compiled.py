@@ -1,14 +1,13 @@
 """An issue compiled once: everything constant about its mails, with holes for what is personal. Pure.
 
 `compose` makes it, storage keeps it as JSON, `message` binds it and fills the holes. The three recipient templates
-(`subject`, `html`, `text`) are Jinja sources in the subset that `compose.markup` checked; all else is constant.
+(`subject`, `html`, `text`) are Jinja sources in the subset that `compose.template` checks; all else is constant.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 FORMAT_NO = 1
 """Grows when the bytes built from the same compiled issue would change; part of every fingerprint."""
@@ -51,11 +50,12 @@ class CompiledIssue:
     figures: tuple[Mapping[str, str], ...] = ()
     """id, media, alt, caption, credit of each figure page."""
     format_no: int = FORMAT_NO
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no blanks; what storage keeps and the fingerprint covers."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        # Format 1 has an empty key `extra`: without it, copies in doubt would no longer match their fingerprint.
+        values = {**asdict(self), "extra": {}}
+        return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "CompiledIssue":
@@ -63,6 +63,7 @@ class CompiledIssue:
         data = json.loads(text)
         if data.get("format_no") != FORMAT_NO:
             raise ValueError(f"compiled issue has format {data.get('format_no')}, this version reads {FORMAT_NO}")
+        data.pop("extra", None)
         for key in ("variables", "media", "figures"):
             data[key] = tuple(data[key])
         return cls(**data)

@@ -14,10 +14,10 @@ from markupsafe import Markup, escape
 
 from worker import clock
 from worker.compose.media import MediaItem
-from worker.compose.template import recipient_environment
 from worker.domain.compiled import CompiledIssue
 from worker.editorial.drafts import Draft
 from worker.editorial.proof import compile_for_proof, proof_builder, unsubscribe_url
+from worker.message.personalize import Personalizer
 from worker.settings import Settings
 from worker.storage.engine import Database
 from worker.storage.people import subscribers
@@ -68,7 +68,7 @@ class Preview:
 
     def text(self) -> str:
         """The text part."""
-        return _text(self.compiled, self.values)
+        return Personalizer(self.compiled).show(self.values).text
 
     def mail(self, database: Database, settings: Settings, address: str | None) -> bytes:
         """The mail itself, as a proof to the address; without one, to the publication's own."""
@@ -94,10 +94,8 @@ def preview_html(
     reader: str = "a reader without any known value",
 ) -> str:
     """The page. `values` are one reader's (missing ones are empty); unsubscribe_url should lead nowhere real."""
-    filled = _fill(compiled, values)
-    html = recipient_environment(autoescape=True).from_string(compiled.html).render(filled)
-    subject = recipient_environment(autoescape=False).from_string(compiled.subject).render(filled)
-    document = _inlined(html, compiled.base_url, media)
+    mail = Personalizer(compiled).show(values)
+    document = _inlined(mail.html, compiled.base_url, media)
     light, dark = _SCHEME.sub("@media not all", document), _SCHEME.sub("@media all", document)
     views = (
         ("Phone", PHONE_WIDTH, light),
@@ -107,21 +105,13 @@ def preview_html(
     )
     return str(
         _PAGE.format(
-            subject=subject,
+            subject=mail.subject,
             sender=f"{compiled.from_name} <{compiled.from_address}>",
             reader=reader,
-            text=_text(compiled, values),
+            text=mail.text,
             views=Markup("").join(_VIEW.format(title=title, width=width, document=doc) for title, width, doc in views),
         )
     )
-
-
-def _fill(compiled: CompiledIssue, values: Mapping[str, str]) -> dict[str, str]:
-    return dict.fromkeys((*compiled.variables, "consent_date", "unsubscribe_url"), "") | dict(values)
-
-
-def _text(compiled: CompiledIssue, values: Mapping[str, str]) -> str:
-    return recipient_environment(autoescape=False).from_string(compiled.text).render(_fill(compiled, values))
 
 
 def _values_of(database: Database, address: str) -> tuple[dict[str, str], str]:

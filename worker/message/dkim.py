@@ -166,16 +166,16 @@ def _load(private_key_pem: bytes) -> rsa.RSAPrivateKey:
 
 def _fields(header: bytes) -> dict[str, list[bytes]]:
     """Values by lower-case name, in order of appearance."""
-    found: dict[str, list[bytes]] = {}
+    fields: dict[str, list[bytes]] = {}
     end = 0
     for match in _FIELD.finditer(header):
         if match.start() != end:
             break
         end = match.end()
-        found.setdefault(match[1].decode("ascii").lower(), []).append(match[2])
+        fields.setdefault(match[1].decode("ascii").lower(), []).append(match[2])
     if end != len(header):
         raise DkimError("the header block holds something that is not a field")
-    return found
+    return fields
 
 
 def _relaxed(value: bytes) -> bytes:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from worker.domain.address import domain_of
-from worker.errors import RefusedError, UnreachableError, UsageError
+from worker.errors import RefusedError, Remedy, UnreachableError, UsageError
 from worker.message.dkim import DkimError, Signer, create_key, public_key
 
 
@@ -17,15 +17,15 @@ def make_key(dkim_dir: Path, domain: str, selector: str) -> Path:
     try:
         Signer(domain, selector, pem)
     except DkimError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError("dkim.name_unfit", why=str(error)) from error
     path = dkim_dir / domain / f"{selector}.pem"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise RefusedError(f"{domain} already has a key named {selector}; choose another selector") from None
+        raise RefusedError("dkim.selector_taken", domain=domain, selector=selector, remedy=Remedy.CHANGE) from None
     except OSError as error:
-        raise UnreachableError(f"the key cannot be kept in {path.parent}: {error.strerror}") from error
+        raise UnreachableError("dkim.key_not_kept", folder=str(path.parent), reason=error.strerror) from error
     with os.fdopen(file, "wb") as target:
         target.write(pem)
     return path
@@ -43,9 +43,9 @@ def load_signer(dkim_dir: Path, from_address: str) -> Signer | None:
         try:
             return Signer(domain, path.stem, path.read_bytes())
         except OSError as error:
-            raise UnreachableError(f"the DKIM key {path} cannot be read: {error.strerror}") from error
+            raise UnreachableError("dkim.key_unreadable", path=str(path), reason=error.strerror) from error
         except DkimError as error:
-            raise UnreachableError(f"the DKIM key {path} cannot be used: {error}") from error
+            raise UnreachableError("dkim.key_unusable", path=str(path), why=str(error)) from error
     return None
 
 

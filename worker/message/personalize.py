@@ -34,7 +34,7 @@ class Filled:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Readable:
     """One reader's content as a person sees it in a preview, line ends LF."""
 
     subject: str
@@ -47,9 +47,9 @@ class Personalizer:
 
     def __init__(self, compiled: CompiledIssue) -> None:
         plain, escaping = recipient_environment(autoescape=False), recipient_environment(autoescape=True)
-        self._subject = _Template(plain, compiled.subject)
-        self._text = _Template(plain, compiled.text)
-        self._html = _Template(escaping, compiled.html)
+        self._subject = BoundTemplate(plain, compiled.subject)
+        self._text = BoundTemplate(plain, compiled.text)
+        self._html = BoundTemplate(escaping, compiled.html)
         used = self._subject.names | self._text.names | self._html.names
         self.variables = tuple(sorted(used.union(compiled.variables, READER_VARIABLES, SYSTEM_VARIABLES)))
         """Every name a value is taken for, in an order that never changes for the same issue."""
@@ -72,14 +72,14 @@ class Personalizer:
         except jinja2.TemplateError as error:
             raise PersonalizeError(f"the template failed: {type(error).__name__}") from error
 
-    def show(self, values: Mapping[str, str]) -> Shown:
-        """The same content, decoded. Raises PersonalizeError."""
+    def show(self, values: Mapping[str, str]) -> Readable:
+        """The same content as text, for previews. Raises PersonalizeError."""
         clean = self.clean(values)
         try:
             subject, text, html = ("".join(t.pieces(clean)) for t in (self._subject, self._text, self._html))
         except jinja2.TemplateError as error:
             raise PersonalizeError(f"the template failed: {type(error).__name__}") from error
-        return Shown(one_line(subject), _lf(text), _lf(html))
+        return Readable(one_line(subject), _lf(text), _lf(html))
 
     def clean(self, values: Mapping[str, str]) -> dict[str, str]:
         """A value for every variable of the issue and no other, without controls. Raises PersonalizeError."""
@@ -95,14 +95,14 @@ class Personalizer:
         return clean
 
 
-class _Template:
+class BoundTemplate:
     """One bound recipient template and the encoded forms of its constants."""
 
     def __init__(self, environment: ImmutableSandboxedEnvironment, source: str) -> None:
         self.names = jinja2.meta.find_undeclared_variables(environment.parse(source))
         code = environment.compile(source)
         self._template = jinja2.Template.from_code(environment, code, environment.globals)
-        self._constants = {text: quote(text) for text in _texts_of(code)}
+        self.constants = {text: quote(text) for text in _texts_of(code)}
 
     def pieces(self, values: dict[str, str]) -> Iterator[str]:
         """The output in order; constant pieces are always the same objects."""
@@ -111,7 +111,7 @@ class _Template:
 
     def encode(self, values: dict[str, str]) -> list[bytes]:
         """The output in quoted-printable pieces."""
-        known = self._constants.get
+        known = self.constants.get
         return end_body([known(piece) or quote(piece) for piece in self.pieces(values)])
 
 

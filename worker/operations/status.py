@@ -34,7 +34,7 @@ class Process:
     state: str
     beat_age_s: float
     up_s: float
-    note: str | Trouble | None
+    note: Trouble | None
 
     @property
     def is_alive(self) -> bool:
@@ -107,7 +107,7 @@ class Status:
                     "state": each.state if each.is_alive else WorkerState.LOST,
                     "beat_age_s": round(each.beat_age_s, 1),
                     "up_s": round(each.up_s),
-                    "note": word(each.note) if isinstance(each.note, Trouble) else each.note or "",
+                    "note": word(each.note) if each.note else "",
                 }
                 for each in self.processes
             ],
@@ -136,7 +136,11 @@ def collect(settings: Settings, database: Database) -> Status:
         in_flight = tuple(_in_flight(conn, issue, now) for issue in reversed(issues.list_issues(conn, IN_FLIGHT)))
     processes = tuple(
         Process(
-            row.label, row.state, (now - row.seen_at).total_seconds(), (now - row.started_at).total_seconds(), row.note
+            row.label,
+            row.state,
+            (now - row.seen_at).total_seconds(),
+            (now - row.started_at).total_seconds(),
+            row.note,
         )
         for row in rows
     )

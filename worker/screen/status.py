@@ -2,7 +2,6 @@
 
 from worker.domain.issue import IssueState
 from worker.domain.process import WorkerState
-from worker.errors import Trouble
 from worker.operations.status import InFlight, Process, Status
 from worker.quantities import count, spell_number, spell_span
 from worker.screen.layout import Line, paragraph
@@ -48,7 +47,7 @@ def _processes(processes: tuple[Process, ...]) -> list[Line]:
             each.state if each.is_alive else WorkerState.LOST,
             f"{spell_span(each.beat_age_s)} ago",
             spell_span(each.up_s),
-            (word(each.note) if isinstance(each.note, Trouble) else each.note) or "-",
+            word(each.note) if each.note else "-",
         )
         for each in processes
     ]

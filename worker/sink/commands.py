@@ -39,7 +39,7 @@ class Rejected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class ReturnPath:
     """What MAIL said; address is "" for the null return path."""
 
     address: str
@@ -65,13 +65,13 @@ def ehlo_lines(host: bytes, offers: frozenset[Extension], largest: int) -> list[
     return [b"250-" + word for word in words[:-1]] + [b"250 " + words[-1]]
 
 
-def parse_mail(argument: bytes, offers: frozenset[Extension], largest: int) -> Sender:
+def parse_mail(argument: bytes, offers: frozenset[Extension], largest: int) -> ReturnPath:
     """The argument of MAIL, `FROM:<...>` and parameters. Raises Rejected."""
-    found = _MAIL.fullmatch(argument)
-    if found is None:
+    match = _MAIL.fullmatch(argument)
+    if match is None:
         raise Rejected(b"501 5.5.4 Say MAIL FROM:<address>")
     smtputf8 = False
-    for parameter in found[2].split():
+    for parameter in match[2].split():
         name, _, value = parameter.upper().partition(b"=")
         if name == b"SIZE" and Extension.SIZE in offers and value.isdigit():
             if len(value) > 20 or int(value) > largest:
@@ -82,19 +82,19 @@ def parse_mail(argument: bytes, offers: frozenset[Extension], largest: int) -> S
             smtputf8 = True
         elif not _is_dsn(name, value, offers, {b"RET": (b"FULL", b"HDRS"), b"ENVID": ()}):
             raise Rejected(b"555 5.5.4 Unknown or malformed parameter")
-    return Sender(_address(found[1], smtputf8), smtputf8)
+    return ReturnPath(_address(match[1], smtputf8), smtputf8)
 
 
 def parse_rcpt(argument: bytes, offers: frozenset[Extension], *, smtputf8: bool) -> str:
     """The address in RCPT's argument, `TO:<...>` and parameters. Raises Rejected."""
-    found = _RCPT.fullmatch(argument)
-    if found is None or not found[1]:
+    match = _RCPT.fullmatch(argument)
+    if match is None or not match[1]:
         raise Rejected(b"501 5.5.4 Say RCPT TO:<address>")
-    for parameter in found[2].split():
+    for parameter in match[2].split():
         name, _, value = parameter.upper().partition(b"=")
         if not _is_dsn(name, value, offers, {b"NOTIFY": (), b"ORCPT": ()}):
             raise Rejected(b"555 5.5.4 Unknown or malformed parameter")
-    address = _address(found[1], smtputf8)
+    address = _address(match[1], smtputf8)
     if "@" not in address and address.lower() != "postmaster":
         raise Rejected(b"553 5.1.3 The address has no domain")
     return address
@@ -121,10 +121,10 @@ def _address(path: bytes, smtputf8: bool) -> str:
 
 def parse_bdat(argument: bytes) -> tuple[int, bool]:
     """(octets, is last) of a BDAT command. Raises Rejected (RFC 3030 2)."""
-    found = _BDAT.fullmatch(argument)
-    if found is None:
+    match = _BDAT.fullmatch(argument)
+    if match is None:
         raise Rejected(b"501 5.5.4 Say BDAT size [LAST]")
-    return int(found[1]), found[2] is not None
+    return int(match[1]), match[2] is not None
 
 
 def body_refusal(raw: bytes, offers: frozenset[Extension]) -> bytes | None:
@@ -148,10 +148,10 @@ def _has_long_line(raw: bytes) -> bool:
     # From each line start jump to the last line end within reach: a few steps instead of one per line.
     start, end = 0, len(raw)
     while end - start > LONGEST_TEXT_LINE:
-        found = raw.rfind(b"\n", start, start + LONGEST_TEXT_LINE)
-        if found < 0:
+        line_end = raw.rfind(b"\n", start, start + LONGEST_TEXT_LINE)
+        if line_end < 0:
             return True
-        start = found + 1
+        start = line_end + 1
     # Without CRLF at the very end the last line has two octets less.
     return end - start > LONGEST_TEXT_LINE - 2 and not raw.endswith(b"\n")
 

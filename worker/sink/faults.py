@@ -15,8 +15,8 @@ LONGEST_SLOW_S = 900.0
 _AMOUNT = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)(?=\.|\Z)")
 
 
-class Act(Enum):
-    """Where in the dialogue a fault strikes."""
+class FaultKind(Enum):
+    """What the sink does wrong, and where in the dialogue."""
 
     ACCEPT = "accept"
     BOUNCE = "bounce"
@@ -33,38 +33,38 @@ class Act(Enum):
     """The line is closed in place of RCPT's reply, so that in every wire form no body can have left."""
 
 
-_ACTS = {
-    "bounce-550": Act.BOUNCE,
-    "defer-451": Act.DEFER,
-    "full-452": Act.FULL,
-    "slow": Act.SLOW,
-    "drop": Act.DROP,
+_KINDS = {
+    "bounce-550": FaultKind.BOUNCE,
+    "defer-451": FaultKind.DEFER,
+    "full-452": FaultKind.FULL,
+    "slow": FaultKind.SLOW,
+    "drop": FaultKind.DROP,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`amount` is seconds for SLOW, tries for DEFER (None = for ever), None otherwise."""
+    """What one recipient asks for. `amount` is seconds for SLOW, tries for DEFER (None = for ever), None otherwise."""
 
-    act: Act
+    kind: FaultKind
     amount: float | None = None
 
 
-_NO_FAULT = Fault(Act.ACCEPT)
+_NO_FAULT = Fault(FaultKind.ACCEPT)
 
 
 def fault_of(address: str) -> Fault:
     """The fault that an addr-spec asks for."""
     local = address.rpartition("@")[0].lower()
     name, _, parameter = local.partition("+")
-    act = _ACTS.get(name) or _ACTS.get(name.partition(".")[0])
-    if act is None:
+    kind = _KINDS.get(name) or _KINDS.get(name.partition(".")[0])
+    if kind is None:
         return _NO_FAULT
-    if act is Act.DROP and parameter.partition(".")[0] == "before":
-        return Fault(Act.DROP_BEFORE)
-    found = _AMOUNT.match(parameter)
-    if act is Act.SLOW:
-        return Fault(act, min(float(found[1]), LONGEST_SLOW_S) if found else SLOW_S)
-    if act is Act.DEFER:
-        return Fault(act, float(int(float(found[1]))) if found else None)
-    return Fault(act)
+    if kind is FaultKind.DROP and parameter.partition(".")[0] == "before":
+        return Fault(FaultKind.DROP_BEFORE)
+    amount = _AMOUNT.match(parameter)
+    if kind is FaultKind.SLOW:
+        return Fault(kind, min(float(amount[1]), LONGEST_SLOW_S) if amount else SLOW_S)
+    if kind is FaultKind.DEFER:
+        return Fault(kind, float(int(float(amount[1]))) if amount else None)
+    return Fault(kind)

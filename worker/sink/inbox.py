@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from worker.sink.frame import NO_HTML, frame_policy, framed_html, has_dark_scheme
-from worker.sink.mail_client import belongs_to, press_unsubscribe, visit_links
+from worker.sink.mail_client import belongs_to, post_one_click, visit_links
 from worker.sink.mailbox import LONGEST_QUERY, Entry, Mailbox, Page
 from worker.sink.pages import environment, stylesheet
 from worker.sink.parsed_mail import LARGEST_OPENED, OpenedMail, message_id, open_mail, pieces_of, raw_head
@@ -60,7 +60,7 @@ def routes(
     *,
     ledger: Ledger,
     base_url: str,
-    queue_command: str = "./run corranto queue FILE",
+    queue_command: str,
     templates: jinja2.Environment | None = None,
 ) -> list[BaseRoute]:
     """The routes of /sink. `base_url` is this installation's; `queue_command` is shown while there is no mail."""
@@ -81,20 +81,20 @@ def routes(
         (mail + "/client-test", inbox.test_page),
     ]
     posts: list[tuple[str, _Endpoint]] = [
-        (mail + "/client-test/unsubscribe", inbox.press),
+        (mail + "/client-test/unsubscribe", inbox.unsubscribe),
         (mail + "/client-test/scan", inbox.scan),
     ]
-    found: list[BaseRoute] = [Route(path, inbox.guarded(endpoint)) for path, endpoint in gets]
-    found += [Route(path, inbox.guarded(endpoint, changes=True), methods=["POST"]) for path, endpoint in posts]
-    return found
+    table: list[BaseRoute] = [Route(path, inbox.guarded(endpoint)) for path, endpoint in gets]
+    table += [Route(path, inbox.guarded(endpoint, changes=True), methods=["POST"]) for path, endpoint in posts]
+    return table
 
 
 _Endpoint = Callable[[Request], Response]
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """One mail found and opened."""
+class _Mail:
+    """One mail with its octets, taken apart."""
 
     entry: Entry
     raw: bytes
@@ -155,10 +155,10 @@ class _Inbox:
     # One mail
 
     def mail_page(self, request: Request) -> Response:
-        shown = self._find(request)
-        html = shown.opened.html
+        mail = self._find(request)
+        html = mail.opened.html
         return self._tab(
-            shown,
+            mail,
             "mail",
             width="phone" if request.query_params.get("width") == "phone" else "desktop",
             scheme="dark" if request.query_params.get("scheme") == "dark" else "light",
@@ -175,17 +175,17 @@ class _Inbox:
         )
 
     def text_page(self, request: Request) -> Response:
-        shown = self._find(request)
-        return self._tab(shown, "text", pieces=None if shown.opened.text is None else pieces_of(shown.opened.text))
+        mail = self._find(request)
+        return self._tab(mail, "text", pieces=None if mail.opened.text is None else pieces_of(mail.opened.text))
 
     def headers_page(self, request: Request) -> Response:
-        shown = self._find(request)
-        return self._tab(shown, "headers", raw_head=raw_head(shown.raw))
+        mail = self._find(request)
+        return self._tab(mail, "headers", raw_head=raw_head(mail.raw))
 
     def source_page(self, request: Request) -> Response:
-        shown = self._find(request)
-        source = shown.raw[:LARGEST_SOURCE].decode("utf-8", "replace").replace("\x00", "\ufffd")
-        return self._tab(shown, "source", source=source, cut=shown.entry.size > LARGEST_SOURCE)
+        mail = self._find(request)
+        source = mail.raw[:LARGEST_SOURCE].decode("utf-8", "replace").replace("\x00", "\ufffd")
+        return self._tab(mail, "source", source=source, cut=mail.entry.size > LARGEST_SOURCE)
 
     def file(self, request: Request) -> Response:
         entry = self._entry(request)
@@ -197,19 +197,19 @@ class _Inbox:
         return Response(raw, media_type="message/rfc822", headers=_COMMON_HEADERS | headers)
 
     def links_page(self, request: Request) -> Response:
-        shown = self._find(request)
-        return self._tab(shown, "links", links=shown.opened.links())
+        mail = self._find(request)
+        return self._tab(mail, "links", links=mail.opened.links())
 
     def test_page(self, request: Request) -> Response:
         return self._tab(self._find(request), "test")
 
     def api_mail(self, request: Request) -> Response:
-        shown = self._find(request)
-        opened = shown.opened
+        mail = self._find(request)
+        opened = mail.opened
         return _json(
-            _summary(shown.entry)
+            _summary(mail.entry)
             | {
-                "message_id": message_id(shown.raw),
+                "message_id": message_id(mail.raw),
                 "headers": opened.fields,
                 "text": opened.text,
                 "html": opened.html,
@@ -223,22 +223,22 @@ class _Inbox:
 
     # The client test
 
-    def press(self, request: Request) -> Response:
-        shown = self._find(request)
-        url = self._one_click_url(shown.opened)
+    def unsubscribe(self, request: Request) -> Response:
+        mail = self._find(request)
+        url = self._one_click_url(mail.opened)
         if url is None:
-            return self._tab(shown, "test", status=409)
-        before = self._ledger(shown.entry.mail_from)
-        pressed = press_unsubscribe(url)
-        after = self._ledger(shown.entry.mail_from)
-        return self._tab(shown, "test", pressed=pressed, before=before, after=after)
+            return self._tab(mail, "test", status=409)
+        before = self._ledger(mail.entry.mail_from)
+        one_click = post_one_click(url)
+        after = self._ledger(mail.entry.mail_from)
+        return self._tab(mail, "test", one_click=one_click, before=before, after=after)
 
     def scan(self, request: Request) -> Response:
-        shown = self._find(request)
-        before = self._ledger(shown.entry.mail_from)
-        visits = visit_links([link.target for link in shown.opened.links()], self._base_url)
-        after = self._ledger(shown.entry.mail_from)
-        return self._tab(shown, "test", visits=visits, before=before, after=after)
+        mail = self._find(request)
+        before = self._ledger(mail.entry.mail_from)
+        visits = visit_links([link.target for link in mail.opened.links()], self._base_url)
+        after = self._ledger(mail.entry.mail_from)
+        return self._tab(mail, "test", visits=visits, before=before, after=after)
 
     def _one_click_url(self, opened: OpenedMail) -> str | None:
         """The URL the button may press: the mail allows one click, and the URL is this installation's."""
@@ -261,24 +261,24 @@ class _Inbox:
             raise HTTPException(404)
         return entry
 
-    def _find(self, request: Request) -> _Shown:
+    def _find(self, request: Request) -> _Mail:
         entry = self._entry(request)
         raw = self._mailbox.raw(entry, LARGEST_OPENED + 1)
         if raw is None:
             raise HTTPException(404)
-        return _Shown(entry, raw, open_mail(raw))
+        return _Mail(entry, raw, open_mail(raw))
 
-    def _tab(self, shown: _Shown, tab: str, *, status: int = 200, **values: object) -> Response:
+    def _tab(self, mail: _Mail, tab: str, *, status: int = 200, **values: object) -> Response:
         return self._page(
             f"{tab}.html",
             status=status,
-            title=shown.entry.subject or "(no subject)",
-            entry=shown.entry,
-            opened=shown.opened,
+            title=mail.entry.subject or "(no subject)",
+            entry=mail.entry,
+            opened=mail.opened,
             tab=tab,
             tabs=TABS,
-            ledger_row=self._ledger(shown.entry.mail_from),
-            one_click_url=self._one_click_url(shown.opened),
+            ledger_row=self._ledger(mail.entry.mail_from),
+            one_click_url=self._one_click_url(mail.opened),
             base_url=self._base_url,
             **values,
         )

@@ -37,7 +37,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Press:
+class OneClick:
     """The one-click request as sent, and its answer."""
 
     request: str
@@ -72,9 +72,9 @@ def belongs_to(url: str, base_url: str) -> bool:
     return same and "@" not in wanted.netloc and (wanted.path or "/").startswith(path)
 
 
-def press_unsubscribe(url: str) -> Press:
+def post_one_click(url: str) -> OneClick:
     """POST one click as multipart/form-data, the form RFC 8058 3.1 prefers. `url` must have passed `belongs_to`."""
-    boundary = f"press-{secrets.token_hex(8)}"
+    boundary = f"one-click-{secrets.token_hex(8)}"
     disposition = 'Content-Disposition: form-data; name="List-Unsubscribe"'
     body = f"--{boundary}\r\n{disposition}\r\n\r\nOne-Click\r\n--{boundary}--\r\n".encode()
     headers = {
@@ -86,7 +86,7 @@ def press_unsubscribe(url: str) -> Press:
     lines = [f"POST {_target(parts)} HTTP/1.1", f"Host: {parts.netloc}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     request = "\n".join(lines) + "\n\n" + body.decode().replace("\r\n", "\n")
-    return Press(request, _ask("POST", url, headers, body))
+    return OneClick(request, _ask("POST", url, headers, body))
 
 
 def visit_links(urls: Sequence[str], base_url: str) -> list[Visit]:

@@ -74,12 +74,12 @@ class Mailbox:
         with self._lock:
             self._refresh()
             stored = sum(len(followed.lines) for followed in self._segments.values())
-            found = list(self._matching(words)) if words else None
-            total = stored if found is None else len(found)
+            matching = list(self._matching(words)) if words else None
+            total = stored if matching is None else len(matching)
             pages = max(1, -(-total // PAGE_SIZE))
             number = min(max(1, number), pages)
             first = (number - 1) * PAGE_SIZE
-            shown = list(islice(found or self._newest_first(), first, first + PAGE_SIZE)) if total else []
+            shown = list(islice(matching or self._newest_first(), first, first + PAGE_SIZE)) if total else []
         entries = (_read_line(segment, line) for segment, line in shown)
         return Page(tuple(entry for entry in entries if entry is not None), number, pages, total, stored)
 

@@ -35,7 +35,7 @@ class MailboxWriter:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._lock_fd)
-            raise RefusedError(f"another sink writes to {folder}: stop it, or choose another folder") from None
+            raise RefusedError("sink.folder_taken", folder=str(folder)) from None
         self._kept: dict[str, tuple[int, int]] = {}
         """Finished segments, oldest first: name → (mails, octets)."""
         self._next_id = 1

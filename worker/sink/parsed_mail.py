@@ -1,7 +1,7 @@
 """A raw mail taken apart for people to look at. Pure; never raises, whatever the mail holds.
 
 Parts that break the standard library's tolerant parser are left out and a sentence says so. Everything returned is
-untrusted text: pages escape it, the HTML part only ever goes through `sink.framed`.
+untrusted text: pages escape it, the HTML part only ever goes through `sink.frame`.
 """
 
 import re
@@ -38,7 +38,7 @@ _ANGLE_URI = re.compile(r"<\s*([^<>\s]{1,2000})\s*>")
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class MailLink:
     """One link of a mail. `part` is html, text or header; `opens` whether a page may offer it as a link."""
 
     part: str
@@ -84,12 +84,12 @@ class OpenedMail:
         """Whether a mail program may offer its own button (RFC 8058 3.1)."""
         return self.field("List-Unsubscribe-Post").strip() == "List-Unsubscribe=One-Click"
 
-    def links(self) -> tuple[Link, ...]:
+    def links(self) -> tuple[MailLink, ...]:
         """Every link of both parts and of List-Unsubscribe, in order of appearance, at most MOST_LINKS."""
-        found = [Link("header", "List-Unsubscribe", uri) for uri in self.unsubscribe_uris]
-        found += _html_links(self.html or "")
-        found += [Link("text", url, url) for is_url, url in pieces_of(self.text or "") if is_url]
-        return tuple(found[:MOST_LINKS])
+        links = [MailLink("header", "List-Unsubscribe", uri) for uri in self.unsubscribe_uris]
+        links += _html_links(self.html or "")
+        links += [MailLink("text", url, url) for is_url, url in pieces_of(self.text or "") if is_url]
+        return tuple(links[:MOST_LINKS])
 
 
 def open_mail(raw: bytes) -> OpenedMail:
@@ -103,7 +103,7 @@ def open_mail(raw: bytes) -> OpenedMail:
     if len(fields) > MOST_FIELDS or len(head) >= LARGEST_HEAD:
         notes.append("The header is cut: it has too many fields or is too long.")
     decoded = tuple((name or "(no field)", decode_words(value[:LONGEST_FIELD])) for name, value in fields[:MOST_FIELDS])
-    shown = _Shown(notes)
+    shown = _Parts(notes)
     if raw.lower().count(b"boundary=") > MOST_BOUNDARIES:
         notes.append("This mail has too many nested parts to be taken apart. Its source is shown as it is.")
     else:
@@ -125,11 +125,11 @@ def message_id(raw: bytes) -> str:
 def pieces_of(text: str) -> Iterator[tuple[bool, str]]:
     """Plain text cut into (is a URL, piece); joined they are the text again."""
     position = 0
-    for found in _URL.finditer(text):
-        url = found[0].rstrip(".,;:!?)]}")
-        yield False, text[position : found.start()]
+    for match in _URL.finditer(text):
+        url = match[0].rstrip(".,;:!?)]}")
+        yield False, text[position : match.start()]
         yield True, url
-        position = found.start() + len(url)
+        position = match.start() + len(url)
     yield False, text[position:]
 
 
@@ -142,7 +142,7 @@ def opens_in_browser(target: str) -> bool:
     return parts.scheme.lower() in ("http", "https") and bool(parts.netloc)
 
 
-class _Shown:
+class _Parts:
     """Collects what is shown of a mail's parts: the first text, the first HTML, a list of the others."""
 
     def __init__(self, notes: list[str]) -> None:
@@ -188,13 +188,13 @@ class _Shown:
         return text.replace("\r\n", "\n").replace("\x00", "\ufffd")
 
 
-def _html_links(html: str) -> list[Link]:
+def _html_links(html: str) -> list[MailLink]:
     if not html:
         return []
-    found = []
+    links = []
     for node in LexborHTMLParser(html).css("a[href], area[href]")[:MOST_LINKS]:
         target = (node.attributes.get("href") or "").strip()
         image = node.css_first("img[alt]")
         text = " ".join(node.text(deep=True).split()) or (image.attributes.get("alt") if image else None) or ""
-        found.append(Link("html", text[:LONGEST_LINK_TEXT], target))
-    return found
+        links.append(MailLink("html", text[:LONGEST_LINK_TEXT], target))
+    return links

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker import clock
-from worker.errors import RefusedError, UnreachableError, UsageError
+from worker.errors import RefusedError, Remedy, UnreachableError, UsageError
 from worker.sink.acceptance_log import AcceptanceLog, AcceptedMail
 from worker.sink.commands import Extension
+from worker.sink.dialogue import Dialogue
 from worker.sink.mailbox_writer import MailboxWriter
-from worker.sink.session import Session
-from worker.sink.state import Counts, Desk
+from worker.sink.state import Counts, SinkState
 
 DEFAULT_LIMIT = 25_000
+MOST_MAILS = 1_000_000
+"""Above this the inbox's index no longer fits the memory of a web process."""
 IDLE_S = 300.0  # RFC 5321 4.5.3.2.7
 _SWEEP_S = 15.0
 JUDGE_EVERY = 16
@@ -31,7 +33,7 @@ JUDGE_EVERY = 16
 class SinkConfig:
     """How one sink runs. `folder` is the mailbox's, `log` the acceptance log's file; port 0 takes a free one.
 
-    Raises UsageError or RefusedError with the sentence to show.
+    Raises UsageError or RefusedError.
     """
 
     folder: Path
@@ -45,9 +47,9 @@ class SinkConfig:
     def __post_init__(self) -> None:
         require_loopback(self.host)
         if not 0 <= self.port <= 65535:
-            raise UsageError(f"the sink's port is {self.port}: give 0 (any free one) to 65535")
-        if not 1 <= self.limit <= 1_000_000:
-            raise UsageError(f"the sink's limit is {self.limit}: give 1 to 1000000 mails")
+            raise UsageError("sink.port_out_of_range", port=self.port)
+        if not 1 <= self.limit <= MOST_MAILS:
+            raise UsageError("sink.limit_out_of_range", limit=self.limit, most=MOST_MAILS)
 
 
 def parse_extensions(text: str) -> frozenset[Extension]:
@@ -56,7 +58,7 @@ def parse_extensions(text: str) -> frozenset[Extension]:
     known = {extension.value for extension in Extension}
     unknown = sorted(names - known)
     if unknown:
-        raise UsageError(f"unknown extension {', '.join(unknown)}: choose from {', '.join(sorted(known))}")
+        raise UsageError("sink.extension_unknown", unknown=unknown, known=sorted(known))
     return frozenset(Extension(name) for name in names)
 
 
@@ -73,16 +75,13 @@ def is_loopback(host: str) -> bool:
 def require_loopback(host: str) -> None:
     """Raises RefusedError unless `host` is a loopback address: the sink keeps readers' mail open to anyone."""
     if not is_loopback(host):
-        raise RefusedError(f"the sink listens on this machine only, not on {host}: use 127.0.0.1, ::1 or localhost")
+        raise RefusedError("sink.not_on_loopback", host=host, remedy=Remedy.CHANGE)
 
 
 def refuse_beside_real_relay(relay_host: str) -> None:
     """Raises RefusedError when mail goes to a real relay: an inbox that stays empty would be taken for a fault."""
     if not is_loopback(relay_host):
-        raise RefusedError(
-            f"mail goes to the relay {relay_host}, not to the sink: "
-            "set CORRANTO_SMTP_URL to a loopback address to use the sink, or do not start it"
-        )
+        raise RefusedError("sink.relay_elsewhere", host=relay_host, remedy=Remedy.CONFIGURE)
 
 
 class Sink:
@@ -94,14 +93,14 @@ class Sink:
         self._writer: MailboxWriter | None = None
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
-        self._desk = Desk(
+        self._state = SinkState(
             frozenset(Extension) - config.without, self._keep, judge_every=JUDGE_EVERY if config.count_only else 1
         )
         self.port = config.port
 
     @property
     def counts(self) -> Counts:
-        return self._desk.counts
+        return self._state.counts
 
     async def start(self) -> None:
         """Open the files and listen. Raises RefusedError (folder in use) or UnreachableError (port, disk)."""
@@ -113,17 +112,18 @@ class Sink:
             if not config.count_only:
                 self._writer = MailboxWriter(config.folder, config.limit)
             self._server = await asyncio.get_running_loop().create_server(
-                lambda: Session(self._desk), host, config.port, backlog=512
+                lambda: Dialogue(self._state), host, config.port, backlog=512
             )
         except OSError as error:
             self._close_files()
             if error.errno == errno.EADDRINUSE:
-                raise UnreachableError(
-                    f"port {config.port} of {config.host} is taken, so the sink cannot start: stop what listens there,"
-                    " or name a free port in CORRANTO_SINK_PORT and the same one in CORRANTO_SMTP_URL"
-                ) from error
+                raise UnreachableError("sink.port_taken", port=config.port, host=config.host) from error
             raise UnreachableError(
-                f"the sink cannot start on {config.host}:{config.port} with folder {config.folder}: {error.strerror}"
+                "sink.cannot_start",
+                host=config.host,
+                port=config.port,
+                folder=str(config.folder),
+                reason=error.strerror,
             ) from error
         except RefusedError:
             self._close_files()
@@ -137,12 +137,12 @@ class Sink:
             self._server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for session in list(self._desk.sessions):
-            session.dismiss(b"421 4.3.2 The sink is stopping")
+        for dialogue in list(self._state.dialogues):
+            dialogue.dismiss(b"421 4.3.2 The sink is stopping")
         # One turn of the loop lets the farewells leave; a client that does not read them is cut off.
         await asyncio.sleep(0.05)
-        for session in list(self._desk.sessions):
-            session.abort()
+        for dialogue in list(self._state.dialogues):
+            dialogue.abort()
         self._close_files()
 
     def _keep(self, mail: AcceptedMail) -> None:
@@ -162,7 +162,7 @@ class Sink:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            self._desk.dismiss_idle(clock.monotonic() - IDLE_S)
+            self._state.dismiss_idle(clock.monotonic() - IDLE_S)
 
 
 async def serve(config: SinkConfig, ready: Callable[[int], None] | None = None) -> None:

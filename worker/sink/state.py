@@ -1,4 +1,4 @@
-"""What the sink's sessions share (`Desk`) and what one of them holds of a mail on its way in (`Transaction`)."""
+"""What the sink's dialogues share (`SinkState`) and what one holds of a mail on its way in (`IncomingMail`)."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,7 +13,7 @@ MOST_REMEMBERED_TRIES = 100_000
 """Addresses whose deferred tries are counted; the oldest is forgotten, so a flood cannot fill the memory."""
 
 
-class OpenSession(Protocol):
+class OpenDialogue(Protocol):
     """What the sink may ask of a dialogue in progress."""
 
     heard_at: float
@@ -41,17 +41,17 @@ class Counts:
 
 
 @dataclass
-class Desk:
-    """Shared by all sessions of one sink. `keep` stores one mail and raises OSError when it cannot."""
+class SinkState:
+    """Shared by all dialogues of one sink. `keep` stores one mail and raises OSError when it cannot."""
 
     extensions: frozenset[Extension]
     keep: Callable[[AcceptedMail], None]
     counts: Counts = field(default_factory=Counts)
-    sessions: set[OpenSession] = field(default_factory=set)
+    dialogues: set[OpenDialogue] = field(default_factory=set)
     judge_every: int = 1
     """One body in so many is searched for bare CR or LF, long lines and the like: more than 1 only to measure speed."""
     judged: int = 0
-    most_sessions: int = 1_000
+    most_dialogues: int = 1_000
     tries: OrderedDict[str, int] = field(default_factory=OrderedDict)
 
     def body_refusal(self, raw: bytes) -> bytes | None:
@@ -63,9 +63,9 @@ class Desk:
 
     def dismiss_idle(self, deadline: float) -> None:
         """Send away who was last heard before `deadline` (monotonic) and is not waiting for a slow reply."""
-        for session in list(self.sessions):
-            if session.heard_at < deadline and not session.is_held:
-                session.dismiss(b"421 4.4.2 Nothing heard for too long")
+        for dialogue in list(self.dialogues):
+            if dialogue.heard_at < deadline and not dialogue.is_held:
+                dialogue.dismiss(b"421 4.4.2 Nothing heard for too long")
 
     def next_try(self, address: str) -> int:
         """1 for the first try of this address, then 2, ..."""
@@ -78,7 +78,7 @@ class Desk:
 
 
 @dataclass(slots=True)
-class Transaction:
+class IncomingMail:
     """One mail on its way in; MAIL has not been said while `mail_from` is None."""
 
     mail_from: str | None = None

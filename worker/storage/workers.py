@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from worker.errors import Trouble
 from worker.storage.engine import database_now
 from worker.storage.schema import lease, worker
 
@@ -22,7 +23,8 @@ class WorkerRow:
     beat: int
     started_at: datetime
     seen_at: datetime
-    note: str
+    note: Trouble | None
+    """What it waits for."""
 
 
 def register(conn: Connection, worker_id: str, host_id: str, label: str) -> None:
@@ -39,19 +41,19 @@ def register(conn: Connection, worker_id: str, host_id: str, label: str) -> None
     )
 
 
-def beat(conn: Connection, worker_id: str, state: str, note: str) -> bool:
+def beat(conn: Connection, worker_id: str, state: str, note: Trouble | None) -> bool:
     """Count one heartbeat. False when the row is gone: we were taken for dead and must not go on."""
     done = conn.execute(
         update(worker)
         .where(worker.c.id == worker_id, worker.c.state != "lost")
-        .values(beat=worker.c.beat + 1, seen_at=database_now(), state=state, note=note)
+        .values(beat=worker.c.beat + 1, seen_at=database_now(), state=state, note=note.to_json() if note else "")
     )
     return done.rowcount == 1
 
 
 def list_workers(conn: Connection) -> list[WorkerRow]:
     rows = conn.execute(select(worker).order_by(worker.c.started_at)).mappings()
-    return [WorkerRow(**row) for row in rows]
+    return [WorkerRow(**{**row, "note": Trouble.from_json(row["note"])}) for row in rows]
 
 
 def mark_lost(conn: Connection, worker_ids: Iterable[str]) -> None:

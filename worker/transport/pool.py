@@ -19,7 +19,7 @@ from worker.transport.next_hop import Relay
 from worker.transport.replies import Outcome, Permanence, Phase, Scope, unsent
 from worker.transport.session import Session, Transaction
 
-__all__ = ["Fault", "Pool", "Transaction"]
+__all__ = ["Pool", "RelayFault", "Transaction"]
 
 MAX_STRIKES = 3
 """Connections that may break under one mail before it is deferred."""
@@ -34,7 +34,7 @@ UNCAP_AFTER_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class RelayFault:
     """Trouble with the relay itself. `cause` is one sentence without secrets; times are monotonic seconds."""
 
     cause: str
@@ -63,7 +63,7 @@ class Pool:
         self.arm = arm
         self.pace = pace
         self.outstanding = 0
-        self.fault: Fault | None = None
+        self.fault: RelayFault | None = None
         self._record = record
         self._queue: deque[Transaction] = deque()
         self._strikes: dict[Hashable, int] = {}
@@ -87,6 +87,11 @@ class Pool:
     def connections(self) -> int:
         """Sessions open now."""
         return self._live
+
+    @property
+    def broken(self) -> BaseException | None:
+        """What a lane or a callback raised: nothing is handed over any more."""
+        return self._crash
 
     def submit(self, transactions: Iterable[Transaction]) -> None:
         """Queue transactions. While the pool is closing or its fault is fresh they are recorded UNSENT right here."""
@@ -297,7 +302,7 @@ class Pool:
         self._pause_s = min(self._pause_s * 2 or FIRST_PAUSE_S, LONGEST_PAUSE_S)
         since = self.fault.since if self.fault else now
         retry_at = now + self._pause_s * self._rng.uniform(0.8, 1.2)
-        self.fault = Fault(cause, phase, since, retry_at, code)
+        self.fault = RelayFault(cause, phase, since, retry_at, code)
         self._release_waiting(cause)
 
     def _release_waiting(self, why: str) -> None:

@@ -73,7 +73,8 @@ def _sink_routes(settings: Settings, database: Database, keyring: Keyring) -> li
     def ledger(mail_from: str) -> Mapping[str, str] | None:
         return read_ledger_row(database, keyring, mail_from)
 
-    return inbox.routes(Mailbox(settings.state_dir / "sink"), ledger=ledger, base_url=settings.base_url)
+    mailbox, command = Mailbox(settings.state_dir / "sink"), "./run corranto queue FILE"
+    return inbox.routes(mailbox, ledger=ledger, base_url=settings.base_url, queue_command=command)
 
 
 class _Shell:

@@ -83,7 +83,6 @@ SENTENCES: dict[str, str | Callable[..., str]] = {
     "proof.refused": "the relay {relay} refused the proof: {said}",
     "wait.no_worker": f"no worker is running; {_START}",
     "wait.workers_stop": f"all workers are stopping; {_START}",
-    "wait.worker_note": "{note}",
     "wait.later_tries": "only later tries are left",
     "wait.rate_limit": "rate limit {limits}",
     "wait.relay": "{cause}",

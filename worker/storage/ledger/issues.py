@@ -8,12 +8,21 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, ScalarSelect, and_, case, exists, func, or_, select, update
 
 from worker.domain.delivery import DeliveryState, DoubtPolicy, Totals
-from worker.domain.issue import AudienceKind, Issue, IssueKind, IssueState
+from worker.domain.issue import AudienceKind, Issue, IssueKind, IssueState, WaitReason
 from worker.errors import NotFoundError
 from worker.storage.engine import database_now
 from worker.storage.schema import claim, compiled_issue, delivery, figure, issue, publication, shard
 
 _COLUMNS = [issue.c[name] for name in Issue.__dataclass_fields__]
+
+
+_SENTENCES = {
+    WaitReason.NONE: "",
+    WaitReason.LATER_TRIES: "only later tries are left",
+    WaitReason.RATE_LIMIT: "rate limit {detail}",
+    WaitReason.RELAY: "{detail}",
+    WaitReason.OWN_FAULT: "a fault of our own: see the workers' log",
+}
 
 
 def _issue(row: RowMapping) -> Issue:
@@ -242,13 +251,13 @@ def bump_nudge(conn: Connection, issue_id: int) -> int:
     )
 
 
-def wait_until(conn: Connection, issue_id: int, seconds: float, reason: str) -> None:
+def wait_until(conn: Connection, issue_id: int, seconds: float, reason: WaitReason, detail: str = "") -> None:
     """Nothing of this issue may be sent for `seconds`: the tick nudges it then."""
     at = conn.execute(select(database_now())).scalar_one() + timedelta(seconds=seconds)
     conn.execute(
         update(issue)
         .where(issue.c.id == issue_id, issue.c.state == IssueState.SENDING)
-        .values(nudge_at=at, wait_reason=reason)
+        .values(nudge_at=at, wait_reason=_SENTENCES[reason].format(detail=detail))
     )
 
 

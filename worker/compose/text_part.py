@@ -52,7 +52,7 @@ def columns_of(text: str) -> int:
 
 def _words(text: str) -> list[tuple[str, str]]:
     """(glue, word): wide characters may be parted without a blank, the rest only at blanks."""
-    found: list[tuple[str, str]] = []
+    words: list[tuple[str, str]] = []
     for word in text.split():
         pieces: list[str] = []
         for char in word:
@@ -66,8 +66,8 @@ def _words(text: str) -> list[tuple[str, str]]:
                     pieces.append(char)
             else:
                 pieces.append(char)
-        found += [(" " if at == 0 else "", piece) for at, piece in enumerate(pieces)]
-    return found
+        words += [(" " if at == 0 else "", piece) for at, piece in enumerate(pieces)]
+    return words
 
 
 class _Shaper(HTMLParser):

@@ -1,6 +1,6 @@
 """One SMTP dialogue of the sink: a strict server that trusts nothing and answers in order.
 
-Octets come in, replies and accepted mails go out. `Desk` holds what all sessions share. A mail is kept and logged
+Octets come in, replies and accepted mails go out. `SinkState` holds what all dialogues share. A mail is kept and logged
 before its reply is written; a crash in between leaves the sender in doubt about a mail that is there.
 RFC 5321, 2920 (pipelining), 3030 (BDAT), 1870 (SIZE), 6152 (8BITMIME), 6531 (SMTPUTF8), 3461 (DSN).
 """
@@ -12,23 +12,23 @@ from worker import clock
 from worker.sink import commands, faults
 from worker.sink.acceptance_log import AcceptedMail
 from worker.sink.commands import Extension, Rejected
-from worker.sink.faults import Act
-from worker.sink.state import Desk, Transaction
+from worker.sink.faults import FaultKind
+from worker.sink.state import IncomingMail, SinkState
 
 HOST_NAME = "sink.invalid"
 LARGEST_MAIL = 26_214_400
 """Octets announced with SIZE: 25 MiB, what the large providers take."""
 MOST_RECIPIENTS = 1_000  # RFC 5321 4.5.3.1.8 asks for at least 100
 MOST_ERRORS = 20
-"""Refused commands in one session before it is closed; a confused client must not spin."""
+"""Refused commands in one dialogue before it is closed; a confused client must not spin."""
 
 
-class Session(asyncio.Protocol):
+class Dialogue(asyncio.Protocol):
     """The dialogue with one client."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._offers = desk.extensions
+    def __init__(self, state: SinkState) -> None:
+        self._state = state
+        self._offers = state.extensions
         self._transport: asyncio.Transport | None = None
         self._replies: list[bytes] = []
         self._rest = b""
@@ -37,21 +37,21 @@ class Session(asyncio.Protocol):
         self._held: asyncio.TimerHandle | None = None
         self._errors = 0
         self.heard_at = clock.monotonic()
-        self._open = Transaction()
+        self._open = IncomingMail()
 
     # Transport events
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        if len(self._desk.sessions) >= self._desk.most_sessions:
+        if len(self._state.dialogues) >= self._state.most_dialogues:
             self.dismiss(b"421 4.7.0 Too many sessions")
             return
-        self._desk.sessions.add(self)
+        self._state.dialogues.add(self)
         transport.write(b"220 %s ESMTP Corranto sink\r\n" % HOST_NAME.encode())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._desk.sessions.discard(self)
+        self._state.dialogues.discard(self)
         self._closing = True
         if self._held is not None:
             self._held.cancel()
@@ -138,16 +138,16 @@ class Session(asyncio.Protocol):
         known = len(body)
         body += data[position:] if position else data
         if body.startswith(b".\r\n") and not self._open.data_too_large:
-            found, width = 0, 3
+            at, width = 0, 3
         else:
-            found, width = body.find(b"\r\n.\r\n", max(0, known - 4)), 5
-        if found < 0:
+            at, width = body.find(b"\r\n.\r\n", max(0, known - 4)), 5
+        if at < 0:
             if len(body) > LARGEST_MAIL:
                 self._open.data_too_large = True
                 del body[:-4]
             return len(data)
-        consumed = position + found + width - known
-        content = bytes(body[: found + (2 if width == 5 else 0)])
+        consumed = position + at + width - known
+        content = bytes(body[: at + (2 if width == 5 else 0)])
         self._open.data = None
         if self._open.data_too_large or len(content) > LARGEST_MAIL:
             self._end_transaction(b"552 5.3.4 Message too large")
@@ -193,7 +193,7 @@ class Session(asyncio.Protocol):
         if not argument.strip():
             raise Rejected(b"501 5.5.4 A name is missing")
         self._greeted = True
-        self._open = Transaction()
+        self._open = IncomingMail()
         self._replies.append(answer + b"\r\n")
 
     def _mail(self, argument: bytes) -> None:
@@ -212,31 +212,31 @@ class Session(asyncio.Protocol):
         if len(self._open.rcpts) >= MOST_RECIPIENTS:
             raise Rejected(b"452 4.5.3 Too many recipients")
         fault = faults.fault_of(address)
-        if fault.act is Act.ACCEPT:
+        if fault.kind is FaultKind.ACCEPT:
             pass
-        elif fault.act is Act.DROP_BEFORE:
-            self._desk.counts.dropped += 1
+        elif fault.kind is FaultKind.DROP_BEFORE:
+            self._state.counts.dropped += 1
             self._closing = True
             return
-        elif fault.act is Act.DROP:
+        elif fault.kind is FaultKind.DROP:
             self._open.drops = True
-        elif fault.act is Act.SLOW:
+        elif fault.kind is FaultKind.SLOW:
             self._open.delay_s = max(self._open.delay_s, fault.amount or 0.0)
         else:
             refusal = self._refusal_of(fault, address)
             if refusal is not None:
-                self._desk.counts.refused += 1
+                self._state.counts.refused += 1
                 self._say(refusal)
                 return
         self._open.rcpts.append(address)
         self._say(b"250 2.1.5 Recipient ok")
 
     def _refusal_of(self, fault: faults.Fault, address: str) -> bytes | None:
-        if fault.act is Act.BOUNCE:
+        if fault.kind is FaultKind.BOUNCE:
             return b"550 5.1.1 No such mailbox"
-        if fault.act is Act.FULL:
+        if fault.kind is FaultKind.FULL:
             return b"452 4.2.2 Mailbox full"
-        if fault.amount is not None and self._desk.next_try(address) > fault.amount:
+        if fault.amount is not None and self._state.next_try(address) > fault.amount:
             return None
         return b"451 4.7.1 Try again later"
 
@@ -277,7 +277,7 @@ class Session(asyncio.Protocol):
             self._say(b"250 2.0.0 Chunk ok")
 
     def _rset(self, argument: bytes) -> None:
-        self._open = Transaction()
+        self._open = IncomingMail()
         self._say(b"250 2.0.0 Ok")
 
     def _noop(self, argument: bytes) -> None:
@@ -288,7 +288,7 @@ class Session(asyncio.Protocol):
         self._say(b"252 2.1.5 Send some mail and see")
 
     def _help(self, argument: bytes) -> None:
-        seen = self._desk.counts
+        seen = self._state.counts
         self._say(
             b"214 2.0.0 accepted=%d refused=%d dropped=%d octets=%d"
             % (seen.accepted, seen.refused, seen.dropped, seen.octets)
@@ -301,10 +301,10 @@ class Session(asyncio.Protocol):
 
     def _judge_body(self, raw: bytes) -> None:
         if self._open.drops:
-            self._desk.counts.dropped += 1
+            self._state.counts.dropped += 1
             self._closing = True
             return
-        refusal = self._desk.body_refusal(raw)
+        refusal = self._state.body_refusal(raw)
         if refusal is not None:
             self._end_transaction(refusal)
             if refusal.startswith(b"521"):
@@ -312,16 +312,16 @@ class Session(asyncio.Protocol):
             return
         assert self._open.mail_from is not None
         try:
-            self._desk.keep(AcceptedMail(self._open.mail_from, tuple(self._open.rcpts), raw, clock.utcnow()))
+            self._state.keep(AcceptedMail(self._open.mail_from, tuple(self._open.rcpts), raw, clock.utcnow()))
         except OSError:
             self._end_transaction(b"452 4.3.1 Cannot store the mail")
             return
-        self._desk.counts.accepted += 1
-        self._desk.counts.octets += len(raw)
+        self._state.counts.accepted += 1
+        self._state.counts.octets += len(raw)
         if self._open.delay_s:
             self._hold(self._open.delay_s)
             return
-        self._open = Transaction()
+        self._open = IncomingMail()
         self._say(b"250 2.0.0 Accepted")
 
     def _hold(self, delay_s: float) -> None:
@@ -332,7 +332,7 @@ class Session(asyncio.Protocol):
     def _release(self) -> None:
         assert self._transport is not None
         self._held = None
-        self._open = Transaction()
+        self._open = IncomingMail()
         self._say(b"250 2.0.0 Accepted, slowly")
         self.heard_at = clock.monotonic()
         self._walk(self._rest)
@@ -361,21 +361,21 @@ class Session(asyncio.Protocol):
         self._closing = True
 
     def _end_transaction(self, refusal: bytes) -> None:
-        self._desk.counts.refused += 1
-        self._open = Transaction()
+        self._state.counts.refused += 1
+        self._open = IncomingMail()
         self._refuse(refusal)
 
 
-_HANDLERS: dict[bytes, Callable[[Session, bytes], None]] = {
-    b"EHLO": Session._ehlo,
-    b"HELO": Session._helo,
-    b"MAIL": Session._mail,
-    b"RCPT": Session._rcpt,
-    b"DATA": Session._begin_data,
-    b"BDAT": Session._begin_chunk,
-    b"RSET": Session._rset,
-    b"NOOP": Session._noop,
-    b"VRFY": Session._vrfy,
-    b"HELP": Session._help,
-    b"QUIT": Session._quit,
+_HANDLERS: dict[bytes, Callable[[Dialogue, bytes], None]] = {
+    b"EHLO": Dialogue._ehlo,
+    b"HELO": Dialogue._helo,
+    b"MAIL": Dialogue._mail,
+    b"RCPT": Dialogue._rcpt,
+    b"DATA": Dialogue._begin_data,
+    b"BDAT": Dialogue._begin_chunk,
+    b"RSET": Dialogue._rset,
+    b"NOOP": Dialogue._noop,
+    b"VRFY": Dialogue._vrfy,
+    b"HELP": Dialogue._help,
+    b"QUIT": Dialogue._quit,
 }

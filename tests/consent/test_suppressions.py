@@ -1,0 +1,126 @@
+"""The do-not-mail list by hand and by file: all of it, once, and nothing by half."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.publication import CONSENT, write_csv
+from tests.support.readers import Readers, WatchedDatabase
+from tests.support.words import refuses
+from worker.consent.subscribe import add_subscriber
+from worker.consent.suppressions import (
+    PAGE,
+    find_suppression,
+    lift_suppression,
+    list_suppressions,
+    suppress_addresses,
+    suppress_file,
+)
+from worker.domain.suppression import SuppressionReason
+from worker.errors import NotFoundError, RefusedError, UsageError
+from worker.screen.sentences import word
+from worker.storage.engine import Database
+
+BY_HAND = {"evidence": "letter", "actor": "editor", "wait_s": 0}
+JANE = "jane@example.org"
+
+
+def test_a_mistyped_address_among_good_ones_suppresses_nobody(database: Database) -> None:
+    # When an editor mistypes the second of two
+    with refuses(UsageError, match='"joe@" is not a mailbox address'):
+        suppress_addresses(database, [JANE, "joe@"], **BY_HAND)
+
+    # Then the first is not on the list either
+    assert list_suppressions(database) == []
+
+
+def test_one_person_in_three_spellings_is_counted_once(database: Database) -> None:
+    # When the list holds them thrice, and again tomorrow
+    first = suppress_addresses(database, [JANE, "Jane@Example.org", " jane@example.ORG "], **BY_HAND)
+    again = suppress_addresses(database, ["JANE@example.org"], **BY_HAND)
+
+    # Then
+    assert (first.added, first.already) == (1, 0)
+    assert (again.added, again.already) == (0, 1)
+
+
+def test_an_opt_out_by_list_is_on_disk_before_it_is_answered(database: Database) -> None:
+    # Given a database that tells how each commit is made
+    commits: list[str] = []
+
+    # When an address is suppressed
+    suppress_addresses(WatchedDatabase(database, commits.append), [JANE], **BY_HAND)
+
+    # Then
+    assert commits == ["durable"]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("jane@example.org\njoe@example.org\n", ["jane@example.org", "joe@example.org"]),
+        ("name;E-Mail;email\nJ;x@example.org;jane@example.org\n", ["jane@example.org"]),
+        ("Email\njane@example.org\n\n", ["jane@example.org"]),
+    ],
+)
+def test_a_list_of_addresses_is_read_from_the_column_email_or_the_only_one(
+    database: Database, tmp_path: Path, text: str, wanted: list[str]
+) -> None:
+    # When
+    done = suppress_file(database, write_csv(tmp_path, text), encoding=None, **BY_HAND)
+
+    # Then
+    assert done.rejects == []
+    assert sorted(str(one.address) for one in list_suppressions(database)) == wanted
+
+
+def test_lines_without_an_address_are_named_and_the_rest_is_kept_out(database: Database, tmp_path: Path) -> None:
+    # When a list holds two lines that are none
+    path = write_csv(tmp_path, "email\njane@example.org\nnobody\njoe@example.org\n@\n")
+    done = suppress_file(database, path, encoding=None, **BY_HAND)
+
+    # Then
+    assert done.result.added == 2
+    assert [line for line, _ in done.rejects] == [3, 5]
+    assert all("@-sign" in word(why) for _, why in done.rejects)
+
+
+@pytest.mark.parametrize("text", ["name,city\nJ,Ghent\n", "email\nnobody\n"])
+def test_a_file_without_any_address_changes_nothing(database: Database, tmp_path: Path, text: str) -> None:
+    with refuses(UsageError, match="no email column|holds no address"):
+        suppress_file(database, write_csv(tmp_path, text), encoding=None, **BY_HAND)
+    assert list_suppressions(database) == []
+
+
+def test_a_long_list_is_suppressed_and_shown_to_its_end(sqlite_database: Database) -> None:
+    # Given more addresses than any page holds
+    addresses = [f"r{n}@example.org" for n in range(5 * PAGE + 1)]
+
+    # When all are suppressed
+    done = suppress_addresses(sqlite_database, addresses, **BY_HAND)
+
+    # Then none is missing, in the list or in its view
+    assert (done.added, done.already) == (5 * PAGE + 1, 0)
+    assert len({one.address for one in list_suppressions(sqlite_database)}) == 5 * PAGE + 1
+    assert list_suppressions(sqlite_database, SuppressionReason.COMPLAINED) == []
+
+
+def test_lifting_a_suppression_lets_the_address_in_again_and_subscribes_nobody(
+    database: Database, readers: Readers, newsline: int
+) -> None:
+    # Given a suppressed address
+    suppress_addresses(database, [JANE], **BY_HAND)
+    assert find_suppression(database, "JANE@example.org") is not None
+
+    # When it is lifted in another spelling
+    with refuses(RefusedError, match="do-not-mail"):
+        add_subscriber(database, "newsline", JANE, consent=CONSENT, actor="editor")
+    lifted = lift_suppression(database, "Jane@example.org", actor="editor")
+
+    # Then
+    assert lifted.reason is SuppressionReason.MANUAL
+    assert find_suppression(database, JANE) is None
+    assert readers.rows("subscription") == 0
+    assert add_subscriber(database, "newsline", JANE, consent=CONSENT, actor="editor").added
+    with refuses(NotFoundError, match="suppression list"):
+        lift_suppression(database, JANE, actor="editor")

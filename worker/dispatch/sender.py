@@ -1,0 +1,53 @@
+"""What the slices of one process share: the way to the relay, the register of claims, builders, journal, nudges."""
+
+import threading
+from collections.abc import Callable
+
+from worker.dispatch.batches import Batches
+from worker.dispatch.build import Builders
+from worker.dispatch.events import Hook, Step
+from worker.dispatch.hand_over import HandOver
+from worker.dispatch.nudger import Nudger
+from worker.dispatch.rates import RateGate
+from worker.errors import Trouble
+from worker.journal import Journal
+from worker.settings import Settings
+from worker.storage.engine import Database
+from worker.storage.ledger.settlements import Result
+from worker.transport.relay import Relay
+
+
+class Sender:
+    """Made once per process and relay, before the first slice; closed after the last."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        relay: Relay,
+        journal: Journal,
+        worker_id: str,
+        nudger: Nudger,
+        hook: Hook | None = None,
+    ) -> None:
+        self.database, self.settings, self.journal = database, settings, journal
+        self.worker_id, self.nudger, self.hook = worker_id, nudger, hook
+        self.draining = threading.Event()
+        """Set when told to stop: nothing new is claimed."""
+        self.note: Trouble | None = None
+        """What this process waits for, for its heartbeat to tell; the last word of any slice."""
+        self.on_result: Callable[[Result], None] = lambda result: None
+        """Told of each settled result, for metrics."""
+        self.batches = Batches()
+        self.builders = Builders(database, settings)
+        gate = RateGate(database, relay.key, settings.rate)
+        self.hand_over = HandOver(relay, gate, self.batches, fresh_s=settings.optout_fresh_s, hook=hook)
+
+    def tell(self, step: Step, claim_id: int, number: int) -> None:
+        if self.hook is not None:
+            self.hook(step, claim_id, number)
+
+    def close(self, grace_s: float) -> None:
+        """End the connections; what is cut off is recorded before this returns."""
+        self.hand_over.close(grace_s)
+        self.builders.close()
