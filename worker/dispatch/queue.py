@@ -88,7 +88,7 @@ def queue_issue(
     """
     refuse_unready(settings, prepared, due_at)
     keyring, draft = Keyring(settings.keys), prepared.draft
-    hosted = draft.hosted_rows(with_large=True)
+    hosted = draft.hosted_rows()
     with database.write() as conn:
         other = issues.find(conn, draft.text.slug)
         if other is not None and other.state is not IssueState.DRAFT:

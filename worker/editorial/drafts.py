@@ -27,9 +27,6 @@ from worker.storage.ledger import audiences, issues
 from worker.storage.media import MediaRow
 from worker.tokens import TOKEN_CHARS
 
-LARGE = "large:"
-"""Begins the name of a figure's larger version, which only its page shows (see `compose.typeset.large_key`)."""
-
 
 @dataclass(frozen=True)
 class Draft:
@@ -58,13 +55,13 @@ class Draft:
         """The compiled issue with its view link's token and its own boundary. Raises UsageError naming the line."""
         return replace(self._compiled().with_view_token(self.stand_in, view_token), boundary=boundary)
 
-    def hosted_rows(self, *, with_large: bool) -> list[MediaRow]:
-        """The files the mail points to, and with them the larger versions that only figure pages show."""
+    def hosted_rows(self) -> list[MediaRow]:
+        """The files that the mail and the pages of its figures point to."""
         used, rows = self._compiled().media, {}
         for src, item in self.media.items():
             sha256, _, ext = item.name.rpartition(".")
-            if item.name in used or (with_large and src.startswith(LARGE)):
-                title = Path(src.removeprefix(LARGE)).name
+            if item.name in used:
+                title = Path(src.removeprefix("large:")).name
                 rows[sha256] = MediaRow(
                     sha256, ext, item.content_type, item.width or None, item.height or None, title, item.data
                 )

@@ -90,7 +90,7 @@ def send_proof(database: Database, settings: Settings, draft: Draft, addresses: 
     Raises UnreachableError when the relay cannot be used, with the cause; RefusedError when it takes none of them.
     """
     builder = proof_builder(database, settings, compile_for_proof(settings, draft))
-    hosted = draft.hosted_rows(with_large=False)
+    hosted = draft.hosted_rows()
     with database.write() as conn:
         for row in hosted:
             media_rows.put(conn, row)
