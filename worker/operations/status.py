@@ -55,7 +55,7 @@ class InFlight:
 
 @dataclass(frozen=True)
 class Status:
-    """One look at an installation."""
+    """An installation at one moment."""
 
     at: datetime
     database: str

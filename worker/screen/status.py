@@ -1,4 +1,4 @@
-"""The look at an installation as lines for a person: the sentence first, then its evidence. Pure."""
+"""An installation at one moment as lines for a person: the sentence first, then its evidence. Pure."""
 
 from worker.domain.issue import IssueState
 from worker.domain.process import WorkerState
@@ -11,7 +11,7 @@ from worker.screen.terminal import PLAIN_WIDTH, clean, table
 
 
 def render_status(status: Status) -> list[Line]:
-    """The look as lines for a person: the sentence first, then its evidence."""
+    """All of it as lines for a person."""
     lines = [
         *_verdict(status),
         Line(""),
