@@ -76,7 +76,7 @@ class Tree:
                 self._spawn(member)
         except OSError as error:
             self.stop()
-            raise UnreachableError(f"a process cannot be started: {error.strerror}") from error
+            raise UnreachableError("process.cannot_start", why=error.strerror) from error
 
     def step(self) -> bool:
         """Pass on what members printed, for at most POLL_S; whether all of them still run and nobody asked to end."""

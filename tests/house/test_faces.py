@@ -11,22 +11,6 @@ FACES = ("worker/cli/", "worker/web/", "worker/demo/", "worker/api/")
 TRANSACTIONS = {"read", "write", "write_durably"}
 ENGINE = "worker.storage.engine"
 
-NOT_YET_THIN: frozenset[str] = frozenset(
-    {
-        "worker/cli/databases.py",
-        "worker/cli/deliveries.py",
-        "worker/cli/drafts.py",
-        "worker/cli/issues.py",
-        "worker/cli/queue.py",
-        "worker/demo/seed.py",
-        "worker/demo/show.py",
-        "worker/web/health.py",
-        "worker/web/ledger.py",
-        "worker/web/ops.py",
-    }
-)
-"""Faces that still open transactions or read tables. Nothing may be added; a file that is thin is taken out."""
-
 
 def transactions(tree: ast.AST) -> Iterator[str]:
     """Every transaction that a file opens: `with X.read()`, or any of the three on something called database."""
@@ -58,14 +42,7 @@ def test_a_face_opens_no_transaction_and_knows_no_table(path: str, tree: ast.Mod
     seen = [*transactions(tree), *tables(tree)]
 
     # Then what one face does by itself, no other face would do the same way
-    if path in NOT_YET_THIN:
-        assert seen, f"{path} is thin by now: take it off the list"
-    else:
-        assert not seen
-
-
-def test_no_face_on_the_list_is_gone() -> None:
-    assert not [path for path in NOT_YET_THIN if path not in dict(FILES)]
+    assert not seen
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The doctor names what is wrong, in the order of its weight, with something to type, and without a secret."""
 
 import asyncio
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -8,17 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from tests.support.ledgers import add_issue, add_publication, add_worker
 from tests.support.readers import settings_for
 from tests.support.scripted_smtp import ScriptedRelay
 from tests.support.web_server import running_web
+from worker.errors import Trouble
 from worker.message.key_store import make_key
 from worker.operations import checks, doctor
 from worker.operations.checks import Check, Verdict
 from worker.screen.checks import render_checks
+from worker.screen.sentences import word, word_fix
 from worker.settings import Settings
-from worker.storage.engine import Database
+from worker.storage import schema
+from worker.storage.engine import Database, database_now
 
 
 @contextmanager
@@ -59,6 +64,15 @@ def find(found: list[Check], what: str) -> Check:
     return next(check for check in found if check.what == what)
 
 
+def evidence(found: list[Check], what: str) -> str:
+    """As a person reads it."""
+    return word(find(found, what).evidence)
+
+
+def fix(found: list[Check], what: str) -> str:
+    return word_fix(find(found, what).evidence)
+
+
 def test_doctor_finds_nothing_wrong_with_an_installation_that_works(
     settings: Settings, sqlite_database: Database
 ) -> None:
@@ -82,9 +96,9 @@ def test_doctor_finds_nothing_wrong_with_an_installation_that_works(
     assert {check.what for check in found} >= {"database", "schema", "broker", "relay", "base URL", "keys", "clock"}
     assert {check.verdict for check in found} == {Verdict.OK}, found
     assert checks.exit_code(found) == 0
-    assert "10 MB" in find(found, "relay").evidence
-    assert "PIPELINING" in find(found, "relay").evidence
-    assert "signed with key s1" in find(found, "DKIM").evidence
+    assert "10 MB" in evidence(found, "relay")
+    assert "PIPELINING" in evidence(found, "relay")
+    assert "signed with key s1" in evidence(found, "DKIM")
 
 
 def test_doctor_names_what_does_not_answer_and_what_to_do(settings: Settings) -> None:
@@ -93,11 +107,11 @@ def test_doctor_names_what_does_not_answer_and_what_to_do(settings: Settings) ->
 
     # Then
     assert [check.verdict for check in found[:2]] == [Verdict.FAIL, Verdict.FAIL]
-    assert "nc -vz 127.0.0.1" in find(found, "relay").fix
-    assert "readers could not leave" in find(found, "base URL").evidence
-    assert find(found, "workers") == Check(
-        Verdict.WARN, "workers", "no worker process runs: nothing that is queued would leave", "corranto worker"
-    )
+    assert "nc -vz 127.0.0.1" in fix(found, "relay")
+    assert "readers could not leave" in evidence(found, "base URL")
+    assert find(found, "workers").verdict is Verdict.WARN
+    assert evidence(found, "workers") == "no worker process runs: nothing that is queued would leave"
+    assert fix(found, "workers") == "corranto worker"
     assert checks.exit_code(found) == 1
 
 
@@ -115,7 +129,7 @@ def test_doctor_looks_at_the_rest_when_there_is_no_database(settings: Settings, 
     found = doctor.run(lost)
 
     # Then
-    assert find(found, "schema").fix == "corranto db upgrade"
+    assert fix(found, "schema") == "corranto db upgrade"
     assert find(found, "keys").verdict is Verdict.OK
     assert find(found, "disk").verdict is not Verdict.UNKNOWN
 
@@ -144,14 +158,14 @@ def test_doctor_shows_no_password_of_a_relay_a_broker_or_a_database(settings: Se
 def test_doctor_says_that_the_relay_refuses_the_password(settings: Settings) -> None:
     with relay_thread(login=("hugo", "right"), extensions=("AUTH PLAIN LOGIN",)) as port:
         wrong = settings.model_copy(update={"smtp_url": type(settings.smtp_url)(f"smtp://hugo:wrong@127.0.0.1:{port}")})
-        found = find(doctor.run(wrong), "relay")
-    assert found.verdict is Verdict.FAIL
-    assert "percent-encode" in found.fix
+        found = doctor.run(wrong)
+    assert find(found, "relay").verdict is Verdict.FAIL
+    assert "percent-encode" in fix(found, "relay")
 
 
 def test_doctor_fails_without_keys_and_does_not_guess_about_the_pages(settings: Settings) -> None:
     found = doctor.run(settings.model_copy(update={"secret_keys": ()}))
-    assert "corranto key new" in find(found, "keys").fix
+    assert "corranto key new" in fix(found, "keys")
     assert find(found, "base URL").verdict is Verdict.UNKNOWN
 
 
@@ -163,11 +177,11 @@ def test_doctor_fails_when_others_can_read_a_private_key(settings: Settings, sql
     path.chmod(0o644)
 
     # When
-    found = find(doctor.run(settings), "DKIM")
+    found = doctor.run(settings)
 
     # Then
-    assert found.verdict is Verdict.FAIL
-    assert found.fix == f"chmod 600 '{path}'"
+    assert find(found, "DKIM").verdict is Verdict.FAIL
+    assert fix(found, "DKIM") == f"chmod 600 '{path}'"
 
 
 @pytest.mark.parametrize(
@@ -177,15 +191,81 @@ def test_doctor_judges_how_far_the_clocks_differ(off_s: float, verdict: Verdict)
     assert doctor.judge_clock(off_s).verdict is verdict
 
 
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+def test_a_private_key_that_a_group_or_others_may_touch_fails(
+    settings: Settings, sqlite_database: Database, mode: int
+) -> None:
+    # Given
+    with sqlite_database.write() as conn:
+        add_publication(conn)
+    make_key(settings.dkim_dir, "rivers.example.org", "s1").chmod(mode)
+
+    # When / Then
+    assert find(doctor.run(settings), "DKIM").verdict is Verdict.FAIL
+
+
+def test_doctor_says_which_disk_is_full_before_it_is(tmp_path: Path) -> None:
+    # Given how much is free, and a folder that does not exist yet
+    free = shutil.disk_usage(tmp_path).free
+    folder = tmp_path / "state" / "new"
+
+    # When / Then
+    full = doctor.judge_room("state", folder, 2 * free, 4 * free)
+    assert full.verdict is Verdict.FAIL
+    assert word(full.evidence).endswith(f"GB free for {folder} (state)")
+    assert word_fix(full.evidence) == "make room: a full disk stops sending"
+    assert doctor.judge_room("state", folder, free // 4, 2 * free).verdict is Verdict.WARN
+    assert doctor.judge_room("state", folder, free // 8, free // 4).verdict is Verdict.OK
+
+
+def test_a_publication_whose_returned_mail_would_be_lost_fails_only_with_a_real_relay(
+    settings: Settings, sqlite_database: Database
+) -> None:
+    # Given
+    with sqlite_database.write() as conn:
+        add_publication(conn)
+        add_publication(conn, "lakes", bounce_address="bounces@rivers.example.org")
+    far = settings.model_copy(update={"smtp_url": type(settings.smtp_url)("smtp://relay.invalid")})
+
+    # When
+    here, there = doctor.run(settings), doctor.run(far)
+
+    # Then
+    assert [check for check in here if check.what == "bounces"] == []
+    assert [fix(there, "bounces")] == ["corranto publication edit rivers --bounce-address bounces@your.domain"]
+    assert [check.verdict for check in there if check.what == "bounces"] == [Verdict.FAIL]
+    assert find(here, "DKIM").verdict is Verdict.OK
+    assert find(there, "DKIM").verdict is Verdict.WARN
+    assert "Gmail and Yahoo refuse unsigned bulk mail" in evidence(there, "DKIM")
+
+
+def test_a_worker_that_fell_silent_is_none_for_the_doctor_too(settings: Settings, sqlite_database: Database) -> None:
+    # Given
+    with sqlite_database.write() as conn:
+        add_issue(conn, add_publication(conn))
+        add_worker(conn)
+        conn.execute(schema.worker.update().values(seen_at=conn.execute(select(database_now(-11))).scalar_one()))
+
+    # When / Then
+    assert evidence(doctor.run(settings), "workers") == "1 issue being sent, and no worker runs"
+
+
 def test_screen_is_worst_first_fits_and_keeps_commands_whole() -> None:
     # Given
-    command = "corranto publication edit rivers --bounce-address bounces@news.rivers.example.org"
+    slug = "rivers-and-their-many-tributaries"
+    command = f"corranto publication edit {slug} --bounce-address bounces@your.domain"
+    hostile = "said \x1b]0;owned\x07 and " + "then some more " * 9
     found = checks.worst_first(
         [
-            Check(Verdict.OK, "disk", "room enough"),
-            Check(Verdict.UNKNOWN, "base URL", "not asked"),
-            Check(Verdict.FAIL, "relay", "said \x1b]0;owned\x07 and " + "then some more " * 9, command),
-            Check(Verdict.WARN, "clock", "30 s off", "timedatectl set-ntp true"),
+            Check(Verdict.OK, "schema", Trouble("doctor.schema_fits")),
+            Check(Verdict.UNKNOWN, "base URL", Trouble("doctor.way_out_not_asked", url="http://127.0.0.1")),
+            Check(Verdict.FAIL, "bounces", Trouble("doctor.no_bounce_address", slug=slug)),
+            Check(
+                Verdict.FAIL,
+                "relay",
+                Trouble("doctor.relay_refuses", relay="relay.example.net:25", cause=hostile, reply=None),
+            ),
+            Check(Verdict.WARN, "clock", Trouble("doctor.clock_off", seconds=30.0)),
         ]
     )
 
@@ -193,7 +273,11 @@ def test_screen_is_worst_first_fits_and_keeps_commands_whole() -> None:
     lines = [line.text for line in render_checks(found)]
 
     # Then
-    assert [check.verdict for check in found] == [Verdict.FAIL, Verdict.WARN, Verdict.UNKNOWN, Verdict.OK]
+    assert [check.verdict for check in found] == [
+        *(Verdict.FAIL, Verdict.FAIL),
+        *(Verdict.WARN, Verdict.UNKNOWN, Verdict.OK),
+    ]
     assert max(len(line) for line in lines) <= 80
+    assert command in " ".join(" ".join(line.split()) for line in lines)
     assert "\x1b" not in "".join(lines)
-    assert lines[-1] == "1 failed, 1 warning, 1 could not be checked, 1 fine"
+    assert lines[-1] == "2 failed, 1 warning, 1 could not be checked, 1 fine"

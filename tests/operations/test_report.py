@@ -9,7 +9,7 @@ from sqlalchemy import select
 from tests.support.ledgers import FINGERPRINT, LONG_AGO, planned_issue, send
 from worker.domain.delivery import DeliveryState, Totals
 from worker.operations import report
-from worker.screen.report import _pace, equation, render_report
+from worker.screen.report import equation, render_report, spell_pace
 from worker.storage import schema
 from worker.storage.engine import Database
 
@@ -120,7 +120,7 @@ def test_a_pace_is_shown_from_one_second_of_sending_on(database: Database, secon
 
     span = report.Span(LATER, LATER + timedelta(seconds=seconds))
 
-    assert _pace(replace(found, accepted=span)) == shown
+    assert spell_pace(replace(found, accepted=span)) == shown
 
 
 def test_report_of_an_issue_that_has_not_begun_has_no_times_to_show(database: Database) -> None:
@@ -133,3 +133,51 @@ def test_report_of_an_issue_that_has_not_begun_has_no_times_to_show(database: Da
 def test_equation_that_does_not_add_up_says_so_and_what_to_run() -> None:
     lines = equation(Totals(audience=10, accepted=9))
     assert lines[-1].text.endswith("= 10 DOES NOT ADD UP, run: corranto verify")
+
+
+def test_a_report_names_the_first_doubts_and_says_how_many_more_there_are(database: Database) -> None:
+    # Given
+    in_doubt = {"state": DeliveryState.IN_DOUBT, "reason": "line_broke", "fingerprint": FINGERPRINT}
+    issue_id = planned_issue(database, report.MOST_DOUBTS + 2, shard_size=500)
+    send(database, issue_id, lambda n: in_doubt, size=500)
+
+    # When
+    built = report.build(database, issue_id)
+    lines = [line.text for line in render_report(built)]
+
+    # Then
+    assert len(built.doubts) == report.MOST_DOUBTS
+    assert "and 2 more" in lines
+    assert lines[-1] == "All of them: corranto issue deliveries spring --state in_doubt --csv"
+
+
+@pytest.mark.parametrize(
+    ("state", "needed"), [("in_doubt", True), ("failed", True), ("expired", True), ("bounced", False)]
+)
+def test_a_report_asks_somebody_to_check_where_something_can_be_done(
+    database: Database, state: str, needed: bool
+) -> None:
+    # Given a report whose whole audience ended in one state
+    planned_issue(database, 1)
+    built = replace(report.build(database, "spring"), totals=Totals(audience=1, **{state: 1}))
+
+    # When / Then
+    assert built.has_problems is needed
+
+
+def test_the_provider_with_the_most_trouble_stands_first(database: Database) -> None:
+    # Given
+    planned_issue(database, 1)
+    counts = {
+        "gmail": {DeliveryState.ACCEPTED: 9, DeliveryState.BOUNCED: 1},
+        "gmx": {DeliveryState.ACCEPTED: 1, DeliveryState.DEFERRED: 1},
+        "other": {DeliveryState.ACCEPTED: 500},
+    }
+
+    # When
+    lines = [line.text for line in render_report(replace(report.build(database, "spring"), providers=counts))]
+
+    # Then
+    at = lines.index("By provider")
+    assert [line.split()[0] for line in lines[at + 2 : at + 5]] == ["gmx", "gmail", "other"]
+    assert lines[at + 1].split() == ["provider", "accepted", "bounced", "deferred"]

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, delete, text, update
 
-from tests.support.ledgers import planned_issue, send
+from tests.support.ledgers import add_issue, planned_issue, send
 from worker import journal
 from worker.domain.delivery import DeliveryState
 from worker.operations import verify
 from worker.screen.proof import render_proof
 from worker.storage import schema, workers
 from worker.storage.engine import Database
-from worker.storage.ledger import claims
+from worker.storage.ledger import claims, issues
 from worker.storage.schema import claim, compiled_issue, delivery, issue, shard
 
 
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "SECOND_LOOK_S", 0)
+def prove(database: Database, state_dir: Path, issue: str | None = None) -> verify.Proof:
+    """The proof without the pause before its second count: nothing happens meanwhile."""
+    return verify.prove(database, state_dir, issue, pause=lambda seconds: None)
 
 
 def accepted(_: int) -> dict[str, object]:
@@ -37,7 +37,7 @@ def test_verify_proves_an_issue_in_the_middle_of_being_sent(database: Database, 
         claims.release(conn, released, "w1")
 
     # When
-    proof = verify.prove(database, tmp_path)
+    proof = prove(database, tmp_path)
 
     # Then
     assert proof.discrepancies == ()
@@ -114,7 +114,7 @@ def test_verify_names_the_discrepancy(
     # When
     with database.write() as conn:
         harm(conn, issue_id)
-    proof = verify.prove(database, tmp_path)
+    proof = prove(database, tmp_path)
 
     # Then
     assert any(where in each.where and what in each.what for each in proof.discrepancies), proof.discrepancies
@@ -131,7 +131,7 @@ def test_verify_tries_every_rule_of_the_schema_again(sqlite_database: Database, 
         conn.exec_driver_sql("PRAGMA ignore_check_constraints = OFF")
 
     # When
-    proof = verify.prove(sqlite_database, tmp_path)
+    proof = prove(sqlite_database, tmp_path)
 
     # Then
     broken = {each.what for each in proof.discrepancies if each.where == "table delivery"}
@@ -147,8 +147,8 @@ def test_verify_of_one_issue_leaves_the_others_alone(database: Database, tmp_pat
         conn.execute(update(schema.issue).values(audience=9))
 
     # When / Then
-    assert not verify.prove(database, tmp_path, "spring").adds_up
-    assert verify.prove(database, tmp_path, "latest").discrepancies == verify.prove(database, tmp_path).discrepancies
+    assert not prove(database, tmp_path, "spring").adds_up
+    assert prove(database, tmp_path, "latest").discrepancies == prove(database, tmp_path).discrepancies
 
 
 def test_verify_misses_the_journal_of_a_process_that_holds_rows(sqlite_database: Database, tmp_path: Path) -> None:
@@ -160,7 +160,38 @@ def test_verify_misses_the_journal_of_a_process_that_holds_rows(sqlite_database:
         claims.claim_first(conn, issue_id, "w2", 3)
 
     # When
-    proof = verify.prove(sqlite_database, tmp_path)
+    proof = prove(sqlite_database, tmp_path)
 
     # Then
     assert [each.what for each in proof.discrepancies] == ["belongs to worker w2, whose journal is missing"]
+
+
+def test_what_is_settled_between_two_counts_is_no_discrepancy(sqlite_database: Database, tmp_path: Path) -> None:
+    # Given books that are wrong for a moment
+    planned_issue(sqlite_database, 3)
+    with sqlite_database.write() as conn:
+        conn.execute(update(schema.issue).values(audience=9))
+
+    def settle(_seconds: float) -> None:
+        with sqlite_database.write() as conn:
+            conn.execute(update(schema.issue).values(audience=3))
+
+    # When
+    proof = verify.prove(sqlite_database, tmp_path, pause=settle)
+
+    # Then
+    assert proof.adds_up
+
+
+def test_a_proof_of_one_issue_counts_its_rows_alone(database: Database, tmp_path: Path) -> None:
+    # Given
+    planned_issue(database, 3)
+    with database.write() as conn:
+        add_issue(conn, issues.get(conn, "spring").publication_id, "summer", plan_cursor=None)
+
+    # When
+    proof = prove(database, tmp_path, "summer")
+
+    # Then
+    assert proof.as_dict() == {"adds_up": True, "issues": 0, "rows": 0, "discrepancies": []}
+    assert (prove(database, tmp_path).rows, prove(database, tmp_path, "spring").rows) == (3, 3)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ledgers import planned_issue
 from worker.cli import main
 from worker.demo.place import SAMPLES
 from worker.storage import publications, schema
 from worker.storage.engine import Database
-from worker.storage.ledger import issues
 
 KEY = "k" * 43
 POST = "7 Quay of Posts, 1000 Lisbon"
@@ -469,17 +469,84 @@ def test_colours_stay_away_when_nobody_wants_them(corranto, readers, monkeypatch
     assert "\x1b" not in corranto("doctor").out
 
 
-def test_an_unexpected_error_is_a_sentence_without_its_text(corranto, monkeypatch):
-    def fail(*_arguments: object) -> None:
-        raise KeyError("secret@example.org")
+def test_an_unexpected_error_is_a_sentence_without_its_text(corranto, readers, tmp_path, sqlite_database: Database):
+    # Given a row that no version of ours wrote
+    assert corranto("queue", str(issue_file(tmp_path, GOOD))).code == 0
+    with sqlite_database.write() as conn:
+        conn.exec_driver_sql("PRAGMA ignore_check_constraints = ON")
+        conn.execute(schema.issue.update().values(kind="secret@example.org"))
 
-    monkeypatch.setattr(issues, "list_issues", fail)
-
+    # When
     said = corranto("issue", "list")
 
+    # Then
     assert said.code == 1
     assert "CORRANTO_LOG_LEVEL=debug" in said.err
     assert "secret" not in said.err
+
+
+def test_a_retry_of_copies_being_sent_is_refused_and_not_taken_for_nobody(corranto, readers, tmp_path):
+    # Given
+    assert corranto("queue", str(issue_file(tmp_path, GOOD))).code == 0
+
+    # When
+    sending = corranto("issue", "retry", "latest", "--state", "sending")
+    mixed = corranto("issue", "retry", "latest", "--state", "failed", "--state", "Sending")
+    unknown = corranto("issue", "retry", "latest", "--state", "lost")
+
+    # Then
+    assert (sending.code, mixed.code, unknown.code) == (4, 4, 2)
+    for said in (sending, mixed):
+        assert "sending cannot be retried; these can: bounced, failed, in_doubt" in said.err
+        assert "nobody" not in said.out + said.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--to-rest-of", "a", "--to-accepted-of", "b"), "choose one of --to-rest-of and --to-accepted-of"),
+        (("--tz", "Europe/Paris"), "--tz says in which zone --at is meant: give both, or neither"),
+        (("--hold", "25h"), "--hold 25h is longer than a day; use --at for a later start"),
+    ],
+)
+def test_options_that_contradict_each_other_queue_nothing(corranto, readers, tmp_path, options, said):
+    refused = corranto("queue", str(issue_file(tmp_path, GOOD)), *options)
+
+    assert refused.code == 2
+    assert said in refused.err
+    assert corranto("issue", "list", "--json").json["issues"] == []
+
+
+def test_a_preview_is_one_of_three_and_goes_where_it_was_told(corranto, readers, tmp_path):
+    path = str(issue_file(tmp_path, GOOD))
+
+    two = corranto("preview", path, "--eml", "--text")
+    known = corranto("preview", path, "--text", "--as", "r1@example.org")
+    unknown = corranto("preview", path, "--as", "who@example.org")
+    nowhere = corranto("preview", path, str(tmp_path / "none" / "x.html"))
+
+    assert [said.code for said in (two, known, unknown, nowhere)] == [2, 0, 2, 2]
+    assert "choose one of --html, --text and --eml" in two.err
+    assert "cannot be written (No such file or directory): name a file in a folder of yours" in nowhere.err
+
+
+def test_the_people_behind_a_number_come_as_csv_and_as_json_in_the_same_order(
+    corranto, publication, sqlite_database: Database
+):
+    # Given more readers than a page of the list holds, which is read page by page
+    issue_id = planned_issue(sqlite_database, 7)
+
+    # When
+    listed = corranto("issue", "deliveries", str(issue_id), "--json", "--limit", "5").json
+    table = corranto("issue", "deliveries", str(issue_id), "--csv").out.splitlines()
+    nobody = corranto("issue", "deliveries", str(issue_id), "--state", "in doubt")
+
+    # Then
+    assert [row["n"] for row in listed["deliveries"]] == [1, 2, 3, 4, 5]
+    assert listed["more"] is True
+    assert table[0].startswith("n,address,name,state,reason,code")
+    assert [line.partition(",")[0] for line in table[1:]] == ["1", "2", "3", "4", "5", "6", "7"]
+    assert "There is nobody in the state in_doubt." in nobody.err
 
 
 @pytest.mark.parametrize("arguments", [(), ("--version",), ("publication", "list"), ("publication", "list", "--json")])

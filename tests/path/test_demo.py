@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.words import refuses
 from worker.demo.place import hold
 from worker.demo.readers import LANGUAGES, as_csv, count_troubles, invent
 from worker.domain.address import parse_address
@@ -47,7 +48,7 @@ def test_a_folder_of_somebody_else_is_not_touched(tmp_path):
     mine = tmp_path / "mine.txt"
     mine.write_text("precious", encoding="utf-8")
 
-    with pytest.raises(RefusedError, match="not the demo's"), hold(tmp_path, fresh=True, web_port=None):
+    with refuses(RefusedError, "not the demo's"), hold(tmp_path, fresh=True, web_port=None):
         pass
 
     assert mine.read_text(encoding="utf-8") == "precious"
@@ -57,7 +58,7 @@ def test_a_second_demo_in_the_same_folder_is_refused(tmp_path):
     folder = tmp_path / "demo"
     first, second = hold(folder, fresh=False, web_port=None), hold(folder, fresh=True, web_port=None)
 
-    with first, pytest.raises(RefusedError, match="running"), second:
+    with first, refuses(RefusedError, "running"), second:
         pass
 
 

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from tests.support.lists import Hand, Newsroom
+from tests.support.words import refuses
 from worker.dispatch import orders
 from worker.dispatch.send import Slice
 from worker.domain.issue import IssueState
@@ -13,6 +12,8 @@ from worker.errors import RefusedError
 from worker.storage.ledger import deliveries
 
 READERS = 600
+AT_ONCE = -10.0
+"""A margin that makes an order answer without waiting for workers."""
 
 
 @contextmanager
@@ -66,7 +67,7 @@ def test_cancel_ends_for_good(both_desks: Newsroom) -> None:
     assert stopped.totals.cancelled + stopped.totals.accepted == READERS
     assert stopped.totals.accepted == len(desk.copies())
     assert desk.states() == {"accepted": len(desk.copies()), "cancelled": READERS - len(desk.copies())}
-    with pytest.raises(RefusedError, match="nothing to cancel"):
+    with refuses(RefusedError, "nothing to cancel"):
         orders.cancel(desk.database, desk.settings, "spring", "editor")
     desk.assert_books_add_up()
 
@@ -79,9 +80,8 @@ def _claimed(hand: Hand) -> Slice:
     return part
 
 
-def test_what_comes_back_after_a_cancel_is_cancelled_too(both_desks: Newsroom, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_comes_back_after_a_cancel_is_cancelled_too(both_desks: Newsroom) -> None:
     # Given: an issue cancelled while a worker holds its rows and does not answer in time
-    monkeypatch.setattr("worker.dispatch.orders.MARGIN_S", -10.0)
     desk = both_desks
     desk.readers(["defer-451.anna@example.org", "berta@example.org", "carla@example.org"])
     desk.queue()
@@ -90,7 +90,7 @@ def test_what_comes_back_after_a_cancel_is_cancelled_too(both_desks: Newsroom, m
         (batch,) = part.batches
         part.hand_over(batch)
         desk.until(lambda: not batch.flying, "every mail was answered")
-        stopped = orders.cancel(desk.database, desk.settings, "spring", "editor")
+        stopped = orders.cancel(desk.database, desk.settings, "spring", "editor", margin_s=AT_ONCE)
         assert stopped.in_flight == 3
 
         # When
@@ -104,17 +104,14 @@ def test_what_comes_back_after_a_cancel_is_cancelled_too(both_desks: Newsroom, m
     desk.assert_books_add_up()
 
 
-def test_a_claim_of_a_worker_that_died_is_swept_after_a_cancel(
-    both_desks: Newsroom, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_claim_of_a_worker_that_died_is_swept_after_a_cancel(both_desks: Newsroom) -> None:
     # Given
-    monkeypatch.setattr("worker.dispatch.orders.MARGIN_S", -10.0)
     desk = both_desks
     desk.readers(300)
     desk.queue()
     with desk.hand(claim_size="200") as dying, desk.hand() as other:
         _claimed(dying)
-        assert orders.cancel(desk.database, desk.settings, "spring", "editor").in_flight == 200
+        assert orders.cancel(desk.database, desk.settings, "spring", "editor", margin_s=AT_ONCE).in_flight == 200
         other.tick()
 
         # When
@@ -154,13 +151,11 @@ def test_undo_is_refused_once_sending_began(desk: Newsroom) -> None:
     desk.queue()
     with desk.hand() as hand:
         hand.tick()
-        with pytest.raises(
-            RefusedError, match=r"only an issue that has not begun can be undone; .* issue pause spring"
-        ):
+        with refuses(RefusedError, r"only an issue that has not begun can be undone; .* issue pause spring"):
             orders.undo(desk.database, "spring", "editor")
         hand.work()
         hand.tick()
-    with pytest.raises(RefusedError, match=r"spring is finished: .* issue report spring"):
+    with refuses(RefusedError, r"spring is finished: .* issue report spring"):
         orders.undo(desk.database, "spring", "editor")
     assert len(desk.copies()) == 3
 
@@ -168,7 +163,7 @@ def test_undo_is_refused_once_sending_began(desk: Newsroom) -> None:
 def test_the_same_file_is_not_queued_twice(desk: Newsroom) -> None:
     desk.readers(3)
     desk.queue(hold_s=600)
-    with pytest.raises(RefusedError, match="spring was already queued"):
+    with refuses(RefusedError, "spring was already queued"):
         desk.queue()
 
 
@@ -197,9 +192,9 @@ def test_orders_that_make_no_sense_are_refused(desk: Newsroom) -> None:
     desk.readers(1)
     desk.queue(hold_s=600)
     with desk.hand() as hand:
-        with pytest.raises(RefusedError, match=r"only an issue that is being sent can be paused; .* issue undo spring"):
+        with refuses(RefusedError, r"only an issue that is being sent can be paused; .* issue undo spring"):
             orders.pause(desk.database, desk.settings, "spring", "editor")
-        with pytest.raises(RefusedError, match=r"only a paused issue can be resumed; .* issue undo spring"):
+        with refuses(RefusedError, r"only a paused issue can be resumed; .* issue undo spring"):
             orders.resume(desk.database, hand.nudges, "spring", "editor")
     stopped = orders.cancel(desk.database, desk.settings, "spring", "editor")
     assert stopped.issue.state is IssueState.CANCELLED

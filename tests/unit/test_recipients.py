@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from worker.cli.deliveries import _cells, _why
-from worker.storage.ledger.deliveries import DeliveryRow
+from worker.operations.deliveries import DeliveryRow
+from worker.screen.deliveries import csv_cells, spell_why
 
 AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 ROW = DeliveryRow(1, "ann@example.org", "Ann", "bounced", None, 550, "5.1.1", None, 1, AT, None, "No such mailbox")
@@ -26,7 +26,7 @@ def test_a_code_is_shown_once(said: str, shown: str) -> None:
     row = replace(ROW, reply_text=said)
 
     # When
-    why = _why(row)
+    why = spell_why(row)
 
     # Then
     assert why == shown
@@ -36,7 +36,7 @@ def test_a_csv_has_times_as_json_has_them() -> None:
     # Given a row with a time and one without
 
     # When
-    cells = _cells(ROW)
+    cells = csv_cells(ROW)
 
     # Then
     assert cells[-3:] == ["2026-11-24T09:30:00+00:00", "", "No such mailbox"]

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.words import refuses
 from worker.cli.times import find_zone, parse_span, parse_when
 from worker.errors import UsageError
 from worker.screen.instants import When
+from worker.screen.sentences import word
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
@@ -52,7 +54,7 @@ def test_a_time_is_read_in_the_zone(typed, expected):
     ],
 )
 def test_an_unreadable_time_is_refused_in_a_sentence(typed):
-    with pytest.raises(UsageError, match=r"'.*'"):
+    with refuses(UsageError, r"'.*'"):
         parse_when(typed, "Europe/Paris", NOW)
 
 
@@ -60,22 +62,22 @@ def test_a_skipped_local_time_is_refused_with_both_choices():
     with pytest.raises(UsageError) as caught:
         parse_when("2026-03-29 02:30", "Europe/Paris", NOW)
 
-    assert "does not exist" in str(caught.value)
-    assert '"2026-03-29 01:30" or "2026-03-29 03:30"' in str(caught.value)
+    assert "does not exist" in word(caught.value)
+    assert '"2026-03-29 01:30" or "2026-03-29 03:30"' in word(caught.value)
 
 
 def test_a_repeated_local_time_is_refused_with_both_choices_which_are_readable():
     with pytest.raises(UsageError) as caught:
         parse_when("2026-10-25 02:30", "Europe/Paris", NOW)
 
-    assert "2026-10-25T02:30+02:00 (the first)" in str(caught.value)
+    assert "2026-10-25T02:30+02:00 (the first)" in word(caught.value)
     first = parse_when("2026-10-25T02:30+02:00", "Europe/Paris", NOW)
     second = parse_when("2026-10-25T02:30+01:00", "Europe/Paris", NOW)
     assert second.at - first.at == timedelta(hours=1)
 
 
 def test_a_past_time_is_refused_with_how_long_ago_it_was():
-    with pytest.raises(UsageError, match="which is 3 h ago"):
+    with refuses(UsageError, "which is 3 h ago"):
         parse_when("2026-01-05 10:00", "Europe/Paris", NOW)
 
 
@@ -83,7 +85,7 @@ def test_a_past_time_is_refused_with_how_long_ago_it_was():
     ("typed", "near"), [("Paris", "Europe/Paris"), ("europe/paris", "Europe/Paris"), ("Europe/Pariss", "Europe/Paris")]
 )
 def test_an_unknown_zone_is_refused_with_a_near_one(typed, near):
-    with pytest.raises(UsageError, match=near):
+    with refuses(UsageError, near):
         find_zone(typed)
 
 
@@ -138,6 +140,30 @@ def test_a_read_local_time_shows_the_same_clock_again(typed, zone):
     try:
         when = parse_when(text, zone, NOW)
     except UsageError as error:
-        assert ("does not exist" in str(error)) or ("comes twice" in str(error))  # noqa: PT017 - one of two outcomes
+        assert ("does not exist" in word(error)) or ("comes twice" in word(error))  # noqa: PT017 - one of two outcomes
         return
     assert f"{when.at.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}" == text
+
+
+def test_tomorrow_is_tomorrow_where_the_readers_are():
+    late = datetime(2026, 1, 5, 23, 30, tzinfo=UTC)
+
+    assert parse_when("tomorrow 9:00", "Asia/Tokyo", late).at == datetime(2026, 1, 7, 0, 0, tzinfo=UTC)
+    assert parse_when("today 23:00", "America/New_York", late).at == datetime(2026, 1, 6, 4, 0, tzinfo=UTC)
+
+
+def test_now_is_not_a_time_to_come():
+    for typed in ("+0s", "2026-01-05T12:00Z", "2026-01-05 13:00"):
+        with refuses(UsageError, "ago"):
+            parse_when(typed, "Europe/Paris", NOW)
+
+
+@pytest.mark.parametrize("typed", ["", "h", "10 y", "1h30", "-5m", "1,5h", "12345678", "१०m"])
+def test_what_is_no_span_is_refused_with_the_forms_there_are(typed):
+    with refuses(UsageError, "is not a span of time: write it like 60s, 10m, 1h30m or 2d"):
+        parse_span(typed)
+
+
+def test_a_zone_that_resembles_none_is_refused_with_a_form():
+    with refuses(UsageError, "there is no time zone 'Qqqqq': write it like Europe/Paris"):
+        find_zone("Qqqqq")

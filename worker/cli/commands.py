@@ -88,9 +88,7 @@ def find_command(word: str) -> Any:  # noqa: ANN401 - a click command, whose typ
     entries = {name: entry for group in GROUPS.values() for name, entry in group.items()}
     entry = entries.get(word)
     if entry is None:
-        near = difflib.get_close_matches(word, entries, n=2)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; see: corranto --help"
-        raise UsageError(f"there is no command {word}{hint}")
+        raise UsageError("command.unknown", command=word, near=difflib.get_close_matches(word, entries, n=2))
     module = importlib.import_module(f"worker.cli.{entry.module}")
     app = getattr(module, "app", None)
     if app is None:

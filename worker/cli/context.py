@@ -24,10 +24,10 @@ def open_settings(*, is_process: bool = False) -> Settings:
 
     A command talks for itself, so below debug it logs warnings only; a process logs as told.
     """
-    found = settings.load()
-    quiet = found.log_level == "info" and not is_process
-    log.configure(found.log_format, "warning" if quiet else found.log_level)
-    return found
+    read = settings.load()
+    quiet = read.log_level == "info" and not is_process
+    log.configure(read.log_format, "warning" if quiet else read.log_level)
+    return read
 
 
 def open_ledger() -> Ledger:
@@ -35,7 +35,7 @@ def open_ledger() -> Ledger:
 
     Raises SettingsError, UnreachableError or SchemaError.
     """
-    found = open_settings()
-    database = open_database(found.database_url.get_secret_value())
+    read = open_settings()
+    database = open_database(read.database_url.get_secret_value())
     database.check()
-    return Ledger(found, database)
+    return Ledger(read, database)

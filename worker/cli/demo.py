@@ -7,7 +7,7 @@ import typer
 
 from worker.cli.output import end
 from worker.demo.place import FOLDER, WEB_PORT
-from worker.demo.show import Wish, run
+from worker.demo.show import DemoOptions, run
 
 
 def demo(
@@ -23,4 +23,4 @@ def demo(
 
     A second run carries on with the same data. Ctrl-C ends it and leaves no process.
     """
-    end(run(Wish(readers=recipients, leaves=leave, fresh=fresh, port=port, folder=folder)))
+    end(run(DemoOptions(readers=recipients, leaves=leave, fresh=fresh, port=port, folder=folder)))

@@ -2,77 +2,29 @@
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from worker import clock
-from worker.cli.context import Ledger, open_ledger
+from worker.cli.context import open_ledger
 from worker.cli.output import Json, end, hint, say, tell, tell_json, tell_lines, warn
 from worker.compose.findings import Finding
-from worker.compose.issue_file import check_issue, load_issue_file, take_in_media
-from worker.compose.media import MediaItem
-from worker.dispatch.queue import find_publication
-from worker.domain.issue import IssueState, IssueText
-from worker.domain.publication import Publication
-from worker.editorial.preview import preview_html
-from worker.editorial.proof import compile_for_proof, proof_builder, read_recipients, send_proof, unsubscribe_url
-from worker.errors import CorrantoError, Trouble, UsageError
-from worker.message.key_store import load_signer
-from worker.message.personalize import Personalizer
+from worker.editorial.drafts import Draft, check_draft
+from worker.editorial.preview import preview_issue
+from worker.editorial.proof import read_recipients, send_proof
+from worker.errors import CorrantoError, LintError, Trouble, UsageError
 from worker.quantities import count
 from worker.screen.layout import Line, paragraph
 from worker.screen.sentences import word
 from worker.screen.terminal import clean
-from worker.storage.ledger import audiences, issues
-from worker.storage.people import subscribers
 from worker.transport.replies import Permanence
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The issue: Markdown with front matter.")]
 
 _STYLES = {"E": "red", "W": "yellow", "I": "dim"}
-_LINT_FAILED = 3
-
-
-@dataclass(frozen=True)
-class Checked:
-    """An issue file, read and linted."""
-
-    text: IssueText
-    publication: Publication
-    findings: list[Finding]
-    media: Mapping[str, MediaItem]
-
-    @property
-    def errors(self) -> int:
-        return sum(finding.level == "E" for finding in self.findings)
-
-
-def check_file(ledger: Ledger, path: Path) -> Checked:
-    """Read and lint a file as queueing would. Raises UsageError, NotFoundError."""
-    text, _ = load_issue_file(path)
-    settings = ledger.settings
-    with ledger.database.read() as conn:
-        publication = find_publication(conn, text)
-        queued = [one for one in issues.list_issues(conn) if one.publication_id == publication.id]
-        attributes = audiences.attribute_names(conn, publication.id)
-    sent = [one for one in queued if one.state is not IssueState.DRAFT]
-    media = take_in_media(text)
-    findings = check_issue(
-        text,
-        publication,
-        base_url=settings.base_url,
-        loopback_relay=settings.is_loopback_relay,
-        signs=load_signer(settings.dkim_dir, publication.from_address) is not None,
-        sent_slugs=frozenset(one.slug for one in sent),
-        attributes=attributes,
-        last_subject=sent[0].subject if sent else "",
-        taken_in=media,
-    )
-    return Checked(text, publication, findings, media[0])
 
 
 def lint(
@@ -87,20 +39,20 @@ def lint(
     shown: list[dict[str, object]] = []
     for path in files:
         try:
-            checked = check_file(ledger, path)
+            draft = check_draft(ledger.database, ledger.settings, path)
         except CorrantoError as error:
             if len(files) == 1 and not json:
                 raise
-            code = error.exit_code if code in (0, _LINT_FAILED) else code
+            code = error.exit_code if code in (0, LintError.exit_code) else code
             shown.append({"file": str(path), "error": word(error), "findings": []})
             if not json:
                 say(f"corranto: {word(error)}")
             continue
-        if checked.errors and code == 0:
-            code = _LINT_FAILED
-        shown.append({"file": str(path), "findings": [_plain(finding) for finding in checked.findings]})
+        if draft.errors and code == 0:
+            code = LintError.exit_code
+        shown.append({"file": str(path), "findings": [_plain(finding) for finding in draft.findings]})
         if not json:
-            _show(path, checked)
+            _show(path, draft)
     if json:
         tell_json({"files": shown, "ok": code == 0})
     elif code == 0:
@@ -120,26 +72,20 @@ def preview(
 ) -> None:
     """Show an issue as readers will see it. Nothing is sent, and its links change nothing."""
     if html + text + eml > 1:
-        raise UsageError("choose one of --html, --text and --eml")
+        raise UsageError("option.exclusive", options=["--html", "--text", "--eml"])
     ledger = open_ledger()
-    checked = check_file(ledger, file)
-    values, reader = _values(ledger, address)
-    values["unsubscribe_url"] = unsubscribe_url(ledger.settings)
-    compiled = compile_for_proof(ledger.settings, checked.text, checked.publication, checked.media)
+    draft = check_draft(ledger.database, ledger.settings, file)
+    seen = preview_issue(ledger.database, ledger.settings, draft, address)
     if eml:
-        builder = proof_builder(ledger.database, ledger.settings, compiled)
-        mail = builder.build_proof(address or checked.publication.from_address, clock.utcnow(), values)
-        _write(mail.message, out or Path("-"))
+        _write(seen.mail(ledger.database, ledger.settings, address), out or Path("-"))
     elif text:
-        _write(Personalizer(compiled).show(values).text.encode(), out or Path("-"))
+        _write(seen.text().encode(), out or Path("-"))
     else:
-        page = preview_html(compiled, checked.media.values(), values, reader=reader)
-        target = out or Path(f"{checked.text.slug}.preview.html")
-        _write(page.encode(), target)
+        target = out or Path(f"{draft.text.slug}.preview.html")
+        _write(seen.html().encode(), target)
         if str(target) != "-":
             say(f"wrote {target}: open it in a browser; it needs no network")
-    if checked.errors:
-        warn(f"{count(checked.errors, 'error')} would block queueing: corranto lint {file}")
+    _warn_of_errors(draft, file)
 
 
 def proof(
@@ -149,20 +95,19 @@ def proof(
     """Mail the issue to yourself, marked [PROOF]. Its links work, say what they are and change nothing."""
     addresses = read_recipients(to)
     ledger = open_ledger()
-    checked = check_file(ledger, file)
-    sent = send_proof(ledger.database, ledger.settings, checked.text, checked.publication, checked.media, addresses)
+    draft = check_draft(ledger.database, ledger.settings, file)
+    sent = send_proof(ledger.database, ledger.settings, draft, addresses)
     for address, outcome in sent.outcomes:
         if outcome.permanence is Permanence.ACCEPTED:
             tell(f"sent a proof to {address}")
         else:
             warn(f"{address}: {outcome.code or ''} {outcome.text}".replace("  ", " "))
-    if checked.errors:
-        warn(f"{count(checked.errors, 'error')} would block queueing: corranto lint {file}")
+    _warn_of_errors(draft, file)
     hint(f"corranto queue {file}")
-    end(int(any(outcome.permanence is not Permanence.ACCEPTED for _, outcome in sent.outcomes)))
+    end(int(not sent.all_accepted))
 
 
-def show_findings(findings: list[Finding]) -> list[Line]:
+def show_findings(findings: Sequence[Finding]) -> list[Line]:
     """Findings as lines: code and place, why, fix."""
     lines = []
     for finding in findings:
@@ -174,16 +119,21 @@ def show_findings(findings: list[Finding]) -> list[Line]:
     return lines
 
 
-def _show(path: Path, checked: Checked) -> None:
-    text = checked.text
-    parts = [str(text.kind), text.language or checked.publication.language]
+def _show(path: Path, draft: Draft) -> None:
+    text = draft.text
+    parts = [str(text.kind), text.language or draft.publication.language]
     if text.cards:
         parts.append(count(len(text.cards), "card"))
     tell(f"{path}  {' · '.join(parts)}", style="bold")
-    tell_lines(show_findings(checked.findings))
-    numbers = {level: sum(finding.level == level for finding in checked.findings) for level in "EWI"}
-    verdict = "" if not numbers["E"] else f": {'it blocks' if numbers['E'] == 1 else 'they block'} queueing"
-    tell(f"{count(numbers['E'], 'error')}, {count(numbers['W'], 'warning')}, {count(numbers['I'], 'note')}{verdict}")
+    tell_lines(show_findings(draft.findings))
+    errors, warnings, notes = (draft.count(level) for level in "EWI")
+    verdict = "" if not errors else f": {'it blocks' if errors == 1 else 'they block'} queueing"
+    tell(f"{count(errors, 'error')}, {count(warnings, 'warning')}, {count(notes, 'note')}{verdict}")
+
+
+def _warn_of_errors(draft: Draft, file: Path) -> None:
+    if draft.errors:
+        warn(f"{count(draft.errors, 'error')} would block queueing: corranto lint {file}")
 
 
 def _plain(finding: Finding) -> dict[str, object]:
@@ -192,16 +142,6 @@ def _plain(finding: Finding) -> dict[str, object]:
 
 def _said(text: str | Trouble) -> str:
     return text if isinstance(text, str) else word(text)
-
-
-def _values(ledger: Ledger, address: str | None) -> tuple[dict[str, str], str]:
-    """A reader's values, and how to call the reader."""
-    if address is None:
-        return {}, "a reader of whom nothing is known"
-    with ledger.database.read() as conn:
-        found = subscribers.find_by_address(conn, ledger.database.instance(), address)
-    attributes = {name: str(value) for name, value in found.attributes.items()}
-    return {**attributes, "name": found.name, "language": found.language or ""}, found.address or ""
 
 
 def _write(octets: bytes, target: Path) -> None:
@@ -217,4 +157,4 @@ def _write(octets: bytes, target: Path) -> None:
         with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(octets)
     except OSError as error:
-        raise UsageError(f"{target} cannot be written ({error.strerror}): name a file in a folder of yours") from None
+        raise UsageError("file.unwritable", path=target, why=error.strerror) from None

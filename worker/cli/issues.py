@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from worker import clock
-from worker.cli.context import Ledger, open_ledger
+from worker.cli.context import open_ledger
 from worker.cli.deliveries import Latest, deliveries, read_state
 from worker.cli.output import (
     Json,
@@ -24,15 +24,14 @@ from worker.cli.output import (
 from worker.cli.watch import watch as watch_issue
 from worker.dispatch import orders
 from worker.dispatch.nudger import Nudger, open_broker
-from worker.domain.delivery import DeliveryState, Totals
-from worker.domain.issue import Issue
-from worker.operations import report as reporting
+from worker.domain.delivery import DeliveryState
+from worker.operations.issues import list_issues, show_issue
+from worker.operations.report import build
 from worker.quantities import count, spell_number
 from worker.screen import progress
 from worker.screen.instants import When
 from worker.screen.report import equation, render_report
 from worker.screen.sentences import word
-from worker.storage.ledger import issues
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Issues: what became of them, and orders to them.")
 
@@ -44,27 +43,24 @@ One = Annotated[str, typer.Argument(metavar="ISSUE", help="Slug, id or latest.")
 @app.command("list")
 def list_all(json: Json = False) -> None:
     """List the issues, newest first."""
-    ledger = open_ledger()
-    with ledger.database.read() as conn:
-        found = [(one, issues.totals(conn, one.id)) for one in issues.list_issues(conn)]
-        slugs = {one.publication_id: issues.publication_slug(conn, one.publication_id) for one, _ in found}
+    views = list_issues(open_ledger().database)
     if json:
-        tell_json({"issues": [_plain(one, totals, slugs[one.publication_id]) for one, totals in found]})
-    elif not found:
+        tell_json({"issues": [view.as_dict() for view in views]})
+    elif not views:
         say("No issue was queued yet.")
         hint("corranto queue FILE")
     else:
         lines = [
             [
-                one.id,
-                one.slug,
-                one.state.replace("_", " "),
-                f"{one.queued_at:%Y-%m-%d}",
-                spell_number(totals.audience),
-                spell_number(totals.accepted),
-                spell_number(progress.needs_look(totals)),
+                view.issue.id,
+                view.issue.slug,
+                view.issue.state.replace("_", " "),
+                f"{view.issue.queued_at:%Y-%m-%d}",
+                spell_number(view.totals.audience),
+                spell_number(view.totals.accepted),
+                spell_number(view.totals.to_check),
             ]
-            for one, totals in found
+            for view in views
         ]
         heads = ["ID", "ISSUE", "STATE", "QUEUED", "READERS", "ACCEPTED", "TO CHECK"]
         tell_table(heads, lines, right=[0, 4, 5, 6])
@@ -73,47 +69,42 @@ def list_all(json: Json = False) -> None:
 @app.command()
 def show(issue: Latest = "latest", json: Json = False) -> None:
     """Show where an issue stands, as a sum that adds up."""
-    ledger = open_ledger()
-    with ledger.database.read() as conn:
-        found = issues.get(conn, issue)
-        totals = issues.totals(conn, found.id)
-        publication = issues.publication_slug(conn, found.publication_id)
+    view = show_issue(open_ledger().database, issue)
     if json:
-        tell_json(_plain(found, totals, publication))
+        tell_json(view.as_dict())
         return
-    tell(f"{found.slug}  {found.subject}", style="bold")
+    shown, totals = view.issue, view.totals
+    tell(f"{shown.slug}  {shown.subject}", style="bold")
     fields = {
-        "state": progress.spell_state(found, totals, clock.utcnow()),
-        "publication": publication,
-        "queued": When(found.queued_at, found.zone).spell(),
-        "in doubt": f"{found.doubt}: "
-        + ("left alone until you decide" if found.doubt == "never-twice" else "sent once more after a while"),
+        "state": progress.spell_state(shown, totals, clock.utcnow()),
+        "publication": view.publication,
+        "queued": When(shown.queued_at, shown.zone).spell(),
+        "in doubt": f"{shown.doubt}: "
+        + ("left alone until you decide" if shown.doubt == "never-twice" else "sent once more after a while"),
     }
-    if found.started_at:
-        fields["started"] = When(found.started_at, found.zone).spell()
-    if found.finished_at:
-        fields["finished"] = When(found.finished_at, found.zone).spell()
+    if shown.started_at:
+        fields["started"] = When(shown.started_at, shown.zone).spell()
+    if shown.finished_at:
+        fields["finished"] = When(shown.finished_at, shown.zone).spell()
     tell_fields(fields)
     if totals.audience:
         tell("")
         tell_lines(equation(totals))
-    hint(f"corranto issue report {found.slug}", f"corranto issue deliveries {found.slug} --state STATE")
+    hint(f"corranto issue report {shown.slug}", f"corranto issue deliveries {shown.slug} --state STATE")
 
 
 @app.command()
 def watch(issue: Latest = "latest") -> None:
     """Watch an issue until it is sent, cancelled or undone. Exit 6 when some recipients need a look."""
     ledger = open_ledger()
-    with ledger.database.read() as conn:
-        found = issues.get(conn, issue)
-    end(watch_issue(ledger, found.id))
+    end(watch_issue(ledger, show_issue(ledger.database, issue).issue.id))
 
 
 @app.command()
 def undo(issue: One) -> None:
     """Take a queued issue back before anything leaves. It is a draft again; queueing its file starts it anew."""
     ledger = open_ledger()
-    done = orders.undo(ledger.database, _slug(ledger, issue), ledger.actor)
+    done = orders.undo(ledger.database, issue, ledger.actor)
     tell(f"Undone. Nobody was mailed; {done.slug} is a draft again.")
     hint("corranto queue FILE")
 
@@ -122,7 +113,7 @@ def undo(issue: One) -> None:
 def pause(issue: One, json: Json = False) -> None:
     """Stop sending until resume. Answers when no mail is on its way any more."""
     ledger = open_ledger()
-    done = orders.pause(ledger.database, ledger.settings, _slug(ledger, issue), ledger.actor)
+    done = orders.pause(ledger.database, ledger.settings, issue, ledger.actor)
     _tell_stopped("Paused", done, json=json)
     hint(f"corranto issue resume {done.issue.slug}")
 
@@ -132,9 +123,8 @@ def resume(issue: One) -> None:
     """Go on with a paused issue: only people still waiting are mailed."""
     ledger = open_ledger()
     nudger = Nudger(open_broker(ledger.database, ledger.settings))
-    done = orders.resume(ledger.database, nudger, _slug(ledger, issue), ledger.actor)
-    with ledger.database.read() as conn:
-        totals = issues.totals(conn, done.id)
+    done = orders.resume(ledger.database, nudger, issue, ledger.actor)
+    totals = show_issue(ledger.database, done.id).totals
     tell(f"Resumed: {count(totals.waiting + totals.deferred, 'person', 'people')} still waiting.")
     _warn_of_broker(nudger)
     hint(f"corranto issue watch {done.slug}")
@@ -144,10 +134,9 @@ def resume(issue: One) -> None:
 def cancel(issue: One, yes: Yes = False, json: Json = False) -> None:
     """Stop an issue for good. Whose copy has not left will not get it; --to-rest-of queues another one for them."""
     ledger = open_ledger()
-    slug = _slug(ledger, issue)
-    with ledger.database.read() as conn:
-        totals = issues.totals(conn, issues.get(conn, slug).id)
-    waiting = totals.waiting + totals.deferred
+    view = show_issue(ledger.database, issue)
+    # Asked and carried out by the slug, so that both speak of the same issue: `latest` may change meanwhile.
+    slug, waiting = view.issue.slug, view.totals.waiting + view.totals.deferred
     confirm(f"This stops {slug} for good; {count(waiting, 'person', 'people')} will not get it.", yes=yes)
     done = orders.cancel(ledger.database, ledger.settings, slug, ledger.actor)
     _tell_stopped("Cancelled", done, json=json)
@@ -165,10 +154,10 @@ def retry(
 ) -> None:
     """Send again to those whose copy failed (default), bounced or is in doubt."""
     ledger = open_ledger()
-    slug = _slug(ledger, issue)
-    states = {DeliveryState(read_state(text)) for text in state or ["failed"] if read_state(text) != "sending"}
-    with ledger.database.read() as conn:
-        totals = issues.totals(conn, issues.get(conn, slug).id)
+    view = show_issue(ledger.database, issue)
+    slug, totals = view.issue.slug, view.totals
+    states = {read_state(text) for text in state or [DeliveryState.FAILED]}
+    orders.refuse_states(states)
     if DeliveryState.IN_DOUBT in states and totals.in_doubt:
         confirm(f"Some of these {count(totals.in_doubt, 'person', 'people')} may get it twice.", yes=yes)
     nudger = Nudger(open_broker(ledger.database, ledger.settings))
@@ -182,55 +171,19 @@ def retry(
 @app.command()
 def report(issue: Latest = "latest", json: Json = False) -> None:
     """Report on an issue: the sum, refusals and their reasons, times, who left because of it, who is in doubt."""
-    ledger = open_ledger()
-    found = reporting.build(ledger.database, issue)
+    what_became = build(open_ledger().database, issue)
     if json:
-        tell_json(found.as_dict())
-        return
-    tell_lines(render_report(found))
+        tell_json(what_became.as_dict())
+    else:
+        tell_lines(render_report(what_became))
 
 
-def _slug(ledger: Ledger, reference: str) -> str:
-    """The slug behind a slug, id or `latest`, so that an order and its answer name the same issue."""
-    with ledger.database.read() as conn:
-        return issues.get(conn, reference).slug
-
-
-def _plain(found: Issue, totals: Totals, publication: str) -> dict[str, object]:
-    return {
-        "issue": found.slug,
-        "id": found.id,
-        "publication": publication,
-        "kind": found.kind,
-        "subject": found.subject,
-        "state": found.state,
-        "doubt": found.doubt,
-        "queued_at": found.queued_at,
-        "hold_until": found.hold_until,
-        "due_at": found.due_at,
-        "zone": found.zone,
-        "started_at": found.started_at,
-        "finished_at": found.finished_at,
-        "stopped_reason": found.stopped_reason,
-        "counting": found.plan_cursor is not None and found.started_at is not None,
-        "totals": totals.as_dict(),
-    }
-
-
-def _tell_stopped(word: str, done: orders.Stopped, *, json: bool) -> None:
+def _tell_stopped(what: str, done: orders.Stopped, *, json: bool) -> None:
     totals = done.totals
     if json:
-        tell_json(
-            {
-                "issue": done.issue.slug,
-                "state": done.issue.state,
-                "in_flight": done.in_flight,
-                "waited_s": round(done.waited_s, 3),
-                "totals": totals.as_dict(),
-            }
-        )
+        tell_json(done.as_dict())
         return
-    tell(f"{word} after {done.waited_s:.1f} s.")
+    tell(f"{what} after {done.waited_s:.1f} s.")
     if totals.audience:
         tell_lines(equation(totals))
     if done.in_flight:

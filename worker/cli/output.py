@@ -96,12 +96,12 @@ def confirm(question: str, *, yes: bool, answer: str = "yes") -> None:
     if yes:
         return
     if not is_person():
-        raise RefusedError(f"{question} Nobody can answer here: say --yes to go on without asking. Nothing was changed")
+        raise RefusedError("confirm.nobody_here", question=question)
     sys.stdout.flush()
     err_console().print(clean(f"{question}\nType {answer} to go on: ", keep_lines=True), end="")
     typed = sys.stdin.readline().strip().replace(",", "")
     if typed.lower() != answer.lower():
-        raise RefusedError(f"that was not {answer}; nothing was changed")
+        raise RefusedError("confirm.other_answer", answer=answer)
 
 
 def end(code: int) -> NoReturn:

@@ -1,7 +1,6 @@
 """`corranto queue`: send an issue, after showing whom it reaches, when, and how long it takes."""
 
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -11,25 +10,25 @@ from worker import clock
 from worker.cli.context import Ledger, open_ledger
 from worker.cli.drafts import show_findings
 from worker.cli.output import Json, Yes, confirm, end, hint, say, tell, tell_json, warn
-from worker.cli.times import FORMS, parse_span, parse_when
+from worker.cli.times import parse_span, parse_when
 from worker.cli.watch import watch
+from worker.dispatch.progress import count_workers
 from worker.dispatch.queue import Prepared, prepare, queue_issue, refuse_unready
 from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import AudienceKind, Issue, IssueState
-from worker.errors import UsageError
-from worker.message.key_store import load_signer
+from worker.errors import Trouble, UsageError
 from worker.quantities import count, spell_number, spell_span
 from worker.screen.instants import When
 from worker.screen.layout import paragraph
+from worker.screen.sentences import word
+from worker.screen.sentences.command_line import TIME_FORMS
 from worker.settings import Settings
-from worker.storage import workers
 from worker.transport.shaping import parse_rates
 
 ASK_ABOVE = 500
 """Readers beyond which a person types their number: the size of a slip nobody notices."""
 
 MAX_HOLD_S = 86_400
-_WORKER_SILENT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Plan:
 
 def queue(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The issue: Markdown with front matter.")],
-    at: Annotated[str | None, typer.Option("--at", metavar="WHEN", help=f"Start then: {FORMS}.")] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="WHEN", help=f"Start then: {TIME_FORMS}.")] = None,
     tz: Annotated[
         str | None, typer.Option("--tz", metavar="ZONE", help="Zone of WHEN. Default: the publication's.")
     ] = None,
@@ -64,20 +63,19 @@ def queue(
 ) -> None:
     """Send FILE to its publication. What is queued is frozen: editing the file afterwards changes nothing."""
     if to_rest_of is not None and to_accepted_of is not None:
-        raise UsageError("choose one of --to-rest-of and --to-accepted-of")
+        raise UsageError("option.exclusive", options=["--to-rest-of", "--to-accepted-of"])
     if tz is not None and at is None:
-        raise UsageError("--tz says in which zone --at is meant: give both, or neither")
+        raise UsageError("option.zone_alone")
     ledger = open_ledger()
     kind = AudienceKind.REST_OF if to_rest_of else AudienceKind.ACCEPTED_OF if to_accepted_of else AudienceKind.ALL
     prepared = prepare(ledger.database, ledger.settings, file, audience=kind, audience_of=to_rest_of or to_accepted_of)
     plan = _read_plan(ledger, prepared, at, tz, hold)
-    if prepared.findings:
+    for line in show_findings(prepared.draft.findings):
         # Talk, not data: with --json standard output holds the object alone.
-        for found in show_findings(prepared.findings):
-            say(found.text, style=found.style or None)
+        say(line.text, style=line.style or None)
     refuse_unready(ledger.settings, prepared, plan.at.at if plan.at else None)
-    for line in summarise(ledger.settings, prepared, plan):
-        say(line)
+    for text in summarise(ledger.settings, prepared, plan):
+        say(text)
     if dry_run:
         say("Nothing was queued.")
         return
@@ -92,16 +90,15 @@ def queue(
         doubt=doubt,
         actor=ledger.actor,
     )
-    warnings = [*queued.warnings, *_no_worker(ledger)]
-    _tell_queued(queued.issue, plan, warnings, json=json)
+    troubles = queued.warnings if count_workers(ledger.database) else [*queued.warnings, Trouble("queue.no_worker")]
+    _tell_queued(queued.issue, plan, [word(trouble) for trouble in troubles], json=json)
     if wait:
         end(watch(ledger, queued.issue.id))
 
 
 def summarise(settings: Settings, prepared: Prepared, plan: Plan) -> list[str]:
     """What would happen, for a person to check before it does: lines of at most 80 columns."""
-    publication, people = prepared.publication, prepared.audience
-    signs = load_signer(settings.dkim_dir, publication.from_address) is not None
+    publication, people = prepared.draft.publication, prepared.audience
     left_out = {
         "unconfirmed": people.unconfirmed,
         "do-not-mail": people.suppressed,
@@ -114,23 +111,23 @@ def summarise(settings: Settings, prepared: Prepared, plan: Plan) -> list[str]:
         who += " (whoever joins before the start is included)"
     sender = f"{publication.from_name} <{publication.from_address}>"
     fields = [
-        ("from", f"{sender}, {'signed' if signs else 'not signed'} by DKIM"),
+        ("from", f"{sender}, {'signed' if prepared.draft.signs else 'not signed'} by DKIM"),
         ("to", f"{publication.title}: {who}"),
         ("left out", named or "nobody"),
         ("when", _spell_when(plan)),
         ("takes", _spell_duration(settings, people.will_get)),
     ]
-    lines = [line.text for line in paragraph(f'"{prepared.text.subject}"', first="Would send  ", rest=" " * 12)]
+    lines = [line.text for line in paragraph(f'"{prepared.draft.text.subject}"', first="Would send  ", rest=" " * 12)]
     for name, value in fields:
         lines += [line.text for line in paragraph(value, first=f"  {name:<10}", rest=" " * 12)]
     return lines
 
 
 def _read_plan(ledger: Ledger, prepared: Prepared, at: str | None, tz: str | None, hold: str | None) -> Plan:
-    zone = tz or prepared.publication.zone
+    zone = tz or prepared.draft.publication.zone
     hold_s = ledger.settings.hold_s if hold is None else parse_span(hold)
     if hold_s > MAX_HOLD_S:
-        raise UsageError(f"--hold {hold} is longer than a day; use --at for a later start")
+        raise UsageError("option.hold_too_long", typed=hold)
     if at is None:
         return Plan(None, zone, hold_s)
     return Plan(parse_when(at, zone, clock.utcnow()), zone, hold_s)
@@ -156,15 +153,6 @@ def _spell_duration(settings: Settings, number: int) -> str:
         return "as long as the relay needs: no rate limit is set"
     seconds = number / windows.per_second
     return f"about {spell_span(seconds)} to {spell_span(seconds * 1.2)} at {windows}" if seconds >= 1 else "a second"
-
-
-def _no_worker(ledger: Ledger) -> list[str]:
-    with ledger.database.read() as conn:
-        now = ledger.database.now(conn)
-        rows = workers.list_workers(conn)
-    if any(row.state != "lost" and now - row.seen_at < timedelta(seconds=_WORKER_SILENT_S) for row in rows):
-        return []
-    return ["no worker is running, so nothing leaves yet: start one with corranto worker"]
 
 
 def _tell_queued(issue: Issue, plan: Plan, warnings: list[str], *, json: bool) -> None:

@@ -9,10 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from worker.errors import UsageError
-from worker.quantities import spell_span
-from worker.screen.instants import When, spell_day
-
-FORMS = '"2026-11-24 09:00" with --tz Europe/Paris, 2026-11-24T08:00Z, "tomorrow 9:00" or +2h'
+from worker.screen.instants import When
 
 _SPAN_PART = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*(d|h|min|m|s)", re.ASCII)
 _SPAN = re.compile(r"(?:\d{1,6}(?:\.\d{1,3})?\s*(?:d|h|min|m|s)\s*)+", re.ASCII)
@@ -27,7 +24,7 @@ def parse_span(text: str) -> int:
     if re.fullmatch(r"\d{1,7}", stripped, re.ASCII):
         return int(stripped)
     if not _SPAN.fullmatch(stripped):
-        raise UsageError(f"{text!r} is not a span of time: write it like 60s, 10m, 1h30m or 2d")
+        raise UsageError("span.unreadable", typed=text)
     return round(sum(float(number) * _UNIT_S[unit] for number, unit in _SPAN_PART.findall(stripped)))
 
 
@@ -38,15 +35,14 @@ def parse_when(text: str, zone: str, now: datetime) -> When:
     place = find_zone(zone)
     if stripped.startswith("+"):
         at = now + timedelta(seconds=parse_span(stripped[1:]))
-    elif found := _EXACT.fullmatch(stripped):
-        at = _exact(text, *found.groups())
-    elif found := _LOCAL.fullmatch(stripped):
-        at = _local(text, found, place, now)
+    elif exact := _EXACT.fullmatch(stripped):
+        at = _exact(text, *exact.groups())
+    elif local := _LOCAL.fullmatch(stripped):
+        at = _local(text, local, place, now)
     else:
-        raise UsageError(f"{text!r} is not a time Corranto can read: write {FORMS}")
+        raise UsageError("time.unreadable", typed=text)
     if at <= now:
-        spelled = When(at, zone).spell()
-        raise UsageError(f"{text!r} means {spelled}, which is {spell_span((now - at).total_seconds())} ago")
+        raise UsageError("time.past", typed=text, at=at, zone=zone, seconds=(now - at).total_seconds())
     return When(at, zone)
 
 
@@ -62,38 +58,31 @@ def find_zone(name: str) -> ZoneInfo:
     cities = {zone.rpartition("/")[2].lower(): zone for zone in sorted(known)}
     wanted = name.lower().replace(" ", "_")
     near = [folded[wanted]] if wanted in folded else [cities[wanted]] if wanted in cities else []
-    near = near or [folded[found] for found in difflib.get_close_matches(wanted, folded, n=2)]
-    hint = f": did you mean {' or '.join(near)}?" if near else ": write it like Europe/Paris"
-    raise UsageError(f"there is no time zone {name!r}{hint}")
+    near = near or [folded[zone] for zone in difflib.get_close_matches(wanted, folded, n=2)]
+    raise UsageError("zone.unknown", typed=name, near=near)
 
 
 def _exact(text: str, day: str, clock: str, offset: str) -> datetime:
     try:
         return datetime.fromisoformat(f"{day}T{clock}{offset.upper().replace('Z', '+00:00')}").astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise UsageError(f"{text!r} is not a time of the calendar: {error}") from None
+        raise UsageError("time.not_in_calendar", typed=text, why=str(error)) from None
 
 
-def _local(text: str, found: re.Match[str], zone: ZoneInfo, now: datetime) -> datetime:
+def _local(text: str, parts: re.Match[str], zone: ZoneInfo, now: datetime) -> datetime:
+    day, hour, minute, second = parts.groups()
     try:
-        typed = datetime.combine(_date(found[1], zone, now), time(int(found[2]), int(found[3]), int(found[4] or 0)))
+        typed = datetime.combine(_date(day, zone, now), time(int(hour), int(minute), int(second or 0)))
     except ValueError as error:
-        raise UsageError(f"{text!r} is not a time of the calendar: {error}") from None
-    first, second = (typed.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
-    if first == second:
+        raise UsageError("time.not_in_calendar", typed=text, why=str(error)) from None
+    first, later = (typed.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
+    if first == later:
         return first
+    one, two = first.astimezone(zone), later.astimezone(zone)
     # PEP 495: in a gap, fold 0 counts with the old offset and lands after it; in a repeat, fold 0 is the earlier one.
-    if first.astimezone(zone).replace(tzinfo=None) != typed:
-        before, after = second.astimezone(zone), first.astimezone(zone)
-        raise UsageError(
-            f"{typed:%H:%M} does not exist on {spell_day(typed)} in {zone.key}, because clocks go forward: "
-            f'say "{before:%Y-%m-%d %H:%M}" or "{after:%Y-%m-%d %H:%M}"'
-        )
-    one, two = first.astimezone(zone), second.astimezone(zone)
-    raise UsageError(
-        f"{typed:%H:%M} comes twice on {spell_day(typed)} in {zone.key}, because clocks go back: "
-        f"say {one.isoformat(timespec='minutes')} (the first) or {two.isoformat(timespec='minutes')} (the second)"
-    )
+    if one.replace(tzinfo=None) != typed:
+        raise UsageError("time.skipped", local=typed, zone=zone.key, before=two, after=one)
+    raise UsageError("time.repeated", local=typed, zone=zone.key, first=one, second=two)
 
 
 def _date(word: str, zone: ZoneInfo, now: datetime) -> date:

@@ -3,7 +3,6 @@
 import sys
 
 from rich.live import Live
-from rich.text import Text
 
 from worker import clock
 from worker.cli.context import Ledger
@@ -15,9 +14,10 @@ from worker.domain.issue import IssueState
 from worker.errors import CorrantoError
 from worker.screen import progress
 from worker.screen.keyboard import Keys
+from worker.screen.sentences import word
 from worker.screen.terminal import err_console
 
-LOOK_S = 0.5
+EVERY_S = 0.5
 LINE_EVERY_S = 10.0
 WITH_PROBLEMS = 6
 
@@ -31,7 +31,7 @@ def watch(ledger: Ledger, issue_id: int) -> int:
     last = _watch_terminal(ledger, first) if sys.stderr.isatty() else _watch_lines(ledger, first)
     if last.issue.state not in _OVER:
         return 0
-    return WITH_PROBLEMS if progress.needs_look(last.totals) or not last.totals.adds_up else 0
+    return WITH_PROBLEMS if last.totals.to_check or not last.totals.adds_up else 0
 
 
 def _watch_lines(ledger: Ledger, first: Progress) -> Progress:
@@ -39,7 +39,7 @@ def _watch_lines(ledger: Ledger, first: Progress) -> Progress:
     say(progress.render_line(first, clock.utcnow()))
     with Keys() as keys:
         while seen.issue.state not in _OVER:
-            keys.read(LOOK_S)
+            keys.read(EVERY_S)
             before, seen = seen, observe(ledger.database, ledger.settings, seen.issue.id, seen)
             if seen.issue.state != before.issue.state or clock.monotonic() - said_at >= LINE_EVERY_S:
                 say(progress.render_line(seen, clock.utcnow()))
@@ -58,9 +58,9 @@ def _watch_terminal(ledger: Ledger, first: Progress) -> Progress:
             screen.update(shown, refresh=True)
             if is_over:
                 return seen
-            key = keys.read(LOOK_S)
+            key = keys.read(EVERY_S)
             if key == "q":
-                screen.update(_without_help(seen), refresh=True)
+                screen.update(progress.render(seen, clock.utcnow()), refresh=True)  # without the help
                 return seen
             if key in ("p", "c"):
                 note, sure = _obey(ledger, seen, key, sure=sure and key == "c")
@@ -82,9 +82,5 @@ def _obey(ledger: Ledger, seen: Progress, key: str, *, sure: bool) -> tuple[str,
         else:
             orders.pause(ledger.database, ledger.settings, slug, ledger.actor)
     except CorrantoError as error:
-        return f"  {error}", False
+        return f"  {word(error)}", False
     return "", False
-
-
-def _without_help(seen: Progress) -> Text:
-    return progress.render(seen, clock.utcnow())

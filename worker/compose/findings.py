@@ -7,6 +7,7 @@ from typing import Literal
 import jinja2
 
 from worker.compose.media import MediaItem
+from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
 from worker.domain.publication import Publication
 from worker.errors import Trouble
@@ -51,6 +52,8 @@ class LintFacts:
     layouts: jinja2.Environment
     last_subject: str = ""
     """Subject of the publication's latest issue, "" when there is none."""
+    compiled: CompiledIssue | None = None
+    """The issue, where it was compiled already."""
 
 
 @dataclass(frozen=True)

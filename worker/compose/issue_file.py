@@ -18,6 +18,7 @@ from worker.compose.rules import lint
 from worker.compose.rules_targets import pictures_of
 from worker.compose.source import read_issue
 from worker.compose.typeset import large_key
+from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
 from worker.domain.publication import Publication
 from worker.errors import IssueFileError, NotFoundError, Trouble, UsageError
@@ -38,7 +39,7 @@ def load_issue_file(path: str | Path) -> tuple[IssueText, dict[str, MediaItem]]:
 
     A picture that is missing or unusable is left out here and named by the rules. Raises NotFoundError, UsageError.
     """
-    issue = _read(Path(path))
+    issue = read_issue_file(Path(path))
     return issue, take_in_media(issue)[0]
 
 
@@ -76,8 +77,9 @@ def check_issue(
     attributes: frozenset[str] = frozenset(),
     last_subject: str = "",
     taken_in: tuple[Mapping[str, MediaItem], Mapping[str, Trouble]] | None = None,
+    compiled: CompiledIssue | None = None,
 ) -> list[Finding]:
-    """All findings of an issue, errors first. `taken_in` spares reading the media again."""
+    """All findings of an issue, errors first. `taken_in` spares reading the media again, `compiled` compiling."""
     media, problems = taken_in or take_in_media(issue)
     facts = LintFacts(
         publication=publication,
@@ -90,11 +92,13 @@ def check_issue(
         media_problems=problems,
         layouts=load_layouts(),
         last_subject=last_subject,
+        compiled=compiled,
     )
     return lint(issue, facts)
 
 
-def _read(path: Path) -> IssueText:
+def read_issue_file(path: Path) -> IssueText:
+    """The issue's text alone. Raises NotFoundError, UsageError, IssueFileError."""
     try:
         with path.open("rb") as file:
             octets = file.read(MAX_ISSUE_BYTES + 1)

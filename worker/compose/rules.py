@@ -41,7 +41,7 @@ _ORDER = {"E": 0, "W": 1, "I": 2}
 def lint(issue: IssueText, facts: LintFacts) -> list[Finding]:
     """Every finding, errors first, then by line."""
     findings = [finding for rule in _ON_SOURCE for finding in rule(issue, facts)]
-    compiled = _try_compile(issue, facts, findings)
+    compiled = facts.compiled or _try_compile(issue, facts, findings)
     if compiled is not None:
         findings += [finding for rule in _ON_RESULT for finding in rule(issue, compiled)]
     findings = [_waived(finding, issue) for finding in dict.fromkeys(findings)]

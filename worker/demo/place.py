@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.errors import RefusedError, UnreachableError
+from worker.errors import RefusedError, Remedy, UnreachableError
 from worker.settings import HOME, PREFIX
 
 FOLDER = HOME / "demo-data"
@@ -56,9 +56,7 @@ def hold(folder: Path, *, fresh: bool, web_port: int | None) -> Iterator[Place]:
     try:
         lock = _lock(folder)
     except OSError as error:
-        raise UnreachableError(
-            f"the demo cannot keep its data in {folder} ({error.strerror}): name another folder with --folder"
-        ) from error
+        raise UnreachableError("demo.unwritable", remedy=Remedy.CHANGE, folder=folder, why=error.strerror) from error
     with ExitStack() as reserved:
         try:
             if fresh:
@@ -78,26 +76,26 @@ def announce(place: Place) -> None:
 def _lock(folder: Path) -> int:
     """The descriptor that holds the folder. What is not ours is not touched, `--fresh` or not."""
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "README").is_file():
-        raise RefusedError(f"{folder} holds something that is not the demo's: move it away, or name another folder")
+        raise RefusedError("demo.not_ours", remedy=Remedy.CHANGE, folder=folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise RefusedError(f"a demo is running in {folder} already: use it, or stop it with Ctrl-C") from None
+        raise RefusedError("demo.runs_already", folder=folder) from None
     (folder / "README").write_text(_MARK, encoding="utf-8")
     return descriptor
 
 
 def _empty(folder: Path) -> None:
-    for found in folder.iterdir():
-        if found.name in _KEPT_WHEN_FRESH:
+    for path in folder.iterdir():
+        if path.name in _KEPT_WHEN_FRESH:
             continue
-        if found.is_dir() and not found.is_symlink():
-            shutil.rmtree(found)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
         else:
-            found.unlink()
+            path.unlink()
 
 
 def _prepare(folder: Path, web_port: int | None, reserved: ExitStack) -> Place:
@@ -106,7 +104,7 @@ def _prepare(folder: Path, web_port: int | None, reserved: ExitStack) -> Place:
         (folder / name).mkdir(mode=0o700, exist_ok=True)
     before = _read_ports(folder)
     if web_port is not None and not _is_free(web_port):
-        raise RefusedError(f"port {web_port} is taken: name another with --port, or leave it to the demo")
+        raise RefusedError("demo.port_taken", remedy=Remedy.CHANGE, port=web_port)
     web = web_port or _free_port(before.get("web", WEB_PORT), reserved)
     sink = _free_port(before.get("sink", SINK_PORT), reserved)
     metrics = _free_port(METRICS_PORT, reserved)
@@ -139,8 +137,8 @@ def _key(folder: Path) -> str:
 
 def _read_ports(folder: Path) -> dict[str, int]:
     try:
-        found = json.loads((folder / "ports.json").read_text(encoding="utf-8"))
-        return {name: port for name in ("web", "sink") if 0 < (port := int(found[name])) < 65_536}
+        ports = json.loads((folder / "ports.json").read_text(encoding="utf-8"))
+        return {name: port for name in ("web", "sink") if 0 < (port := int(ports[name])) < 65_536}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -150,7 +148,7 @@ def _free_port(first: int, reserved: ExitStack) -> int:
     for port in range(first, min(first + _PORTS_TRIED, 65_536)):
         if _is_free(port) and _reserve(port, reserved):
             return port
-    raise RefusedError(f"no port from {first} to {first + _PORTS_TRIED} is free: name one with --port")
+    raise RefusedError("demo.no_free_port", remedy=Remedy.CHANGE, first=first, last=first + _PORTS_TRIED)
 
 
 def _reserve(port: int, reserved: ExitStack) -> bool:

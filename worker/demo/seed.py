@@ -6,9 +6,9 @@ from pathlib import Path
 from worker.consent.imports import import_subscribers
 from worker.demo.readers import CONSENT, as_csv
 from worker.domain.subscription import SubscriptionState
+from worker.editorial.publications import count_publication, create_publication, list_publications
 from worker.message.key_store import key_files, make_key
 from worker.settings import Settings
-from worker.storage import publications
 from worker.storage.engine import Database
 
 DOMAIN = "orrin-ring.example.org"
@@ -48,11 +48,10 @@ class Seeded:
 
 def seed(database: Database, settings: Settings, folder: Path, number: int) -> Seeded:
     """Add what is missing: the publications, a key for their domain, and `number` readers unless some are there."""
-    with database.write() as conn:
-        known = {one.slug for one in publications.list_publications(conn)}
-        for typed in _PUBLICATIONS:
-            if typed["slug"] not in known:
-                publications.create_publication(conn, {**_COMMON, **typed}, actor=ACTOR)
+    known = {publication.slug for publication in list_publications(database)}
+    for typed in _PUBLICATIONS:
+        if typed["slug"] not in known:
+            create_publication(database, {**_COMMON, **typed}, actor=ACTOR)
     if not key_files(settings.dkim_dir, DOMAIN):
         make_key(settings.dkim_dir, DOMAIN, "demo")
     added = False
@@ -67,6 +66,4 @@ def seed(database: Database, settings: Settings, folder: Path, number: int) -> S
 
 def count_readers(database: Database, slug: str = _PUBLICATIONS[0]["slug"]) -> int:
     """Who gets a publication now."""
-    with database.read() as conn:
-        found = publications.get_publication(conn, slug)
-        return publications.count_subscriptions(conn, found.id)[SubscriptionState.CONFIRMED]
+    return count_publication(database, slug).subscriptions[SubscriptionState.CONFIRMED]

@@ -24,18 +24,18 @@ from worker.dispatch.queue import prepare, queue_issue
 from worker.domain.delivery import DoubtPolicy, Totals
 from worker.domain.issue import Issue, IssueState
 from worker.errors import CorrantoError, UnreachableError, UsageError
-from worker.operations import verify
+from worker.operations.issues import find_issue, list_issues
+from worker.operations.schema import upgrade_schema
+from worker.operations.verify import prove
 from worker.quantities import count, spell_span
 from worker.screen import progress
 from worker.screen.keyboard import Keys
 from worker.screen.proof import render_proof
 from worker.screen.report import equation
+from worker.screen.sentences import word
 from worker.screen.terminal import clean, out_console
 from worker.settings import HOME, Settings
-from worker.storage import migrations
 from worker.storage.engine import Database, open_database
-from worker.storage.ledger import issues
-from worker.storage.migrations.upgrade import upgrade
 from worker.supervisor import Member, Tree
 
 NEWSLETTER, STATEMENT = SAMPLES / "2026-11-members.md", SAMPLES / "2026-11-statement.md"
@@ -55,7 +55,7 @@ _MEMBERS = (
 
 
 @dataclass(frozen=True)
-class Wish:
+class DemoOptions:
     """What was asked for on the command line."""
 
     readers: int
@@ -70,15 +70,15 @@ class _Ended(Exception):
     """Raised when a signal asked for the end."""
 
 
-def run(wish: Wish) -> int:
-    """Run the demo; returns its exit code. Raises RefusedError, UsageError, UnreachableError with the sentence."""
-    if not 1 <= wish.readers <= MAX_READERS:
-        raise UsageError(f"--recipients {wish.readers} is not between 1 and {MAX_READERS:,}")
-    with hold(wish.folder, fresh=wish.fresh, web_port=wish.port) as place:
-        found = settings.load(place.environment)
-        log.configure(found.log_format, "warning")
+def run(options: DemoOptions) -> int:
+    """Run the demo; returns its exit code. Raises RefusedError, UsageError, UnreachableError."""
+    if not 1 <= options.readers <= MAX_READERS:
+        raise UsageError("demo.recipients", number=options.readers, most=MAX_READERS)
+    with hold(options.folder, fresh=options.fresh, web_port=options.port) as place:
+        own = settings.load(place.environment)
+        log.configure(own.log_format, "warning")
         tree = Tree(_MEMBERS, place.environment, grace_s=GRACE_S, log_dir=place.logs)
-        show = _Show(wish, place, found, tree)
+        show = _Show(options, place, own, tree)
         try:
             return show.run()
         except _Ended:
@@ -90,8 +90,8 @@ def run(wish: Wish) -> int:
 class _Show:
     """One run: what it started, it ends."""
 
-    def __init__(self, wish: Wish, place: Place, found: Settings, tree: Tree) -> None:
-        self._wish, self._place, self._settings, self._tree = wish, place, found, tree
+    def __init__(self, options: DemoOptions, place: Place, own: Settings, tree: Tree) -> None:
+        self._options, self._place, self._settings, self._tree = options, place, own, tree
         self._console: Console = out_console()
         self._database: Database | None = None
         self._took_s: float | None = None
@@ -99,14 +99,14 @@ class _Show:
     def run(self) -> int:
         self._tell("Corranto demo", f"all of it runs in {_near(self._place.folder)}; nothing leaves this computer")
         url = self._settings.database_url.get_secret_value()
-        upgrade(url)
+        schema = upgrade_schema(url)
         database = self._database = open_database(url)
-        age = f"created, schema {migrations.HEAD}" if self._place.is_new else "as it was left; --fresh starts anew"
+        age = f"created, schema {schema.version}" if self._place.is_new else "as it was left; --fresh starts anew"
         self._row("database", "SQLite", age)
         self._row("broker", "SQL", "in the same database")
         self._tree.start()
         self._row("mail sink", f"127.0.0.1:{self._place.sink_port}", "takes all mail, delivers none")
-        seeded = seed(database, self._settings, self._place.folder, self._wish.readers)
+        seeded = seed(database, self._settings, self._place.folder, self._options.readers)
         self._row("readers", *self._spell_readers(seeded))
         self._wait_ready()
         announce(self._place)
@@ -118,7 +118,7 @@ class _Show:
 
     def end(self) -> None:
         """Everything that was started is gone when this returns."""
-        if not self._wish.leaves and self._tree.asked_by is not None:
+        if not self._options.leaves and self._tree.asked_by is not None:
             self._console.print("\nstopping", style="dim")
         self._tree.stop()
         if self._database is not None:
@@ -133,44 +133,43 @@ class _Show:
         path = self._place.logs / f"{self._tree.lost}.log"
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
         said = "\n".join(f"  {clean(log.scrub(line))}" for line in lines)
-        raise UnreachableError(f"the demo's {self._tree.lost} ended by itself; its last words, from {path}:\n{said}")
+        raise UnreachableError("demo.member_ended", member=self._tree.lost, path=path, said=said)
 
     def _wait_ready(self) -> None:
         deadline = clock.monotonic() + READY_S
         while not _answers(self._settings.web_port):
             self._step()
             if clock.monotonic() > deadline:
-                raise UnreachableError(f"the demo's web process does not answer; see {self._place.logs / 'web.log'}")
+                raise UnreachableError("demo.web_silent", path=self._place.logs / "web.log")
 
     def _queue(self, database: Database) -> Issue:
         """The newsletter sample, queued unless an earlier run did."""
-        with database.read() as conn:
-            known = issues.find(conn, NEWSLETTER.stem)
+        known = find_issue(database, NEWSLETTER.stem)
         if known is not None:
             self._row("issue", NEWSLETTER.name, f"queued earlier, {known.state}")
             return known
         prepared = prepare(database, self._settings, NEWSLETTER)
-        numbers = {level: sum(each.level == level for each in prepared.findings) for level in "EW"}
-        lint = f"lint: {count(numbers['E'], 'error')}, {count(numbers['W'], 'warning')}"
+        draft = prepared.draft
+        lint = f"lint: {count(draft.errors, 'error')}, {count(draft.count('W'), 'warning')}"
         self._row("issue", NEWSLETTER.name, lint)
         queued = queue_issue(
             database,
             self._settings,
             prepared,
             due_at=None,
-            zone=prepared.publication.zone,
+            zone=draft.publication.zone,
             hold_s=self._settings.hold_s,
             doubt=DoubtPolicy.NEVER_TWICE,
             actor=ACTOR,
         )
         for warning in queued.warnings:
-            self._row("note", warning)
+            self._row("note", word(warning))
         return queued.issue
 
     def _follow(self, database: Database, issue: Issue) -> Progress:
         """Show hold and sending until nothing more leaves now: copies deferred by the sink are left to their time."""
         seen = observe(database, self._settings, issue.id)
-        looked_at = moved_at = clock.monotonic()
+        seen_at = moved_at = clock.monotonic()
         self._console.print()
         # Transient: what was shown on the way makes room for the sum.
         with Keys() as keys, Live(console=self._console, auto_refresh=False, transient=True) as screen:
@@ -180,16 +179,16 @@ class _Show:
                 self._step()
                 if keys.read(0.0) == "u" and seen.issue.state is IssueState.HOLDING:
                     orders.undo(database, seen.issue.slug, ACTOR)
-                if clock.monotonic() - looked_at < 0.25:
+                if clock.monotonic() - seen_at < 0.25:
                     continue
                 before, seen = seen, observe(database, self._settings, issue.id, seen)
-                looked_at = clock.monotonic()
+                seen_at = clock.monotonic()
                 if seen.issue.started_at is not None:
                     self._took_s = (clock.utcnow() - seen.issue.started_at).total_seconds()
                 if seen.done != before.done or seen.issue.state != before.issue.state:
-                    moved_at = looked_at
-                if self._wish.leaves and looked_at - moved_at > STUCK_S:
-                    raise UnreachableError(f"nothing moved for {spell_span(STUCK_S)}: {seen.cause or 'no cause found'}")
+                    moved_at = seen_at
+                if self._options.leaves and seen_at - moved_at > STUCK_S:
+                    raise UnreachableError("demo.stuck", seconds=STUCK_S, cause=seen.cause)
         return seen
 
     def _conclude(self, database: Database, last: Progress) -> int:
@@ -201,7 +200,7 @@ class _Show:
             self._console.print()
         for line in equation(totals) if totals.audience else []:
             self._console.print(f"  {line.text.replace(' adds up', ' ✓ adds up')}", style=line.style or "bold")
-        if self._wish.leaves:
+        if self._options.leaves:
             return self._verdict(database, last)
         self._show_links(database)
         while True:
@@ -210,14 +209,14 @@ class _Show:
     def _verdict(self, database: Database, last: Progress) -> int:
         """0 when the books were proved and mail got through; else 1, saying why."""
         try:
-            proof = verify.prove(database, self._settings.state_dir)
+            proof = prove(database, self._settings.state_dir)
         except CorrantoError as error:
-            self._console.print(f"  {clean(error)}", style="red")
+            self._console.print(f"  {clean(word(error))}", style="red")
             return 1
         for line in render_proof(proof):
             self._console.print(f"  {line.text}", style=line.style or None)
         good = proof.adds_up and last.totals.adds_up and last.totals.accepted > 0
-        return 0 if good and _as_scripted(last.totals, self._wish, is_new=self._place.is_new) else 1
+        return 0 if good and _as_scripted(last.totals, self._options, is_new=self._place.is_new) else 1
 
     def _show_links(self, database: Database) -> None:
         base = self._place.base_url
@@ -237,8 +236,8 @@ class _Show:
 
     def _next_step(self, database: Database) -> str:
         """A command that will not be refused: a sample that was not queued yet, or a copy of one."""
-        with database.read() as conn:
-            taken = {one.slug for one in issues.list_issues(conn) if one.state is not IssueState.DRAFT}
+        listed = [view.issue for view in list_issues(database)]
+        taken = {issue.slug for issue in listed if issue.state is not IssueState.DRAFT}
         if NEWSLETTER.stem not in taken:
             return f"./run corranto queue {_near(NEWSLETTER)}"
         if STATEMENT.stem not in taken:
@@ -289,25 +288,25 @@ def _is_still(seen: Progress) -> bool:
     return seen.issue.state not in (IssueState.HOLDING, IssueState.SCHEDULED)
 
 
-def _as_scripted(totals: Totals, wish: Wish, *, is_new: bool) -> bool:
+def _as_scripted(totals: Totals, options: DemoOptions, *, is_new: bool) -> bool:
     """A first run's sum is known beforehand: the sink refuses, defers and drops exactly as it was told to."""
     if not is_new:
         return True
-    troubles = count_troubles(wish.readers)
-    found = (totals.audience, totals.bounced, totals.deferred, totals.in_doubt)
-    return found == (wish.readers, troubles.bounce, troubles.defer, troubles.drop)
+    troubles = count_troubles(options.readers)
+    ended = (totals.audience, totals.bounced, totals.deferred, totals.in_doubt)
+    return ended == (options.readers, troubles.bounce, troubles.defer, troubles.drop)
 
 
 def _answers(port: int) -> bool:
     return _ask("127.0.0.1", port, "/readyz")[0] == 200
 
 
-def _metrics(found: Settings) -> str | None:
+def _metrics(own: Settings) -> str | None:
     """The web process's metrics page: of ours, which took ports one after the other, the one that reads the ledger."""
-    for port in range(found.metrics_port, found.metrics_port + 4):
-        status, page = _ask(found.metrics_host, port, "/metrics")
+    for port in range(own.metrics_port, own.metrics_port + 4):
+        status, page = _ask(own.metrics_host, port, "/metrics")
         if status == 200 and b"corranto_issues" in page:
-            return f"http://{found.metrics_host}:{port}/metrics"
+            return f"http://{own.metrics_host}:{port}/metrics"
     return None
 
 

@@ -7,7 +7,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 FORMAT_NO = 1
 """Grows when the bytes built from the same compiled issue would change; part of every fingerprint."""
@@ -76,6 +76,16 @@ class CompiledIssue:
         for key in ("variables", "media", "figures"):
             data[key] = tuple(data[key])
         return cls(**data)
+
+    def with_view_token(self, stand_in: str, token: str) -> "CompiledIssue":
+        """The same issue, its view link holding `token` where it was compiled with a stand-in of the same length.
+
+        Equal length keeps every line as it was wrapped. Raises ValueError otherwise.
+        """
+        if len(stand_in) != len(token):
+            raise ValueError(f"a stand-in of {len(stand_in)} characters for a token of {len(token)}")
+        html, text, view_html = (part.replace(stand_in, token) for part in (self.html, self.text, self.view_html))
+        return replace(self, html=html, text=text, view_html=view_html)
 
     @property
     def fingerprint(self) -> str:

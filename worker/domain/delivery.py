@@ -172,6 +172,11 @@ class Totals:
         }
 
     @property
+    def to_check(self) -> int:
+        """How many recipients somebody should look at: in doubt, failed on our side, or given up."""
+        return self.in_doubt + self.failed + self.expired
+
+    @property
     def adds_up(self) -> bool:
         """Whether the states sum to the audience: the ledger's first promise."""
         return sum(self.parts.values()) == self.audience

@@ -1,18 +1,26 @@
-"""A compiled issue → one self-contained page: phone, desktop, dark and text side by side.
+"""A checked issue as a reader will see it: its mail, its text part, or one self-contained page of all its views.
 
-Pictures are inlined, scripts and the network are not needed, and each view stands in a sandboxed frame, so that the
-page can be opened, kept and passed on as it is.
+On the page phone, desktop, dark and text stand side by side. Pictures are inlined, scripts and the network are not
+needed, and each view stands in a sandboxed frame, so that the page can be opened, kept and passed on as it is.
+Nothing is sent, and the links are a proof's: they change nothing.
 """
 
 import base64
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from worker import clock
 from worker.compose.media import MediaItem
 from worker.domain.compiled import CompiledIssue
+from worker.editorial.drafts import Draft
+from worker.editorial.proof import compile_for_proof, proof_builder, unsubscribe_url
 from worker.message.personalize import Personalizer
+from worker.settings import Settings
+from worker.storage.engine import Database
+from worker.storage.people import subscribers
 
 PHONE_WIDTH = 360
 DESKTOP_WIDTH = 680
@@ -42,6 +50,42 @@ _VIEW = Markup(
 )
 
 
+NOBODY = "a reader of whom nothing is known"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """An issue as one reader would get it; `values` are the reader's, `reader` the name or address to call them by."""
+
+    draft: Draft
+    compiled: CompiledIssue
+    values: Mapping[str, str]
+    reader: str
+
+    def html(self) -> str:
+        """The page with all views."""
+        return preview_html(self.compiled, self.draft.media.values(), self.values, reader=self.reader)
+
+    def text(self) -> str:
+        """The text part."""
+        return Personalizer(self.compiled).show(self.values).text
+
+    def mail(self, database: Database, settings: Settings, address: str | None) -> bytes:
+        """The mail itself, as a proof to the address; without one, to the publication's own."""
+        builder = proof_builder(database, settings, self.compiled)
+        return builder.build_proof(address or self.compiled.from_address, clock.utcnow(), self.values).message
+
+
+def preview_issue(database: Database, settings: Settings, draft: Draft, address: str | None) -> Preview:
+    """The issue as the reader with this address would get it, or as one of whom nothing is known.
+
+    Raises NotFoundError for an unknown reader, UsageError for a text that cannot be compiled.
+    """
+    values, reader = ({}, NOBODY) if address is None else _values_of(database, address)
+    values["unsubscribe_url"] = unsubscribe_url(settings)
+    return Preview(draft, compile_for_proof(settings, draft), values, reader)
+
+
 def preview_html(
     compiled: CompiledIssue,
     media: Iterable[MediaItem],
@@ -68,6 +112,15 @@ def preview_html(
             views=Markup("").join(_VIEW.format(title=title, width=width, document=doc) for title, width, doc in views),
         )
     )
+
+
+def _values_of(database: Database, address: str) -> tuple[dict[str, str], str]:
+    """A known reader's values, and the address as it is stored."""
+    instance = database.instance()
+    with database.read() as conn:
+        subscriber = subscribers.find_by_address(conn, instance, address)
+    attributes = {name: str(value) for name, value in subscriber.attributes.items()}
+    return {**attributes, "name": subscriber.name, "language": subscriber.language or ""}, subscriber.address or ""
 
 
 def _inlined(html: str, base_url: str, media: Iterable[MediaItem]) -> str:

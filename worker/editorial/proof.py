@@ -5,25 +5,19 @@ are hosted like an issue's, under the names of their content.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from worker import clock
-from worker.compose.compile import compile_issue
-from worker.compose.issue_file import load_layouts
-from worker.compose.media import MediaItem
 from worker.domain.address import AddressError, parse_address
 from worker.domain.compiled import CompiledIssue
-from worker.domain.issue import IssueText
-from worker.domain.publication import Publication
+from worker.editorial.drafts import Draft
 from worker.errors import CorrantoError, RefusedError, UnreachableError, UsageError
 from worker.message.build import BuildError, MessageBuilder
 from worker.message.key_store import load_signer
 from worker.settings import Settings
 from worker.storage import media as media_rows
 from worker.storage.engine import Database
-from worker.storage.media import MediaRow
 from worker.tokens import Keyring, Purpose, Token
 from worker.transport.relay import Relay, relay_of, send_one
 from worker.transport.replies import Outcome, Permanence
@@ -42,21 +36,22 @@ class Proofed:
 
     outcomes: tuple[tuple[str, Outcome], ...]
 
+    @property
+    def all_accepted(self) -> bool:
+        return all(outcome.permanence is Permanence.ACCEPTED for _, outcome in self.outcomes)
+
 
 def read_recipients(typed: str) -> list[str]:
     """One to five addresses separated by commas. Raises UsageError."""
-    found: list[str] = []
+    addresses: dict[str, None] = {}
     for part in filter(None, (part.strip() for part in typed.split(","))):
         try:
-            found.append(parse_address(part).addr_spec)
+            addresses[parse_address(part).addr_spec] = None
         except AddressError as error:
-            why = str(error).replace("An email", "an email", 1)
-            raise UsageError(
-                f"--to: {part[:64]} is not an address ({why}); write --to you@example.org, or several with commas"
-            ) from error
-    if not 1 <= len(set(found)) <= MAX_PROOFS:
-        raise UsageError(f"--to takes 1 to {MAX_PROOFS} different addresses separated by commas, not {len(set(found))}")
-    return list(dict.fromkeys(found))
+            raise UsageError("proof.address", typed=part[:64], why=error.trouble) from error
+    if not 1 <= len(addresses) <= MAX_PROOFS:
+        raise UsageError("proof.how_many", addresses=len(addresses), most=MAX_PROOFS)
+    return list(addresses)
 
 
 def unsubscribe_url(settings: Settings) -> str:
@@ -64,21 +59,11 @@ def unsubscribe_url(settings: Settings) -> str:
     return f"{settings.base_url}/u/{Keyring(settings.keys).sign(Token(Purpose.PROOF, issue=NO_ISSUE))}"
 
 
-def compile_for_proof(
-    settings: Settings, text: IssueText, publication: Publication, media: Mapping[str, MediaItem]
-) -> CompiledIssue:
-    """The issue as queueing would compile it, with a proof's token behind every link to a page of its own."""
+def compile_for_proof(settings: Settings, draft: Draft) -> CompiledIssue:
+    """The issue as queueing would freeze it, with a proof's token behind every link to a page of its own."""
     token = Keyring(settings.keys).sign(Token(Purpose.PROOF, issue=NO_ISSUE))
     view_url = f"{settings.base_url}/v/{token}"
-    compiled = compile_issue(
-        text,
-        publication,
-        base_url=settings.base_url,
-        templates=load_layouts(),
-        media=media,
-        view_url=view_url,
-        boundary="corranto-proof",
-    )
+    compiled = draft.compile_with(token, "corranto-proof")
     html, plain = compiled.html, compiled.text
     for figure in compiled.figures:
         # A figure gets its page when the issue is queued; until then its link leads where the proof explains itself.
@@ -99,30 +84,22 @@ def proof_builder(database: Database, settings: Settings, compiled: CompiledIssu
     )
 
 
-def send_proof(
-    database: Database,
-    settings: Settings,
-    text: IssueText,
-    publication: Publication,
-    media: Mapping[str, MediaItem],
-    addresses: Sequence[str],
-) -> Proofed:
+def send_proof(database: Database, settings: Settings, draft: Draft, addresses: Sequence[str]) -> Proofed:
     """Hand one proof per address to the relay and report its answers.
 
     Raises UnreachableError when the relay cannot be used, with the cause; RefusedError when it takes none of them.
     """
-    compiled = compile_for_proof(settings, text, publication, media)
-    builder = proof_builder(database, settings, compiled)
+    builder = proof_builder(database, settings, compile_for_proof(settings, draft))
+    hosted = draft.hosted_rows()
     with database.write() as conn:
-        for src, item in media.items():
-            if item.name in compiled.media:
-                media_rows.put(conn, _row(src, item))
+        for row in hosted:
+            media_rows.put(conn, row)
     relay = relay_of(settings)
     # Somebody is watching: a fifth of what an issue's mail may wait.
     relay = replace(relay, timeouts=relay.timeouts.scaled(0.2))
     outcomes = tuple((address, _hand_over(relay, builder, address)) for address in addresses)
     if all(outcome.permanence is not Permanence.ACCEPTED for _, outcome in outcomes):
-        raise _trouble(relay, outcomes[0][1])
+        raise _refusal(relay, outcomes[0][1])
     return Proofed(outcomes)
 
 
@@ -130,21 +107,15 @@ def _hand_over(relay: Relay, builder: MessageBuilder, address: str) -> Outcome:
     try:
         built = builder.build_proof(address, clock.utcnow())
     except BuildError as error:
-        raise UsageError(f"the proof cannot be built: {error.reason}") from error
+        raise UsageError("proof.unbuildable", why=error.reason) from error
     return asyncio.run(send_one(relay, Transaction(address, built.envelope, built.message)))
 
 
-def _trouble(relay: Relay, outcome: Outcome) -> CorrantoError:
+def _refusal(relay: Relay, outcome: Outcome) -> CorrantoError:
     """The relay's answer as an error: not reached, or reached and refusing."""
     if outcome.permanence is Permanence.UNSENT:
-        return UnreachableError(f"no proof was sent: {outcome.text}; corranto doctor tells more")
+        return UnreachableError("proof.unsent", cause=outcome.text)
     said = " ".join(str(part) for part in (outcome.code, outcome.enhanced, outcome.text) if part)
     if outcome.permanence is Permanence.DOUBT:
-        return UnreachableError(f"the line to the relay {relay.key} broke after the proof was handed over: {said}")
-    return RefusedError(f"the relay {relay.key} refused the proof: {said}")
-
-
-def _row(src: str, item: MediaItem) -> MediaRow:
-    sha256, _, ext = item.name.rpartition(".")
-    title = Path(src.removeprefix("large:")).name
-    return MediaRow(sha256, ext, item.content_type, item.width or None, item.height or None, title, item.data)
+        return UnreachableError("proof.in_doubt", relay=relay.key, said=said)
+    return RefusedError("proof.refused", relay=relay.key, said=said)

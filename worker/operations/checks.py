@@ -1,8 +1,10 @@
-"""What `doctor` finds, as values: a verdict, the evidence for it, and what to type. Pure."""
+"""What `doctor` finds, as values: a verdict and the evidence for it. Each face says what to do about a code. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from worker.errors import Trouble
 
 
 class Verdict(StrEnum):
@@ -19,12 +21,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One finding. `what` is one or two words, `evidence` a sentence without any secret, `fix` can be copied."""
+    """One finding. `what` is one or two words; `evidence` says what was seen, without any secret."""
 
     verdict: Verdict
     what: str
-    evidence: str
-    fix: str = ""
+    evidence: Trouble
 
 
 _ORDER = list(Verdict)
@@ -40,10 +41,17 @@ def exit_code(checks: Iterable[Check]) -> int:
     return int(any(check.verdict is Verdict.FAIL for check in checks))
 
 
-def as_dict(checks: list[Check]) -> dict[str, object]:
-    """The shape of `doctor --json`."""
+def as_dict(
+    checks: list[Check], word: Callable[[Trouble], str], word_fix: Callable[[Trouble], str]
+) -> dict[str, object]:
+    """The shape of `doctor --json`; a face says the evidence and the fix in its words, the fix "" where none is due."""
     shown = [
-        {"verdict": str(each.verdict), "what": each.what, "evidence": each.evidence, "fix": each.fix or None}
+        {
+            "verdict": str(each.verdict),
+            "what": each.what,
+            "evidence": word(each.evidence),
+            "fix": word_fix(each.evidence) or None,
+        }
         for each in checks
     ]
     return {"ok": not exit_code(checks), "checks": shown}

@@ -69,17 +69,17 @@ class Report:
 def build(database: Database, issue: str | int) -> Report:
     """Read it all in one transaction. `issue` is a slug, an id or `latest`. Raises NotFoundError."""
     with database.read() as conn:
-        found = issues.get(conn, issue)
-        left, came_back = reports.leavers(conn, found.id)
+        named = issues.get(conn, issue)
+        left, came_back = reports.leavers(conn, named.id)
         return Report(
-            found,
-            issues.publication_slug(conn, found.publication_id),
-            issues.totals(conn, found.id),
-            reports.by_provider(conn, found.id),
-            reports.by_reason(conn, found.id),
-            reports.refusals(conn, found.id),
-            reports.span(conn, found.id, DeliveryState.ACCEPTED),
+            named,
+            issues.publication_slug(conn, named.publication_id),
+            issues.totals(conn, named.id),
+            reports.by_provider(conn, named.id),
+            reports.by_reason(conn, named.id),
+            reports.refusals(conn, named.id),
+            reports.span(conn, named.id, DeliveryState.ACCEPTED),
             left,
             came_back,
-            reports.doubts(conn, found.id, MOST_DOUBTS),
+            reports.doubts(conn, named.id, MOST_DOUBTS),
         )

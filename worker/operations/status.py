@@ -3,6 +3,7 @@
 `doctor` asks; `status` only reads, so that it answers within a blink on a busy installation.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,20 +11,19 @@ from sqlalchemy import Connection
 
 from worker import clock
 from worker.broker import build as broker
-from worker.dispatch.progress import spell_note, spell_wait
+from worker.dispatch.progress import explain_wait
 from worker.domain.delivery import Totals
 from worker.domain.issue import Issue, IssueState
-from worker.errors import CorrantoError
-from worker.quantities import spell_span
+from worker.domain.process import WorkerState, is_alive
+from worker.errors import CorrantoError, Trouble
+from worker.metrics import LedgerReading
 from worker.settings import Settings
 from worker.storage import workers
 from worker.storage.engine import Database
-from worker.storage.ledger import deliveries, issues
+from worker.storage.ledger import deliveries, gauges, issues
 from worker.transport.next_hop import Relay
 
 IN_FLIGHT = (IssueState.HOLDING, IssueState.SCHEDULED, IssueState.HELD_LATE, IssueState.SENDING, IssueState.PAUSED)
-QUIET_BEAT_S = 20.0
-"""A process beats every few seconds: one silent for longer is hung, cut off or dead."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Process:
     state: str
     beat_age_s: float
     up_s: float
-    note: str
+    note: Trouble | None
 
     @property
     def is_alive(self) -> bool:
-        return self.state != "lost" and self.beat_age_s <= QUIET_BEAT_S
+        return is_alive(self.state, self.beat_age_s)
 
 
 @dataclass(frozen=True)
@@ -49,57 +49,65 @@ class InFlight:
     totals: Totals
     oldest_waiting_s: float | None
     last_progress_s: float | None
-    wait_reason: str = ""
-    """Why none of its copies may leave at this moment, such as the relay's refusal; or ""."""
+    wait: Trouble | None = None
+    """Why none of its copies may leave at this moment, such as the relay's refusal."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """One look at an installation."""
+    """An installation at one moment."""
 
     at: datetime
     database: str
     database_s: float
     broker: str
-    broker_trouble: str
+    broker_trouble: Trouble | None
     relay: str
     processes: tuple[Process, ...]
     in_flight: tuple[InFlight, ...]
     metrics: str
 
     @property
-    def troubles(self) -> list[str]:
+    def troubles(self) -> list[Trouble]:
         """What somebody should look at, the most pressing first; empty when all is well."""
-        found = [self.broker_trouble] if self.broker_trouble else []
+        troubles = [self.broker_trouble] if self.broker_trouble else []
         alive = [process for process in self.processes if process.is_alive]
-        sending = [each for each in self.in_flight if each.issue.state is IssueState.SENDING]
-        if sending and not alive:
-            found.append("an issue is being sent and no worker runs: start one with corranto worker")
-        elif any(each.issue.state is not IssueState.PAUSED for each in self.in_flight) and not alive:
-            found.append("an issue is queued and no worker runs: start one with corranto worker")
-        silent = [process for process in self.processes if not process.is_alive]
-        found += [f"{process.label} has not been heard for {spell_span(process.beat_age_s)}" for process in silent]
-        found += [f"{process.label}: {process.note}" for process in alive if process.note]
-        found += [f"{each.issue.slug} does not add up: run corranto verify" for each in self.in_flight if _is_off(each)]
-        return found
+        if not alive and any(each.issue.state is IssueState.SENDING for each in self.in_flight):
+            troubles.append(Trouble("status.nobody_sends"))
+        elif not alive and any(each.issue.state is not IssueState.PAUSED for each in self.in_flight):
+            troubles.append(Trouble("status.nobody_will_send"))
+        troubles += [
+            Trouble("status.silent", label=process.label, seconds=process.beat_age_s)
+            for process in self.processes
+            if not process.is_alive
+        ]
+        troubles += [
+            Trouble("status.worker_note", label=process.label, note=process.note) for process in alive if process.note
+        ]
+        troubles += [
+            Trouble("status.does_not_add_up", slug=each.issue.slug)
+            for each in self.in_flight
+            if not each.totals.adds_up
+        ]
+        return troubles
 
-    def as_dict(self) -> dict[str, object]:
-        """The shape of `status --json`."""
+    def as_dict(self, word: Callable[[Trouble], str]) -> dict[str, object]:
+        """The shape of `status --json`; a face words its troubles."""
         return {
             "at": self.at,
             "well": not self.troubles,
-            "troubles": self.troubles,
+            "troubles": [word(trouble) for trouble in self.troubles],
             "database": {"place": self.database, "latency_s": round(self.database_s, 4)},
-            "broker": {"place": self.broker, "trouble": self.broker_trouble or None},
+            "broker": {"place": self.broker, "trouble": word(self.broker_trouble) if self.broker_trouble else None},
             "relay": self.relay,
             "metrics": self.metrics,
             "processes": [
                 {
                     "label": each.label,
-                    "state": each.state if each.is_alive else "lost",
+                    "state": each.state if each.is_alive else WorkerState.LOST,
                     "beat_age_s": round(each.beat_age_s, 1),
                     "up_s": round(each.up_s),
-                    "note": each.note,
+                    "note": word(each.note) if each.note else "",
                 }
                 for each in self.processes
             ],
@@ -110,7 +118,7 @@ class Status:
                     "totals": each.totals.as_dict(),
                     "oldest_waiting_s": each.oldest_waiting_s,
                     "last_progress_s": each.last_progress_s,
-                    "reason": each.issue.stopped_reason or each.wait_reason,
+                    "reason": each.issue.stopped_reason or (word(each.wait) if each.wait else ""),
                 }
                 for each in self.in_flight
             ],
@@ -132,7 +140,7 @@ def collect(settings: Settings, database: Database) -> Status:
             row.state,
             (now - row.seen_at).total_seconds(),
             (now - row.started_at).total_seconds(),
-            spell_note(row.note),
+            row.note,
         )
         for row in rows
     )
@@ -175,20 +183,29 @@ def _in_flight(conn: Connection, issue: Issue, now: datetime) -> InFlight:
             oldest = age(issue.started_at)
         elif next_try_in_s is not None and next_try_in_s <= 0:
             oldest = -next_try_in_s
-    wait_reason = spell_wait(issue) if issue.state is IssueState.SENDING else ""
-    return InFlight(issue, totals, oldest, age(issue.last_progress_at), wait_reason)
+    is_sending = issue.state is IssueState.SENDING
+    wait = explain_wait(issue.wait_reason, issue.wait_detail) if is_sending else None
+    return InFlight(issue, totals, oldest, age(issue.last_progress_at), wait)
 
 
-def _is_off(each: InFlight) -> bool:
-    return not each.totals.adds_up
-
-
-def _ask_broker(url: str) -> tuple[str, str]:
+def _ask_broker(url: str) -> tuple[str, Trouble | None]:
     """(where it is, what is wrong with it)."""
     if url == broker.SQL_URL:
-        return "sql, inside the database", ""
+        return "sql, inside the database", None
     try:
         answer = broker.ping(url)
     except CorrantoError as error:
-        return "redis: does not answer", f"{error}; nothing is lost, work goes on when it answers"
-    return f"redis {answer.version}, {answer.latency_s * 1000:.1f} ms", ""
+        return "redis: does not answer", Trouble("status.broker_silent", cause=error.trouble)
+    return f"redis {answer.version}, {answer.latency_s * 1000:.1f} ms", None
+
+
+def ask_database(database: Database) -> None:
+    """Whether it answers at all. Raises UnreachableError."""
+    with database.read() as conn:
+        database.now(conn)
+
+
+def read_gauges(database: Database) -> LedgerReading:
+    """The ledger's numbers for the metrics page."""
+    with database.read() as conn:
+        return gauges.read_gauges(conn)

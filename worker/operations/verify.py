@@ -5,7 +5,7 @@ called a discrepancy, so what is reported has stood for a while.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from worker.storage.engine import Database
 from worker.storage.ledger import issues, proofs
 from worker.storage.ledger.proofs import Discrepancy
 
-SECOND_LOOK_S = 0.5
+SECOND_COUNT_S = 0.5
 """Longer than a settlement's transaction: what differs twice, this far apart, differs."""
 
 _LEDGER = (
@@ -49,22 +49,28 @@ class Proof:
 
     def as_dict(self) -> dict[str, object]:
         """The shape of `verify --json`."""
-        found = [{"where": found.where, "what": found.what} for found in self.discrepancies]
-        return {"adds_up": self.adds_up, "issues": self.issues, "rows": self.rows, "discrepancies": found}
+        wrong = [{"where": each.where, "what": each.what} for each in self.discrepancies]
+        return {"adds_up": self.adds_up, "issues": self.issues, "rows": self.rows, "discrepancies": wrong}
 
 
-def prove(database: Database, state_dir: Path, issue: str | int | None = None) -> Proof:
+def prove(
+    database: Database,
+    state_dir: Path,
+    issue: str | int | None = None,
+    *,
+    pause: Callable[[float], object] = time.sleep,
+) -> Proof:
     """Count everything, or one issue's ledger (slug, id or `latest`). Raises NotFoundError, UnreachableError."""
-    found = set(_look(database, state_dir, issue))
-    if found:
-        time.sleep(SECOND_LOOK_S)
-        found &= set(_look(database, state_dir, issue))
+    wrong = set(_count(database, state_dir, issue))
+    if wrong:
+        pause(SECOND_COUNT_S)
+        wrong &= set(_count(database, state_dir, issue))
     with database.read() as conn:
         numbers = proofs.count_rows(conn, None if issue is None else issues.get(conn, issue).id)
-    return Proof(*numbers, tuple(sorted(found, key=lambda each: (each.where, each.what))))
+    return Proof(*numbers, tuple(sorted(wrong, key=lambda each: (each.where, each.what))))
 
 
-def _look(database: Database, state_dir: Path, issue: str | int | None) -> Iterator[Discrepancy]:
+def _count(database: Database, state_dir: Path, issue: str | int | None) -> Iterator[Discrepancy]:
     with database.read() as conn:
         issue_id = None if issue is None else issues.get(conn, issue).id
         for examine in _LEDGER:

@@ -2,6 +2,7 @@
 
 from worker.operations.checks import Check, Verdict
 from worker.screen.layout import Line, paragraph
+from worker.screen.sentences import word, word_fix
 from worker.screen.terminal import clean
 
 _STYLES = {Verdict.FAIL: "bold red", Verdict.WARN: "yellow", Verdict.UNKNOWN: "dim", Verdict.OK: "green"}
@@ -15,9 +16,9 @@ def render_checks(checks: list[Check]) -> list[Line]:
     for each in checks:
         label = f"{_NAMES[each.verdict]:<5} {clean(each.what):<10} "
         style = _STYLES[each.verdict]
-        lines += paragraph(each.evidence, first=label, rest=" " * len(label), style=style)
-        if each.fix:
-            lines += paragraph(each.fix, first=" " * len(label) + "→ ", rest=" " * len(label) + "  ")
+        lines += paragraph(word(each.evidence), first=label, rest=" " * len(label), style=style)
+        if fix := word_fix(each.evidence):
+            lines += paragraph(fix, first=" " * len(label) + "→ ", rest=" " * len(label) + "  ")
     return [*lines, Line(_sum(checks), "bold")]
 
 

@@ -11,6 +11,7 @@ from worker.quantities import count, spell_number, spell_span
 from worker.screen.instants import When
 from worker.screen.layout import paragraph
 from worker.screen.report import equation
+from worker.screen.sentences import word
 from worker.screen.terminal import PLAIN_WIDTH, clean
 
 BAR_CELLS = 40
@@ -32,11 +33,6 @@ _SEGMENTS = (
 """Ledger order, each with a pattern of its own, so that the bar says something without colour too."""
 
 
-def needs_look(totals: Totals) -> int:
-    """How many recipients somebody should look at: in doubt, failed on our side, or given up."""
-    return totals.in_doubt + totals.failed + totals.expired
-
-
 def spell_state(issue: Issue, totals: Totals, now: datetime) -> str:
     """Where the issue stands, as a sentence without its name."""
     match issue.state:
@@ -49,8 +45,8 @@ def spell_state(issue: Issue, totals: Totals, now: datetime) -> str:
             done = totals.audience - totals.waiting - totals.sending - totals.deferred
             return f"sending: {spell_number(done)} of {spell_number(totals.audience)}"
         case IssueState.FINISHED:
-            look = needs_look(totals)
-            return f"sent; {count(look, 'needs', 'need')} a look" if look else "sent"
+            to_check = totals.to_check
+            return f"sent; {count(to_check, 'needs', 'need')} a look" if to_check else "sent"
         case IssueState.CANCELLED:
             return f"stopped after {spell_number(totals.accepted)}" + _because(issue)
         case IssueState.DRAFT:
@@ -126,9 +122,9 @@ def render_line(progress: Progress, now: datetime) -> str:
 
 def spell_wait(progress: Progress) -> str:
     """Why nothing moves, said at once where it is known; or ""."""
-    if progress.wait_reason:
-        return f"waiting: {progress.wait_reason}"
-    return f"standing still: {progress.cause}" if progress.cause else ""
+    if progress.wait:
+        return f"waiting: {word(progress.wait)}"
+    return f"standing still: {word(progress.cause)}" if progress.cause else ""
 
 
 def _because(issue: Issue) -> str:

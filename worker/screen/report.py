@@ -102,12 +102,13 @@ def _times(report: Report) -> list[Line]:
         ("finished", report.issue.finished_at),
     )
     lines = [Line(f"{name:<15} {at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}") for name, at in named if at is not None]
-    if pace := _pace(report):
+    if pace := spell_pace(report):
         lines.append(Line(f"{'pace':<15} {pace}"))
     return lines
 
 
-def _pace(report: Report) -> str:
+def spell_pace(report: Report) -> str:
+    """Accepted mails a second from the first to the last; "" when that says nothing."""
     first, last = report.accepted.first, report.accepted.last
     seconds = 0.0 if first is None or last is None else (last - first).total_seconds()
     if seconds < PACE_AFTER_S:

@@ -1,15 +1,17 @@
-"""The look at an installation as lines for a person: the sentence first, then its evidence. Pure."""
+"""An installation at one moment as lines for a person: the sentence first, then its evidence. Pure."""
 
 from worker.domain.issue import IssueState
+from worker.domain.process import WorkerState
 from worker.operations.status import InFlight, Process, Status
 from worker.quantities import count, spell_number, spell_span
 from worker.screen.layout import Line, paragraph
 from worker.screen.report import equation
+from worker.screen.sentences import word
 from worker.screen.terminal import PLAIN_WIDTH, clean, table
 
 
 def render_status(status: Status) -> list[Line]:
-    """The look as lines for a person: the sentence first, then its evidence."""
+    """All of it as lines for a person."""
     lines = [
         *_verdict(status),
         Line(""),
@@ -27,7 +29,11 @@ def render_status(status: Status) -> list[Line]:
 
 def _verdict(status: Status) -> list[Line]:
     if troubles := status.troubles:
-        return [line for trouble in troubles for line in paragraph(trouble, first="! ", rest="  ", style="bold yellow")]
+        return [
+            line
+            for trouble in troubles
+            for line in paragraph(word(trouble), first="! ", rest="  ", style="bold yellow")
+        ]
     alive = sum(process.is_alive for process in status.processes)
     oldest = max((each.oldest_waiting_s or 0 for each in status.in_flight), default=0)
     waits = f", nothing older than {spell_span(oldest)}" if oldest else ""
@@ -38,10 +44,10 @@ def _processes(processes: tuple[Process, ...]) -> list[Line]:
     rows = [
         (
             each.label,
-            each.state if each.is_alive else "lost",
+            each.state if each.is_alive else WorkerState.LOST,
             f"{spell_span(each.beat_age_s)} ago",
             spell_span(each.up_s),
-            each.note or "-",
+            word(each.note) if each.note else "-",
         )
         for each in processes
     ]
@@ -62,8 +68,8 @@ def _issue(each: InFlight) -> list[Line]:
         lines.append(Line(f"  {', '.join(ages)}"))
     if each.issue.stopped_reason:
         lines += paragraph(each.issue.stopped_reason, first="  ", rest="  ", style="yellow")
-    elif each.wait_reason:
-        lines += paragraph(f"waiting: {each.wait_reason}", first="  ", rest="  ", style="yellow")
+    elif each.wait:
+        lines += paragraph(f"waiting: {word(each.wait)}", first="  ", rest="  ", style="yellow")
     if each.totals.audience:
         lines += [Line(f"  {line.text}", line.style) for line in equation(each.totals)]
     return lines

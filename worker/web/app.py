@@ -20,7 +20,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker import metrics
 from worker.clock import monotonic
-from worker.errors import UnreachableError
 from worker.log import logger
 from worker.settings import Settings
 from worker.sink import inbox
@@ -30,6 +29,7 @@ from worker.tokens import Keyring
 from worker.web import health, public, reading
 from worker.web.ledger import read_ledger_row
 from worker.web.pages import COMMON_HEADERS, Pages
+from worker.web.sentences import UNREACHABLE, status_of
 
 RETRY_AFTER_S = 120
 
@@ -111,14 +111,15 @@ class _Shell:
             _count(scope, seen["status"], monotonic() - began)
 
     def _explain(self, error: Exception, scope: Scope) -> Response:
-        if isinstance(error, UnreachableError):
+        status = status_of(error)
+        if status == UNREACHABLE:
             _log.warning("dependency_away", route=_route(scope), why=str(error))
-            answer = self._pages.error(503)
+            answer = self._pages.error(status)
             answer.headers["Retry-After"] = str(RETRY_AFTER_S)
             return answer
         request_id = uuid.uuid4().hex[:12]
         _log.error("request_failed", route=_route(scope), request=request_id, exc_info=error)
-        return self._pages.error(500, request_id)
+        return self._pages.error(status, request_id)
 
 
 def _route(scope: Scope) -> str:

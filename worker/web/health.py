@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -11,6 +12,7 @@ from starlette.routing import BaseRoute, Route
 from worker.broker import build
 from worker.errors import UnreachableError
 from worker.log import logger
+from worker.operations.status import ask_database
 from worker.settings import Settings
 from worker.storage.engine import Database
 
@@ -38,15 +40,15 @@ class _Health:
         self._told: dict[str, str] = {}
 
     async def readyz(self, request: Request) -> Response:
-        found = {"database": await self._look("database", self._ask_database)}
-        reachable = found["database"] == "ok"
-        found["schema"] = await self._look("schema", self._database.check) if reachable else "unknown"
-        found["broker"] = await self._look("broker", self._ask_broker)
-        failing = [name for name, said in found.items() if said == "fails"]
-        content = {"status": "not ready" if failing else "ready", "failing": failing, "checks": found}
+        checks = {"database": await self._ask("database", partial(ask_database, self._database))}
+        reachable = checks["database"] == "ok"
+        checks["schema"] = await self._ask("schema", self._database.check) if reachable else "unknown"
+        checks["broker"] = await self._ask("broker", self._ask_broker)
+        failing = [name for name, said in checks.items() if said == "fails"]
+        content = {"status": "not ready" if failing else "ready", "failing": failing, "checks": checks}
         return JSONResponse(content, 503 if failing else 200)
 
-    async def _look(self, name: str, check: Callable[[], None]) -> str:
+    async def _ask(self, name: str, check: Callable[[], None]) -> str:
         try:
             async with asyncio.timeout(READY_WITHIN_S):
                 await run_in_threadpool(check)
@@ -61,10 +63,6 @@ class _Health:
         if self._told.get(name) != cause:
             self._told[name] = cause
             _log.warning("not_ready", item=name, why=cause)
-
-    def _ask_database(self) -> None:
-        with self._database.read() as conn:
-            self._database.now(conn)
 
     def _ask_broker(self) -> None:
         if self._broker_url != "sql":

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -18,9 +19,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from worker import metrics
 from worker.errors import UnreachableError
 from worker.log import logger
+from worker.operations.status import read_gauges
 from worker.settings import Settings
 from worker.storage.engine import open_database
-from worker.storage.ledger.gauges import read_gauges
 from worker.web.app import create_app
 
 GRACE_S = 2
@@ -111,12 +112,7 @@ def serve(settings: Settings) -> int:
     app = create_app(settings, database=database)
     listener = _listen(settings.web_host, settings.web_port)
     port = listener.getsockname()[1]
-
-    def read() -> metrics.LedgerReading:
-        with database.read() as conn:
-            return read_gauges(conn)
-
-    metrics.observe_ledger(read)
+    metrics.observe_ledger(partial(read_gauges, database))
     metrics_port = metrics.start_metrics(settings.metrics_host, settings.metrics_port)
     _log.info("web_ready", host=settings.web_host, port=port, base_url=settings.base_url, metrics_port=metrics_port)
     try:
@@ -156,9 +152,6 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise UnreachableError(
-            f"web cannot listen on {host}:{port}: {error.strerror}; free the port, or name another one in"
-            " CORRANTO_WEB_PORT (0 = any free one)"
-        ) from error
+        raise UnreachableError("web.cannot_listen", host=host, port=port, why=error.strerror) from error
     listener.setblocking(False)
     return listener

@@ -1,4 +1,4 @@
-"""HTML answers: the templates, their policy, and the pages for what went wrong.
+"""HTML answers: the templates and their policy.
 
 Whatever a template shows is escaped; nothing a page needs comes from another host, and nothing on it can run.
 """
@@ -11,6 +11,7 @@ import jinja2
 from starlette.responses import HTMLResponse, Response
 
 from worker.settings import HOME
+from worker.web.sentences import page_of
 
 FOLDER = HOME / "templates" / "web"
 
@@ -28,20 +29,6 @@ COMMON_HEADERS = {
     "Content-Security-Policy": PAGE_POLICY,
 }
 """On every answer that does not bring its own value."""
-
-_NOT_CHANGED = "Nothing was changed."
-_ERRORS = {
-    400: ("We did not understand that", ["The form arrived incomplete. " + _NOT_CHANGED, "Go back and try again."]),
-    404: ("There is no such page", ["The address may be cut off or mistyped."]),
-    405: ("That does not work here", ["This page cannot be used in that way. " + _NOT_CHANGED]),
-    408: ("That took too long", ["The form did not arrive in time. " + _NOT_CHANGED, "Please try again."]),
-    413: ("That is too much", ["The form was too large. " + _NOT_CHANGED]),
-    500: ("Something went wrong here", ["That is our fault, not yours.", "Please try again in a few minutes."]),
-    503: (
-        "Please try again soon",
-        ["We cannot reach our records just now, so we cannot do what you asked. Try again in a few minutes."],
-    ),
-}
 
 
 class Pages:
@@ -76,5 +63,5 @@ class Pages:
 
     def error(self, status: int, request_id: str = "") -> Response:
         """The page for a status; an unknown one reads like 400 or 500."""
-        heading, sentences = _ERRORS.get(status) or _ERRORS[500 if status >= 500 else 400]
-        return self.html("error.html", status, heading=heading, sentences=sentences, request_id=request_id)
+        said = page_of(status)
+        return self.html("error.html", status, heading=said.heading, sentences=said.sentences, request_id=request_id)

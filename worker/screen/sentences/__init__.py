@@ -7,7 +7,7 @@ may be missing. Which code stands in which file follows the room that raises it.
 from collections.abc import Callable, Mapping
 
 from worker.errors import CorrantoError, Trouble
-from worker.screen.sentences import command_line, compose, dispatch, machine, people, relay
+from worker.screen.sentences import command_line, compose, dispatch, doctor, machine, people, relay
 
 Sentence = str | Callable[..., str]
 
@@ -15,6 +15,7 @@ SENTENCES: Mapping[str, Sentence] = {
     **command_line.SENTENCES,
     **compose.SENTENCES,
     **dispatch.SENTENCES,
+    **doctor.SENTENCES,
     **machine.SENTENCES,
     **people.SENTENCES,
     **relay.SENTENCES,
@@ -28,12 +29,21 @@ def word(trouble: Trouble | CorrantoError) -> str:
     sentence = SENTENCES.get(trouble.code)
     if sentence is None:
         return trouble.code  # a sentence that is not in the catalogue yet
-    fields = {name: _word_within(value) for name, value in trouble.fields.items()}
+    return _say(sentence, trouble)
+
+
+def word_fix(trouble: Trouble) -> str:
+    """What to type about something that `doctor` found; "" when nothing needs to be done."""
+    return _say(doctor.FIXES.get(trouble.code, ""), trouble)
+
+
+def _say(sentence: Sentence, trouble: Trouble) -> str:
+    fields = {name: _worded(value) for name, value in trouble.fields.items()}
     return sentence.format(**fields) if isinstance(sentence, str) else sentence(**fields)
 
 
-def _word_within(value: object) -> object:
-    """A field's troubles as their sentences; everything else as it is."""
+def _worded(value: object) -> object:
+    """A field's value; troubles among it as their sentences."""
     if isinstance(value, Trouble):
         return word(value)
-    return [_word_within(part) for part in value] if isinstance(value, list | tuple) else value
+    return [_worded(each) for each in value] if isinstance(value, list | tuple) else value

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-SENTENCES: dict[str, str | Callable[..., str]] = {
-    "relay.fault": "{cause}",
 _FORMS = "smtp://host:port or smtps://user:password@host, with ?starttls=required or ?starttls=off"
 
 SENTENCES: dict[str, str | Callable[..., str]] = {
+    "relay.fault": "{cause}",
     "relay.host_missing": f"the relay needs a host name; allowed: {_FORMS}",
     "relay.port": "the relay's port must be between 1 and 65535, not {port}",
     "relay.no_connection": "a relay needs at least 1 connection and 1 mail per connection",

@@ -1,0 +1,213 @@
+"""Progress says what is true at this moment: rates, the finish, and the first cause when nothing moves."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from tests.support.ledgers import FINGERPRINT, add_worker, planned_issue, send
+from tests.support.readers import settings_for
+from worker import clock
+from worker.dispatch.progress import Progress, count_workers, observe
+from worker.domain.delivery import DeliveryState
+from worker.domain.issue import WaitReason
+from worker.domain.process import SILENT_AFTER_S
+from worker.operations import status
+from worker.screen.progress import spell_wait
+from worker.screen.sentences import word
+from worker.settings import Settings
+from worker.storage import schema
+from worker.storage.engine import Database
+from worker.storage.ledger import issues
+
+
+@pytest.fixture
+def settings(sqlite_url: str, tmp_path: Path) -> Settings:
+    return settings_for(sqlite_url, tmp_path)
+
+
+def outcome(n: int) -> dict[str, Any]:
+    """Row 1 is deferred, the others are accepted."""
+    if n > 1:
+        return {"state": DeliveryState.ACCEPTED, "code": 250, "fingerprint": FINGERPRINT}
+    later = clock.utcnow() + timedelta(hours=1)
+    return {"state": DeliveryState.DEFERRED, "next_try": later, "first_try": later, "code": 451, "phase": "rcpt"}
+
+
+def stand_still(database: Database, seconds: float = 60.0) -> None:
+    set_rows(database, schema.issue, last_progress_at=-seconds)
+
+
+def set_rows(database: Database, table: Any, **columns: Any) -> None:
+    """Change columns of every row; a number becomes the time so many seconds from now."""
+    with database.write() as conn:
+        now = database.now(conn)
+        values = {
+            name: now + timedelta(seconds=value) if isinstance(value, float) else value
+            for name, value in columns.items()
+        }
+        conn.execute(update(table).values(**values))
+
+
+def earlier(progress: Progress, seconds: float, done: int) -> Progress:
+    """As if the issue had been seen so long ago with so many copies done."""
+    return replace(progress, seen=((clock.monotonic() - seconds, done),))
+
+
+def cause(progress: Progress) -> str:
+    return word(progress.cause) if progress.cause else ""
+
+
+def test_the_finish_counts_nobody_who_has_to_wait_for_a_later_try(
+    settings: Settings, sqlite_database: Database
+) -> None:
+    # Given five done in five seconds, one deferred, five to go
+    issue_id = planned_issue(sqlite_database, 11)
+    send(sqlite_database, issue_id, outcome, size=6)
+    before = observe(sqlite_database, settings, issue_id)
+
+    # When
+    seen = observe(sqlite_database, settings, issue_id, earlier(before, 5.0, 0))
+
+    # Then
+    assert seen.done == 5
+    assert seen.rate_now == pytest.approx(1.0, rel=0.1)
+    assert seen.eta_low_s == pytest.approx(5.0, rel=0.1)
+    assert (seen.totals.deferred, seen.totals.waiting) == (1, 5)
+
+
+def test_the_rate_of_now_forgets_what_was_half_a_minute_ago(settings: Settings, sqlite_database: Database) -> None:
+    # Given everything was handed over long before
+    issue_id = planned_issue(sqlite_database, 11)
+    send(sqlite_database, issue_id, outcome, size=6)
+    before = observe(sqlite_database, settings, issue_id)
+
+    # When
+    seen = observe(sqlite_database, settings, issue_id, earlier(before, 30.0, 0))
+    much_later = observe(sqlite_database, settings, issue_id, earlier(before, 121.0, 0))
+
+    # Then the finish still goes by the last two minutes, and not by anything older
+    assert seen.rate_now == 0.0
+    assert seen.eta_high_s == pytest.approx(30.0, rel=0.1)
+    assert much_later.eta_high_s is None
+
+
+def test_an_issue_that_moved_just_now_has_no_cause_to_stand_still(
+    settings: Settings, sqlite_database: Database
+) -> None:
+    # Given
+    issue_id = planned_issue(sqlite_database, 3)
+    stand_still(sqlite_database, 29.0)
+
+    # When / Then
+    assert observe(sqlite_database, settings, issue_id).cause is None
+    stand_still(sqlite_database, 31.0)
+    assert cause(observe(sqlite_database, settings, issue_id)) == "no cause found; try: doctor"
+    set_rows(sqlite_database, schema.issue, state="paused")
+    assert observe(sqlite_database, settings, issue_id).cause is None
+
+
+def test_workers_that_stop_are_named_only_when_all_of_them_do(settings: Settings, sqlite_database: Database) -> None:
+    # Given two workers, of which one stops
+    issue_id = planned_issue(sqlite_database, 3)
+    stand_still(sqlite_database)
+    with sqlite_database.write() as conn:
+        add_worker(conn, "w2")
+        conn.execute(update(schema.worker).where(schema.worker.c.id == "w2").values(state="draining"))
+
+    # When / Then
+    assert "stopping" not in cause(observe(sqlite_database, settings, issue_id))
+    set_rows(sqlite_database, schema.worker, state="draining")
+    assert cause(observe(sqlite_database, settings, issue_id)) == (
+        "all workers are stopping; start one with: corranto worker"
+    )
+    set_rows(sqlite_database, schema.worker, state="lost")
+    assert cause(observe(sqlite_database, settings, issue_id)) == (
+        "no worker is running; start one with: corranto worker"
+    )
+
+
+@pytest.mark.parametrize(("silent_s", "workers"), [(SILENT_AFTER_S - 1, 1), (SILENT_AFTER_S + 1, 0)])
+def test_a_worker_counts_as_alive_for_as_long_on_every_screen(
+    settings: Settings, sqlite_database: Database, silent_s: float, workers: int
+) -> None:
+    # Given
+    issue_id = planned_issue(sqlite_database, 3)
+    set_rows(sqlite_database, schema.worker, seen_at=-silent_s)
+
+    # When
+    shown = status.collect(settings, sqlite_database)
+
+    # Then
+    assert observe(sqlite_database, settings, issue_id).workers == workers
+    assert count_workers(sqlite_database) == workers
+    assert sum(process.is_alive for process in shown.processes) == workers
+    assert (shown.as_dict(word)["troubles"] == []) == bool(workers)
+
+
+@pytest.mark.parametrize(
+    ("reason", "detail", "said"),
+    [
+        (WaitReason.RATE_LIMIT, "20/s", "rate limit 20/s"),
+        (WaitReason.LATER_TRIES, "", "only later tries are left"),
+        (WaitReason.RELAY, "the relay refuses the password", "the relay refuses the password"),
+        (WaitReason.OWN_FAULT, "", "a fault of our own: see the workers' log"),
+    ],
+)
+def test_what_an_issue_waits_for_is_said_with_the_time_it_is_tried_again(
+    settings: Settings, sqlite_database: Database, reason: WaitReason, detail: str, said: str
+) -> None:
+    # Given
+    issue_id = planned_issue(sqlite_database, 3)
+    stand_still(sqlite_database)
+    with sqlite_database.write() as conn:
+        issues.wait_until(conn, issue_id, 60.4, reason, detail)
+
+    # When
+    seen = observe(sqlite_database, settings, issue_id)
+
+    # Then
+    assert cause(seen).startswith(f"{said} (until ")
+    if reason is WaitReason.LATER_TRIES:
+        assert spell_wait(seen) == f"standing still: {cause(seen)}"
+    else:
+        assert spell_wait(seen) == f"waiting: {said}; looks again in 60 s"
+    waits = status.collect(settings, sqlite_database).in_flight[0].wait
+    assert waits is not None
+    assert word(waits) == said
+
+
+def test_a_wait_that_is_nearly_over_names_no_seconds(settings: Settings, sqlite_database: Database) -> None:
+    # Given
+    issue_id = planned_issue(sqlite_database, 3)
+    with sqlite_database.write() as conn:
+        issues.wait_until(conn, issue_id, 0.2, WaitReason.RATE_LIMIT, "20/s")
+
+    # When / Then
+    assert spell_wait(observe(sqlite_database, settings, issue_id)) == "waiting: rate limit 20/s"
+
+
+def test_an_audience_that_is_still_written_is_shown_as_counting_though_the_issue_is_paused(
+    settings: Settings, sqlite_database: Database
+) -> None:
+    # Given
+    issue_id = planned_issue(sqlite_database, 3)
+    set_rows(sqlite_database, schema.issue, plan_cursor=1, state="paused")
+
+    # When / Then
+    assert observe(sqlite_database, settings, issue_id).counting
+    set_rows(sqlite_database, schema.issue, plan_cursor=None)
+    assert not observe(sqlite_database, settings, issue_id).counting
+
+
+def test_only_later_tries_is_the_cause_when_nobody_else_is_left(settings: Settings, sqlite_database: Database) -> None:
+    # Given
+    issue_id = planned_issue(sqlite_database, 3)
+    send(sqlite_database, issue_id, outcome)
+    stand_still(sqlite_database)
+
+    # When / Then
+    assert cause(observe(sqlite_database, settings, issue_id)) == "only later tries are left"

@@ -1,0 +1,35 @@
+"""The ledger's tables, as `db upgrade` and `db check` speak of them."""
+
+from dataclasses import dataclass
+
+from worker.storage import migrations
+from worker.storage.engine import open_database
+from worker.storage.migrations.upgrade import upgrade
+
+__all__ = ["SchemaState", "check_schema", "upgrade_schema"]
+
+
+@dataclass(frozen=True)
+class SchemaState:
+    """A database in words, its version now, and the one it had before; None without tables."""
+
+    place: str
+    version: str
+    before: str | None
+
+    def as_dict(self) -> dict[str, object]:
+        """The shape of `db check --json`."""
+        return {"database": self.place, "version": self.version, "ok": True}
+
+
+def upgrade_schema(url: str) -> SchemaState:
+    """Bring the database to this version's schema; safe to repeat. Raises UsageError, UnreachableError, SchemaError."""
+    before, _ = upgrade(url)
+    return SchemaState(open_database(url).place, migrations.HEAD, before)
+
+
+def check_schema(url: str) -> SchemaState:
+    """Prove that the database answers and has exactly this version's schema. Raises UnreachableError, SchemaError."""
+    database = open_database(url)
+    database.check()
+    return SchemaState(database.place, migrations.HEAD, migrations.HEAD)

@@ -1,0 +1,34 @@
+"""One recipient's copy as a person or a spreadsheet reads it: its reason and the relay's words, its cells. Pure."""
+
+import re
+from dataclasses import asdict
+from datetime import datetime
+
+from worker.consent.imports import neutral_cell
+from worker.operations.deliveries import DeliveryRow
+from worker.screen.report import REASON_WORDS
+from worker.screen.terminal import clean
+
+
+def spell_why(row: DeliveryRow) -> str:
+    """Why it is in its state: our reason, the relay's code once, its words, the next try."""
+    words = [REASON_WORDS.get(row.reason, row.reason)] if row.reason else []
+    words += [str(part) for part in (row.code, row.enhanced) if part]
+    if row.next_try is not None:
+        words.append(f"next try {row.next_try:%H:%M} UTC")
+    said = row.reply_text.strip()
+    if row.enhanced:
+        # Most relays begin their words with the code that stands before them already.
+        said = re.sub(rf"^{re.escape(row.enhanced)}(?:\s+|$)", "", said)
+    return " ".join([*words, said]).strip()
+
+
+def csv_cells(row: DeliveryRow) -> list[str]:
+    """Its values as cells that no spreadsheet takes for a formula; times as in --json."""
+    return [_cell(value) for value in asdict(row).values()]
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return neutral_cell(clean(value.isoformat() if isinstance(value, datetime) else value))
