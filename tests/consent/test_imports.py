@@ -93,13 +93,14 @@ def test_consent_column_beats_the_date_of_the_text_and_no_date_stays_none(
         write_csv(tmp_path, "email,consent_at\na@example.org,2023-01-02\nb@example.org,\n"),
         consent="at the fair",
     )
+    run(database, write_csv(tmp_path, "email,consent_at\nc@example.org,2023-01-02\nd@example.org,\n"))
 
     # Then
     with database.read() as conn:
         found: list[datetime | None] = list(
             conn.scalars(select(schema.subscription.c.consent_at).order_by(schema.subscription.c.consent_at))
         )
-    assert sorted(str(at and at.date()) for at in found) == ["2023-01-02", "None"]
+    assert sorted(str(at and at.date()) for at in found) == ["2023-01-02", "2023-01-02", "2024-05-04", "None"]
 
 
 def test_same_file_again_adds_nobody_and_updates_what_changed(
@@ -377,6 +378,24 @@ def test_reader_of_an_undone_import_may_be_imported_again_until_they_say_no(
             "opted out",
         ]
     )
+
+
+def test_an_import_never_lifts_a_no_that_only_the_consent_log_remembers(
+    database: Database, briefing: Publication, tmp_path: Path
+) -> None:
+    # Given a reader who left, and whose row says that taking an import back ended it
+    path = write_csv(tmp_path, "email\na@example.org\n")
+    run(database, path)
+    leave(database, tmp_path, "a@example.org")
+    with database.write() as conn:
+        conn.execute(update(schema.subscription).values(ended_by="import"))
+
+    # When the file comes again
+    again = run(database, path)
+
+    # Then the log decides
+    assert (again.added, again.kept_out_opted_out) == (0, 1)
+    assert states(database) == {"a@example.org": ("ended", 1)}
 
 
 def test_channel_of_an_undone_import_is_told_apart_from_a_reader(

@@ -108,8 +108,8 @@ def test_a_long_list_is_suppressed_and_shown_to_its_end(sqlite_database: Databas
 def test_lifting_a_suppression_lets_the_address_in_again_and_subscribes_nobody(
     database: Database, readers: Readers, newsline: int
 ) -> None:
-    # Given a suppressed address
-    suppress_addresses(database, [JANE], **BY_HAND)
+    # Given a suppressed address among others
+    suppress_addresses(database, [JANE, "joe@example.org"], **BY_HAND)
     assert find_suppression(database, "JANE@example.org") is not None
 
     # When it is lifted in another spelling
@@ -120,6 +120,7 @@ def test_lifting_a_suppression_lets_the_address_in_again_and_subscribes_nobody(
     # Then
     assert lifted.reason is SuppressionReason.MANUAL
     assert find_suppression(database, JANE) is None
+    assert find_suppression(database, "joe@example.org") is not None
     assert readers.rows("subscription") == 0
     assert add_subscriber(database, "newsline", JANE, consent=CONSENT, actor="editor").added
     with refuses(NotFoundError, match="suppression list"):

@@ -223,6 +223,17 @@ def test_media_that_do_not_exist_are_missing(desk: Desk, name: str) -> None:
     assert desk.client.get(f"/media/{name}").status_code == 404
 
 
+def test_a_file_under_another_ending_is_missing(desk: Desk) -> None:
+    # Given a picture
+    name = desk.readers.media(PIXEL, "png", "image/png")
+
+    # When it is asked for by its own name, and as a page
+    own, other = desk.client.get(f"/media/{name}"), desk.client.get(f"/media/{name.replace('.png', '.html')}")
+
+    # Then
+    assert (own.status_code, other.status_code) == (200, 404)
+
+
 def test_the_first_page_lists_what_there_is_and_how_to_leave(desk: Desk) -> None:
     # Given two publications
     # When the first page is opened
@@ -335,7 +346,7 @@ def test_a_fault_of_ours_is_a_page_with_a_number(
     token = readers.keyring.sign(Token(Purpose.VIEW, issue=issue))
     with running_web(settings_for(sqlite_url, tmp_path), sqlite_database) as place:
         # When it is opened
-        page = httpx.get(f"http://{place[0]}:{place[1]}/v/{token}")
+        page = httpx.get(f"http://{place[0]}:{place[1]}/v/{token}", timeout=30)
 
     # Then the page has a number to name, and nothing of our insides
     assert page.status_code == 500
