@@ -6,12 +6,13 @@ from typing import Any
 import jinja2
 import pytest
 
-from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, newsletter, publication, statement
+from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, compiled, newsletter, publication, statement
 from worker.compose.findings import Finding, LintFacts
 from worker.compose.issue_file import LAYOUT_DIR, check_issue, load_issue_file, load_layouts
 from worker.compose.layouts import layout_environment
 from worker.compose.media import MediaItem
 from worker.compose.rules import lint
+from worker.compose.rules_mail import check_odd_readers
 from worker.domain.issue import IssueText
 from worker.errors import Trouble
 from worker.screen.sentences import word
@@ -230,6 +231,8 @@ def layouts_without(words: str, part: str) -> jinja2.Environment:
         ("{{ unsubscribe_url }}", ".txt", "the text part has no unsubscribe link"),
         ("{{ parts.say(reason) }}", ".html", "the HTML part does not say why the reader gets it"),
         ("{{ wrapped_reason }}", ".txt", "the text part does not say why the reader gets it"),
+        ("{{ line }}", "footer.html", "the HTML part does not say who sends"),
+        ("{{ line|wrap }}", "base.txt", "the text part does not say who sends"),
     ],
 )
 def test_a_layout_that_lost_the_way_out_or_its_reason_is_never_sent(words: str, part: str, why: str) -> None:
@@ -238,12 +241,31 @@ def test_a_layout_that_lost_the_way_out_or_its_reason_is_never_sent(words: str, 
     assert ("E406", why) in [(str(finding), finding.why) for finding in findings]
 
 
+def test_a_text_part_that_lacks_most_of_what_the_html_says_is_noticed() -> None:
+    spoiled = replace(FACTS, layouts=layouts_without("{{ segment.plain }}", ".txt"))
+
+    assert ("W103", None) in found(newsletter("Forty words and more. " * 60), spoiled)
+
+
+def test_a_link_without_words_is_noticed() -> None:
+    assert ("W304", 7) in found(newsletter("[](https://example.org/)\n"))
+
+
+def test_a_template_that_fails_for_an_odd_reader_is_found_before_that_reader_is() -> None:
+    sound = compiled(newsletter())
+    for spoiled in (replace(sound, html="{{ name.a.b }}"), replace(sound, text="{{ '{' }}% {{ '{%' }}")):
+        findings = list(check_odd_readers(newsletter(), spoiled))
+
+        assert {str(finding) for finding in findings} == {"E502"}
+    assert list(check_odd_readers(newsletter(), sound)) == []
+
+
 def test_a_language_no_program_knows_is_refused() -> None:
     assert ("E104", 6) in found(newsletter(front="language: klingon\n"))
 
 
 def test_what_reads_as_a_leftover_only_inside_a_tag_is_none() -> None:
-    assert found(newsletter("{% if name == 'TODO' %}\n\nHello.\n\n{% endif %}\n")) == []
+    assert found(newsletter("{% if name == 'TBD' %}\n\nHello.\n\n{% endif %}\n")) == []
 
 
 def test_a_mistake_in_a_tag_is_told_with_its_own_line() -> None:
