@@ -10,11 +10,12 @@ import structlog
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
-from tests.support.nudged import JOIN_MS, QUEUE, Woken, working
+from tests.support.nudged import JOIN_MS, QUEUE, Woken, declare, working
 from tests.support.programs import find_program, free_port, require
 from tests.support.words import refuses
 from worker.broker.build import build_broker, ping
 from worker.broker.nudges import NudgeBroker, send_nudge
+from worker.broker.redis import MOST_WAITING
 from worker.errors import UnreachableError, UsageError
 from worker.screen.sentences import word
 from worker.storage.engine import Database
@@ -207,3 +208,27 @@ def test_ping_tells_version_and_time_or_the_cause(redis_url: str) -> None:
     assert "hidden" not in str(caught.value) + word(caught.value)
     with refuses(UsageError, r"is not a URL like redis://host:6379/1"):
         ping("nonsense")
+
+
+def test_weeks_of_unheard_nudges_do_not_grow_without_bound_and_the_newest_are_kept(redis_url: str) -> None:
+    broker = broker_on(redis_url)
+    with redis.Redis.from_url(redis_url) as client:
+        client.rpush(KEY, *[b"old"] * (MOST_WAITING + 7))
+
+        send_nudge(broker, "send", QUEUE, issue_id=1)
+
+        assert client.llen(KEY) == MOST_WAITING
+        assert client.lindex(KEY, 0) == b"old"
+        assert b"issue_id" in client.lindex(KEY, -1)
+
+
+def test_an_idle_worker_waits_at_the_server_and_hears_a_nudge_at_once(redis_url: str) -> None:
+    broker, woken = broker_on(redis_url), Woken()
+    declare(broker, woken)
+
+    assert broker.fetch(QUEUE, 0.0) is None, "a wait of nothing is no wait for ever"
+    send_nudge(broker, "send", QUEUE, issue_id=1)
+    fetched = broker.fetch(QUEUE, 3_600.0)
+
+    assert fetched is not None
+    assert fetched.kwargs == {"issue_id": 1}

@@ -9,12 +9,12 @@ import dramatiq
 import pytest
 from dramatiq import Message
 from dramatiq.errors import QueueJoinTimeout, QueueNotFound
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from tests.support.nudged import JOIN_MS, QUEUE, Woken, declare, working
 from worker.broker.build import build_broker
 from worker.broker.nudges import NudgeBroker, send_nudge
-from worker.broker.sealed import MAX_BODY_OCTETS, Sealer
+from worker.broker.sealed import MAX_BODY_OCTETS, Sealer, SealError
 from worker.errors import UnreachableError
 from worker.storage import nudges
 from worker.storage.engine import Database, database_now, open_database
@@ -216,15 +216,22 @@ def test_only_ids_travel_and_only_now(database: Database) -> None:
         broker.consume("never declared")
 
 
-def test_weeks_of_unheard_nudges_do_not_grow_without_bound(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nudges, "MOST_WAITING", 5)
-    broker = broker_on(database)
+def test_weeks_of_unheard_nudges_do_not_grow_without_bound_and_the_newest_are_kept(database: Database) -> None:
+    broker, woken = broker_on(database), Woken()
+    declare(broker, woken)
+    with database.write() as conn:
+        rows = [{"queue": QUEUE, "body": b"old"}] * (nudges.MOST_WAITING + 7)
+        conn.execute(insert(table).values(created_at=database_now()), rows)
 
     for number in range(12):
         send_nudge(broker, "send", QUEUE, issue_id=number)
 
     with database.read() as conn:
-        assert nudges.count(conn, QUEUE) == 5
+        assert nudges.count(conn, QUEUE) == nudges.MOST_WAITING
+        newest = conn.execute(select(table.c.body).order_by(table.c.id.desc()).limit(13)).scalars().all()
+    unseal = Sealer(SECRET, "corranto").unseal
+    assert [unseal(bytes(body)).kwargs["issue_id"] for body in newest[:12]] == list(range(11, -1, -1))
+    assert bytes(newest[12]) == b"old"
 
 
 def test_an_idle_look_writes_nothing(sqlite_database: Database) -> None:
@@ -248,5 +255,63 @@ def test_a_database_that_is_gone_is_said_and_not_thrown_at_the_worker(tmp_path: 
 
     with pytest.raises(UnreachableError):
         send_nudge(broker, "send", QUEUE, issue_id=1)
-    broker._closed.set()
+    broker.close()
     assert next(broker.consume(QUEUE, prefetch=2, timeout=1)) is None
+
+
+def test_a_genuine_nudge_under_another_queues_name_wakes_nobody(database: Database) -> None:
+    broker, woken = broker_on(database), Woken()
+    dramatiq.actor(actor_name="erase", queue_name="other", broker=broker)(lambda issue_id: woken.add(-issue_id))
+    put_raw(database, Sealer(SECRET, "corranto").seal(Message("other", "erase", (), {"issue_id": 1}, {})))
+    send_nudge(broker, "send", QUEUE, issue_id=2)
+
+    with working(broker, woken, threads=1):
+        broker.join(QUEUE, timeout=JOIN_MS)
+
+    assert woken.ids == [2]
+    assert broker.dropped == 1
+
+
+def test_a_sealed_nudge_can_name_no_follow_up_and_no_option(database: Database) -> None:
+    sealer = Sealer(SECRET, "corranto")
+    sealed = sealer.seal(Message(QUEUE, "send", (), {"issue_id": 1}, {"pipe_target": {"actor_name": "erase"}}))
+
+    opened = sealer.unseal(sealed)
+
+    assert opened.options == {}
+    assert opened.args == ()
+
+
+@pytest.mark.parametrize("length", [0, 31, 32, MAX_BODY_OCTETS + 1])
+def test_what_cannot_be_a_nudge_by_its_size_is_refused_before_anything_reads_it(length: int) -> None:
+    with pytest.raises(SealError, match="impossible size"):
+        Sealer(SECRET, "corranto").unseal(b"x" * length)
+
+
+def test_a_nudge_of_the_largest_size_is_read_again() -> None:
+    sealer = Sealer(SECRET, "corranto")
+    spare = MAX_BODY_OCTETS - len(sealer.seal(Message(QUEUE, "send", (), {"text": ""}, {})))
+    assert (
+        len(sealer.unseal(sealer.seal(Message(QUEUE, "send", (), {"text": "x" * spare}, {}))).kwargs["text"]) == spare
+    )
+
+
+def test_a_worker_that_is_full_takes_more_as_soon_as_one_is_done(database: Database) -> None:
+    broker = broker_on(database)
+    declare(broker, Woken())
+    for number in range(3):
+        send_nudge(broker, "send", QUEUE, issue_id=number)
+    consumer = broker.consume(QUEUE, prefetch=4, timeout=1)
+    first, second = next(consumer), next(consumer)
+    assert first is not None
+    assert second is not None
+    assert next(consumer) is None, "two threads, two in hand"
+
+    consumer.ack(first)
+
+    third = next(consumer)
+    assert third is not None
+    assert third.kwargs == {"issue_id": 2}
+    consumer.nack(third)
+    consumer.nack(second)
+    broker.join(QUEUE, timeout=JOIN_MS)

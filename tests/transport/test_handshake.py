@@ -127,7 +127,10 @@ def test_the_client_says_nothing_before_the_greeting_is_complete():
     ],
 )
 def test_a_relay_that_fails_at_ehlo_gets_no_mail(steps: Any):
-    assert look(ScriptedRelay([On("ehlo", *steps)])).phase is Phase.EHLO
+    report = look(ScriptedRelay([On("ehlo", *steps)]))
+    assert report.phase is Phase.EHLO
+    assert report.is_reachable
+    assert not report.is_ready
 
 
 def test_an_old_server_without_ehlo_is_greeted_with_helo_when_nothing_secret_is_at_stake():

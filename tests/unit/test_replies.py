@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from worker.transport.replies import MAX_TEXT, Permanence, Phase, Reply, Scope, clean, judge, unsent
-from worker.transport.reply_reader import MAX_LINES, MalformedReplyError, ReplyReader
+from worker.transport.reply_reader import MAX_LINES, MAX_REPLY_BYTES, MalformedReplyError, ReplyReader
 
 ACCEPTED, TRANSIENT, PERMANENT, DOUBT = (
     Permanence.ACCEPTED,
@@ -199,6 +199,26 @@ def test_replies_are_the_same_however_the_line_cuts_them(parts: list[tuple[int, 
     # Then
     assert replies == [(code, b"\n".join(lines)) for code, lines in parts]
     assert reader.is_empty
+
+
+def test_a_mail_is_not_in_doubt_because_the_relay_has_said_much_before():
+    # Given a relay that answers everything in two lines, as some do for each mail of a long connection
+    reader = ReplyReader()
+
+    # Then the ten thousandth reply is read like the first
+    for n in range(10_000):
+        assert reader.feed(b"250-2.0.0 taken\r\n250 2.0.0 queued as %d\r\n" % n)[0].code == 250
+
+
+def test_a_reply_that_never_ends_is_left_before_it_fills_the_memory():
+    # Given fewer lines than a reply may have, each short enough
+    line = b"250-" + b"x" * 2000 + b"\r\n"
+    lines = MAX_REPLY_BYTES // len(line) + 2
+    assert lines < MAX_LINES
+
+    # Then
+    with pytest.raises(MalformedReplyError, match="too long"):
+        ReplyReader().feed(line * lines)
 
 
 @given(st.lists(st.binary(max_size=60), max_size=8))

@@ -1,5 +1,7 @@
 """Settings: everything wrong is named at once, with what is allowed, and never a secret."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.words import refuses
@@ -96,3 +98,118 @@ def test_a_name_that_would_end_every_connection_at_ehlo_is_refused_with_the_allo
     with refuses(SettingsError, r"must be empty, a host name such as mail\.example\.org") as caught:
         settings.load({"CORRANTO_SMTP_HELLO_NAME": name})
     assert "[192.0.2.1]" in word(caught.value)
+
+
+BOUNDS = {
+    "smtp_connections": (1, 200),
+    "smtp_messages_per_connection": (1, 100_000),
+    "web_port": (0, 65_535),
+    "metrics_port": (0, 65_535),
+    "hold_s": (0, 86_400),
+    "late_grace_s": (60, 604_800),
+    "retry_life_s": (60, 432_000),
+    "claim_size": (200, 5_000),
+    "shard_size": (200, 100_000),
+    "optout_fresh_s": (0.5, 10),
+    "worker_threads": (1, 32),
+    "drain_s": (1, 900),
+    "sink_port": (0, 65_535),
+    "sink_keep": (100, 1_000_000),
+}
+
+
+@pytest.mark.parametrize(("name", "bounds"), list(BOUNDS.items()))
+def test_a_number_is_taken_at_both_of_its_bounds_and_refused_beyond_them(
+    name: str, bounds: tuple[float, float]
+) -> None:
+    low, high = bounds
+    for allowed in bounds:
+        assert getattr(settings.load({f"CORRANTO_{name.upper()}": str(allowed)}), name) == allowed
+    for refused in (low - 0.1 if name == "optout_fresh_s" else low - 1, high + 1):
+        with refuses(SettingsError, f"must be a number from {low} to {high}, but it is {refused}"):
+            settings.load({f"CORRANTO_{name.upper()}": str(refused)})
+
+
+def test_every_number_among_the_settings_has_bounds_that_are_tested() -> None:
+    numbers = {name for name, field in settings.Settings.model_fields.items() if field.annotation in (int, float)}
+    assert numbers == set(BOUNDS)
+
+
+def test_a_file_overrides_the_defaults_and_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    # Given
+    file = tmp_path / "own.toml"
+    file.write_text("hold_s = 11\nclaim_size = 300\n")
+
+    # When
+    given = settings.load({"CORRANTO_CONFIG": str(file), "CORRANTO_HOLD_S": "22"})
+
+    # Then
+    assert (given.hold_s, given.claim_size) == (22, 300)
+    assert given.drain_s == settings.load({}).drain_s
+
+
+def test_a_wrong_value_in_a_file_is_named_with_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text("hold_s = -1\nhodl_s = 2\n")
+    with pytest.raises(SettingsError) as caught:
+        settings.load({"CORRANTO_CONFIG": str(file)})
+    assert [word(problem) for problem in caught.value.problems] == [
+        f"there is no setting hodl_s ({file}); did you mean hold_s?",
+        f"hold_s in {file}: must be a number from 0 to 86400, but it is -1",
+    ]
+
+
+def test_the_first_key_signs_and_the_others_keep_their_place() -> None:
+    keys = ["a" * 32, "b" * 32, "c" * 40]
+    assert settings.load({"CORRANTO_SECRET_KEYS": f" {keys[0]} ,{keys[1]},, {keys[2]}"}).keys == keys
+    with refuses(SettingsError, "make a key with `corranto key new`"):
+        _ = settings.load({"CORRANTO_SECRET_KEYS": ""}).keys
+
+
+def test_one_short_key_among_long_ones_is_refused() -> None:
+    with refuses(SettingsError, "at least 32 characters"):
+        settings.load({"CORRANTO_SECRET_KEYS": "a" * 32 + "," + "b" * 31})
+
+
+@pytest.mark.parametrize(
+    ("url", "rate", "in_force"),
+    [
+        ("smtp://relay.example.org", "", "20/s"),
+        ("smtp://127.0.0.1:1025", "", "none"),
+        ("smtp://localhost", "", "none"),
+        ("smtp://[::1]:25", "", "none"),
+        ("smtp://localhost.example.org", "", "20/s"),
+        ("smtp://relay.example.org", "none", "none"),
+        ("smtp://127.0.0.1:1025", "5/min", "5/min"),
+    ],
+)
+def test_a_real_relay_is_not_flooded_unless_somebody_says_so(url: str, rate: str, in_force: str) -> None:
+    given = settings.load({"CORRANTO_SMTP_URL": url, "CORRANTO_RELAY_RATE": rate})
+    assert given.rate == in_force
+    assert given.is_loopback_relay == ("localhost.example" not in url and "relay" not in url)
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://news.example.org/", "https://news.example.org"),
+        ("https://news.example.org/letters/", "https://news.example.org/letters"),
+        ("http://localhost:8025", "http://localhost:8025"),
+        ("http://[::1]:8025/", "http://[::1]:8025"),
+    ],
+)
+def test_a_link_in_a_mail_never_has_two_slashes_and_is_clear_text_only_on_this_machine(url: str, kept: str) -> None:
+    given = settings.load({"CORRANTO_BASE_URL": url})
+    assert given.base_url == kept
+    assert given.is_loopback_base == kept.startswith("http:")
+
+
+@pytest.mark.parametrize("url", ["http://news.example.org", "http://localhost.example.org", "http://127.0.0.2.example"])
+def test_readers_are_never_sent_to_a_page_in_clear_text(url: str) -> None:
+    with refuses(SettingsError, "must be https"):
+        settings.load({"CORRANTO_BASE_URL": url})
+
+
+def test_who_acted_is_the_name_given_or_this_user() -> None:
+    assert settings.load({"CORRANTO_ACTOR": "ops@example.org"}).who == "ops@example.org"
+    assert "@" in settings.load({}).who

@@ -1,0 +1,251 @@
+"""Limits and deadlines of one connection: kept to the mail and to the octet, and never given up too soon."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.support.scripted_smtp import CLOSE, HANG, LISTEN, USUAL, On, ScriptedRelay
+from tests.transport.handing import FORMS, HASTY, Handed, hand, mails, relay_for, run
+from worker.domain.envelope import Envelope
+from worker.transport.next_hop import Timeouts
+from worker.transport.pool import Pool
+from worker.transport.replies import Outcome, Permanence, Phase
+from worker.transport.transaction import Transaction
+
+ACCEPTED, TRANSIENT, PERMANENT, DOUBT, UNSENT = (
+    Permanence.ACCEPTED,
+    Permanence.TRANSIENT,
+    Permanence.PERMANENT,
+    Permanence.DOUBT,
+    Permanence.UNSENT,
+)
+NEVER_S = 600.0
+"""Far beyond the bound of a test's story: whoever waits for it fails."""
+forms = pytest.mark.parametrize("form", list(FORMS))
+
+
+def play(
+    scenario: list[On], form: str, count: int = 3, timeouts: Timeouts = HASTY, **more: Any
+) -> tuple[Handed, ScriptedRelay]:
+    server = ScriptedRelay(scenario, FORMS[form])
+
+    async def story() -> Handed:
+        async with server:
+            return await hand(relay_for(server, timeouts, **more), mails(count))
+
+    return run(story()), server
+
+
+def verdicts(handed: Handed) -> list[Permanence]:
+    return [handed.outcomes[key].permanence for key in sorted(handed.outcomes)]
+
+
+def verbs_by_connection(server: ScriptedRelay) -> list[list[str]]:
+    """The commands of each connection, one connection at a time."""
+    connections: list[list[str]] = []
+    for line in server.lines:
+        verb = line.split(" ")[0]
+        if verb == "EHLO":
+            connections.append([])
+        connections[-1].append(verb)
+    return connections
+
+
+@forms
+@pytest.mark.parametrize("most", [1, 3])
+def test_no_envelope_is_written_beyond_the_limit_of_mails_a_connection_has(form: str, most: int):
+    _, server = play([], form, count=7, per_connection=most)
+    assert max(verbs.count("MAIL") for verbs in verbs_by_connection(server)) == most
+
+
+@forms
+def test_a_mail_that_breaks_lines_is_tried_on_three_of_them_and_not_on_a_fourth(form: str):
+    handed, server = play([On("rcpt", CLOSE, line="r1@")], form)
+    assert verdicts(handed) == [ACCEPTED, TRANSIENT, ACCEPTED]
+    assert sum(line.startswith("RCPT TO:<r1@") for line in server.lines) == 3
+
+
+def test_words_left_over_behind_the_replies_to_a_group_leave_its_mail_in_doubt_and_reach_no_other_reader():
+    # Given, in one segment: what answers the rider's RCPT, and the beginning of something nobody asked for
+    handed, server = play([On("rcpt", b"250 2.1.5 ok\r\n2", line="r2@", times=1)], "overlapped")
+
+    # Then
+    assert verdicts(handed) == [ACCEPTED, DOUBT, ACCEPTED]
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize("form", ["pipelined", "stepwise"])
+def test_words_left_over_behind_354_keep_the_body_from_leaving_there(form: str):
+    handed, server = play([On("data", b"354 go on\r\n2", USUAL, times=1)], form)
+    assert verdicts(handed) == [ACCEPTED] * 3
+    assert handed.armed == [0, 1, 2]
+    assert server.connections == 2
+
+
+@forms
+def test_a_relay_that_thinks_long_about_a_body_is_waited_for(form: str):
+    # Given no time for moving the body at all, and much for the final reply
+    slow = replace(HASTY, body_s=0.0, body_bytes_per_s=1e12, final_s=NEVER_S)
+    handed, server = play([On("body", LISTEN, USUAL)], form, timeouts=slow)
+    assert verdicts(handed) == [ACCEPTED] * 3
+    assert server.connections == 1
+
+
+@forms
+def test_a_large_body_gets_time_by_its_size(form: str):
+    # Given only the size gives time
+    slow = replace(HASTY, body_s=0.0, body_bytes_per_s=0.01, final_s=0.0)
+    handed, server = play([On("body", LISTEN, USUAL)], form, timeouts=slow)
+    assert verdicts(handed) == [ACCEPTED] * 3
+    assert server.connections == 1
+
+
+@forms
+def test_a_relay_silent_about_the_next_envelope_is_left_after_a_commands_time_not_a_bodys(form: str):
+    # Given a body may take as long as it likes
+    patient = replace(HASTY, body_s=NEVER_S, final_s=NEVER_S)
+    handed, server = play([On("mail", HANG, line="[+]1@", times=1)], form, timeouts=patient)
+    assert verdicts(handed) == [ACCEPTED] * 3
+    assert server.connections == 2
+
+
+@forms
+def test_a_body_without_an_answer_is_left_at_its_own_deadline_not_at_a_commands(form: str):
+    # Given commands may take as long as they like
+    patient = replace(HASTY, command_s=NEVER_S)
+    handed, _ = play([On("body", HANG, line="r1@")], form, timeouts=patient)
+    assert verdicts(handed) == [ACCEPTED, DOUBT, ACCEPTED]
+
+
+@pytest.mark.parametrize("event", ["ehlo", "rset"])
+def test_a_relay_silent_before_the_first_mail_is_left_though_bodies_may_take_for_ever(event: str):
+    patient = replace(HASTY, body_s=NEVER_S, final_s=NEVER_S)
+    handed, _ = play([On(event, HANG)], "overlapped", timeouts=patient)
+    assert verdicts(handed) == [UNSENT] * 3
+
+
+@forms
+def test_a_kept_connection_takes_the_next_mails_at_once(form: str):
+    # Given connections are kept for longer than anybody waits
+    server = ScriptedRelay([], FORMS[form])
+
+    async def story() -> Handed:
+        async with server:
+            handed = Handed()
+            relay = relay_for(server, replace(HASTY, idle_s=NEVER_S))
+            pool = Pool(relay, arm=handed.arm, record=handed.record)
+            for first in (0, 2, 4):
+                pool.submit(mails(first + 2)[first:])
+                await pool.drained()
+            await pool.close(1.0)
+            return handed
+
+    # Then
+    assert verdicts(run(story())) == [ACCEPTED] * 6
+    assert server.connections == 1
+
+
+@forms
+@pytest.mark.parametrize("event", ["body", "rcpt", "mail"])
+def test_whatever_is_refused_the_next_command_is_a_reset(form: str, event: str):
+    # Given the second mail is refused
+    match = "[+]1@" if event == "mail" else "r1@"
+    handed, server = play([On(event, b"550 5.1.1 no\r\n", line=match, times=1)], form)
+
+    # Then nothing but what was written with it stands between its envelope and the reset
+    assert verdicts(handed) == [ACCEPTED, PERMANENT, ACCEPTED]
+    refused = next(n for n, line in enumerate(server.lines) if line.startswith("MAIL FROM:<bounces+1@"))
+    later = server.lines[refused + 1 :]
+    reset = later.index("RSET")
+    renewed = next(n for n, line in enumerate(later) if line.startswith("MAIL") and n > reset)
+    assert renewed == reset + 1
+    assert later[renewed].startswith("MAIL FROM:<bounces+2@")
+
+
+@pytest.mark.parametrize("form", ["overlapped", "chunked"])
+def test_a_mail_held_back_after_its_envelope_leaves_no_envelope_behind_on_the_relay(form: str):
+    # Given the second may not leave
+    server = ScriptedRelay([], FORMS[form])
+
+    async def story() -> Handed:
+        async with server:
+            return await hand(relay_for(server, HASTY), mails(3), arm=lambda transaction: transaction.key != 1)
+
+    # Then its envelope is followed by a reset on the same line
+    assert verdicts(run(story())) == [ACCEPTED, UNSENT, ACCEPTED]
+    at = next(n for n, line in enumerate(server.lines) if line.startswith("RCPT TO:<r1@"))
+    assert server.lines[at + 1] == "RSET"
+    assert server.connections == 1
+
+
+@forms
+def test_permission_to_leave_is_asked_after_the_turn_has_come(form: str):
+    # Given a reader may leave while a mail waits for its turn
+    server, asked = ScriptedRelay([], FORMS[form]), []
+
+    async def pace() -> bool:
+        asked.append("pace")
+        return True
+
+    def arm(_transaction: Transaction) -> bool:
+        asked.append("arm")
+        return True
+
+    async def story() -> Handed:
+        async with server:
+            return await hand(relay_for(server, HASTY), mails(3), arm=arm, pace=pace)
+
+    # Then
+    assert verdicts(run(story())) == [ACCEPTED] * 3
+    assert asked == ["pace", "arm"] * 3
+
+
+def _sent_to(extensions: tuple[str, ...], envelope: Envelope, body: bytes) -> tuple[Outcome, ScriptedRelay]:
+    server = ScriptedRelay([], extensions)
+
+    async def story() -> Handed:
+        async with server:
+            return await hand(relay_for(server), [Transaction("one", envelope, body)])
+
+    return run(story()).outcomes["one"], server
+
+
+@pytest.mark.parametrize(("size", "leaves"), [(99, True), (100, True), (101, False)])
+def test_a_mail_of_exactly_the_announced_size_still_leaves(size: int, leaves: bool):
+    body = b"x" * (size - 2) + b"\r\n"
+    outcome, server = _sent_to(("SIZE 100",), Envelope("a@example.org", "b@example.org"), body)
+    assert (outcome.permanence is ACCEPTED) == leaves
+    assert len(server.taken) == leaves
+
+
+def test_a_return_path_beyond_ascii_is_announced_too():
+    envelope = Envelope("grüße@example.org", "b@example.org")
+    outcome, server = _sent_to(("8BITMIME", "SMTPUTF8"), envelope, b"x\r\n")
+    assert outcome.permanence is ACCEPTED
+    assert server.taken[0].mail == "MAIL FROM:<grüße@example.org> SMTPUTF8"
+    assert _sent_to(("8BITMIME",), envelope, b"x\r\n")[0].phase is Phase.LOCAL
+
+
+def test_a_relay_that_announces_nothing_is_told_nothing_it_may_not_know():
+    _, server = _sent_to((), Envelope("a@example.org", "b@example.org"), b"x\r\n")
+    assert server.taken[0].mail == "MAIL FROM:<a@example.org>"
+
+
+def test_our_own_refusals_do_not_make_a_relay_that_breaks_every_connection_look_well():
+    # Given one mail that may be written for each that our own rules refuse
+    server = ScriptedRelay([On("mail", CLOSE)], ("PIPELINING", "SIZE 100"))
+    small = mails(40)
+    mixed = [
+        replace(mail, body=b"x" * 200 + b"\r\n") if mail.key % 2 else mail  # type: ignore[operator]
+        for mail in small
+    ]
+
+    async def story() -> Handed:
+        async with server:
+            return await hand(relay_for(server, HASTY), mixed)
+
+    # Then
+    handed = run(story())
+    assert handed.fault is not None
+    assert server.connections <= 6
