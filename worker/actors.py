@@ -18,6 +18,7 @@ from worker import clock, log, settings
 from worker.dispatch.events import Hook
 from worker.dispatch.nudger import PLAN_ACTOR, QUEUE, SEND_ACTOR, open_broker
 from worker.dispatch.process import SendingProcess
+from worker.domain.provider import Provider
 from worker.metrics import count_reply, count_result, start_metrics
 from worker.settings import Settings
 from worker.storage.engine import Database, open_database
@@ -88,9 +89,10 @@ def run_worker(found: Settings, hook: Hook | None = None) -> int:
 
 
 def _count(result: Result) -> None:
-    count_result(str(result.state), result.provider)
+    provider = Provider(result.provider or Provider.OTHER)
+    count_result(result.state, provider)
     if result.code is not None and result.text:
-        count_reply(result.provider, result.enhanced)
+        count_reply(provider, result.enhanced)
 
 
 class _Boot(dramatiq.Middleware):

@@ -104,7 +104,7 @@ class SettingsError(UsageError):
 
     remedy = Remedy.CONFIGURE
 
-    def __init__(self, problems: list[Any]) -> None:
+    def __init__(self, problems: list[Trouble]) -> None:
         self.problems = problems
         super().__init__("settings.wrong", problems=tuple(problems))
 

@@ -8,6 +8,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -16,9 +17,6 @@ from prometheus_client.registry import Collector
 
 PORTS_TRIED = 100
 """One process takes one port; a hundred in a row taken means something else is wrong."""
-
-PROVIDERS = ("gmail", "outlook", "yahoo", "icloud", "gmx", "t-online", "orange", "comcast", "proton", "qq", "other")
-"""The only values of a provider label, those of `transport.shaping`: one per domain would grow without bound."""
 
 SHOWN_ENHANCED = frozenset(
     (
@@ -64,6 +62,9 @@ delivery_results = Counter(
 smtp_replies = Counter(
     "corranto_smtp_replies", "Final replies of the relay.", ["provider", "enhanced_code"], registry=registry
 )
+lane_deaths = Counter(
+    "corranto_lane_deaths", "Connections that an error of our own ended.", ["relay"], registry=registry
+)
 unsubscribes = Counter("corranto_unsubscribes", "Subscriptions ended.", ["method"], registry=registry)
 http_requests = Counter(
     "corranto_http_requests", "Answered requests.", ["route", "method", "status"], registry=registry
@@ -88,20 +89,15 @@ class LedgerReading:
     """Recipients by which states and audiences differ, over all issues."""
 
 
-def count_result(result: str, provider: str | None) -> None:
-    """One settled hand-over; an unknown provider counts as `other`."""
-    delivery_results.labels(result, provider_label(provider)).inc()
+def count_result(result: StrEnum, provider: StrEnum) -> None:
+    """One settled hand-over. Members of closed lists, `DeliveryState` and `Provider`, so that labels stay few."""
+    delivery_results.labels(result.value, provider.value).inc()
 
 
-def count_reply(provider: str | None, enhanced: str | None) -> None:
+def count_reply(provider: StrEnum, enhanced: str | None) -> None:
     """One final reply of the relay; `enhanced` such as 5.1.1, None when it gave none."""
     shown = enhanced if enhanced in SHOWN_ENHANCED else "other"
-    smtp_replies.labels(provider_label(provider), shown).inc()
-
-
-def provider_label(provider: str | None) -> str:
-    """One of PROVIDERS."""
-    return provider if provider in PROVIDERS else "other"
+    smtp_replies.labels(provider.value, shown).inc()
 
 
 def observe_ledger(read: Callable[[], LedgerReading]) -> None:

@@ -13,12 +13,13 @@ import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
-from worker.errors import SettingsError
+from worker.errors import SettingsError, Trouble
 
 PREFIX = "CORRANTO_"
 HOME = Path(__file__).resolve().parent.parent
@@ -27,11 +28,22 @@ HOME = Path(__file__).resolve().parent.parent
 DEFAULTS_FILE = HOME / "config" / "default.toml"
 
 MIN_KEY_CHARS = 32
-"""A signing key shorter than 32 characters of `corranto key new` was typed by hand, and can be guessed."""
+"""A shorter signing key was typed by hand, and can be guessed."""
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _RATE = re.compile(r"0*[1-9][0-9]{0,8}\s*/\s*(s|min|h|d)", re.ASCII)
+_LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = re.compile(rf"(?=.{{1,255}}\Z)(?!(.*\.)?[0-9]+\Z){_LABEL}(\.{_LABEL})*", re.ASCII | re.IGNORECASE)
+"""RFC 5321 4.1.2; a last label of digits only would be an address without its brackets."""
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*", re.ASCII)
+
+
+class _NotAllowed(ValueError):
+    """Raised by a check of one value; carries what is allowed instead."""
+
+    def __init__(self, rule: Trouble) -> None:
+        super().__init__(rule.code)
+        self.rule = rule
 
 
 class Settings(BaseModel):
@@ -80,14 +92,14 @@ class Settings(BaseModel):
     @classmethod
     def _long_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if any(len(key.get_secret_value()) < MIN_KEY_CHARS for key in value):
-            raise ValueError(f"every key needs at least {MIN_KEY_CHARS} characters; make one with: corranto key new")
+            raise _NotAllowed(Trouble("settings.key_length", least=MIN_KEY_CHARS))
         return value
 
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(("sqlite:///", "postgresql://")):
-            raise ValueError("must begin with sqlite:/// or postgresql://")
+            raise _NotAllowed(Trouble("settings.database_url"))
         return value
 
     @field_validator("broker_url")
@@ -95,25 +107,32 @@ class Settings(BaseModel):
     def _broker(cls, value: SecretStr) -> SecretStr:
         url = value.get_secret_value()
         if url != "sql" and not url.startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("must be sql, or begin with redis://, rediss:// or unix://")
+            raise _NotAllowed(Trouble("settings.broker_url"))
         return value
 
     @field_validator("smtp_url")
     @classmethod
     def _smtp(cls, value: SecretStr) -> SecretStr:
-        wish = "must look like smtp://host:port or smtps://user:password@host, with ?starttls=required or ?starttls=off"
-        parts = _split(value.get_secret_value(), wish)
+        rule = Trouble("settings.smtp_url")
+        parts = _split(value.get_secret_value(), rule)
         if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-            raise ValueError(wish)
+            raise _NotAllowed(rule)
         if parts.query not in ("", "starttls=required", "starttls=off") or (parts.query and parts.scheme == "smtps"):
-            raise ValueError(wish)
+            raise _NotAllowed(rule)
         return value
 
     @field_validator("smtp_ca_file")
     @classmethod
     def _ca_file(cls, value: str) -> str:
         if value and not Path(value).is_file():
-            raise ValueError("must be empty or the path of a PEM file that exists")
+            raise _NotAllowed(Trouble("settings.ca_file"))
+        return value
+
+    @field_validator("smtp_hello_name")
+    @classmethod
+    def _hello_name(cls, value: str) -> str:
+        if value and not _DOMAIN.fullmatch(value) and not _is_address_literal(value):
+            raise _NotAllowed(Trouble("settings.hello_name"))
         return value
 
     @field_validator("relay_rate")
@@ -121,9 +140,9 @@ class Settings(BaseModel):
     def _windows(cls, value: str) -> str:
         parts = [part.strip().lower() for part in value.split(",")]
         if value.strip() and parts != ["none"]:
-            found = [_RATE.fullmatch(part) for part in parts]
-            if not all(found) or len({match[1] for match in found if match}) < len(parts):
-                raise ValueError("must be none, or any of n/s, n/min, n/h, n/d once each, comma separated, n from 1 up")
+            windows = [_RATE.fullmatch(part) for part in parts]
+            if not all(windows) or len({match[1] for match in windows if match}) < len(parts):
+                raise _NotAllowed(Trouble("settings.rate"))
         return value.strip()
 
     @field_validator("trusted_proxies")
@@ -133,36 +152,31 @@ class Settings(BaseModel):
             try:
                 ipaddress.ip_network(part, strict=False)
             except ValueError:
-                raise ValueError("must be IP addresses or networks, comma separated") from None
+                raise _NotAllowed(Trouble("settings.networks")) from None
         return value
 
     @field_validator("web_host", "metrics_host", "sink_host")
     @classmethod
     def _host(cls, value: str) -> str:
         if not _HOST.fullmatch(value):
-            raise ValueError("must be an IP address or a host name")
+            raise _NotAllowed(Trouble("settings.host"))
         return value
 
     @field_validator("base_url")
     @classmethod
     def _base(cls, value: str) -> str:
-        parts = _split(value, "must look like https://news.example.org, with a port from 1 to 65535 or none")
+        parts = _split(value, Trouble("settings.base_url_port"))
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("must look like https://news.example.org, without query or fragment")
+            raise _NotAllowed(Trouble("settings.base_url"))
         if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-            raise ValueError("must be https, because one-click unsubscribe (RFC 8058) needs it; http is for loopback")
+            raise _NotAllowed(Trouble("settings.base_url_http"))
         return value.rstrip("/")
 
     @property
     def keys(self) -> list[str]:
         """Signing keys in the clear, the first signs. Raises SettingsError when there is none."""
         if not self.secret_keys:
-            raise SettingsError(
-                [
-                    "CORRANTO_SECRET_KEYS is not set, so no unsubscribe link can be signed: make a key with"
-                    " `corranto key new` and keep it for as long as mails are out"
-                ]
-            )
+            raise SettingsError([Trouble("settings.no_key")])
         return [key.get_secret_value() for key in self.secret_keys]
 
     @property
@@ -193,7 +207,7 @@ class Settings(BaseModel):
 def load(environ: Mapping[str, str] | None = None) -> Settings:
     """Merge the three layers. Raises SettingsError naming every wrong value with its allowed range."""
     env = dict(os.environ) if environ is None else dict(environ)
-    problems: list[str] = []
+    problems: list[Trouble] = []
     values = _read_toml(DEFAULTS_FILE, problems)
     origin = dict.fromkeys(values, str(DEFAULTS_FILE.relative_to(HOME)))
     if config := env.get(PREFIX + "CONFIG"):
@@ -205,8 +219,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
             values[key], origin[key] = text, name
     for key in [key for key in values if key not in Settings.model_fields]:
         near = difflib.get_close_matches(key, Settings.model_fields, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        problems.append(f"there is no setting {key} ({origin[key]}){hint}")
+        problems.append(Trouble("settings.unknown", setting=key, origin=origin[key], near=near[0] if near else None))
         del values[key]
     if isinstance(values.get("state_dir"), str):
         values["state_dir"] = Path(values["state_dir"]).expanduser().absolute()
@@ -215,50 +228,67 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         for item in error.errors():
             key = str(item["loc"][0])
-            problems.append(f"{_place(origin.get(key, ''), key)}: {_wish(key, values.get(key), item['msg'])}")
+            problems.append(_problem(key, origin.get(key, ""), values.get(key), item))
         raise SettingsError(problems) from None
     if problems:
         raise SettingsError(problems)
     return settings
 
 
-def _place(origin: str, key: str) -> str:
-    """The setting as it was given: CORRANTO_WEB_PORT, or web_port in a file."""
-    return origin if origin.startswith(PREFIX) or not origin else f"{key} in {origin}"
+def _is_address_literal(text: str) -> bool:
+    """Whether it is `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 4.1.3)."""
+    if not (text.startswith("[") and text.endswith("]")):
+        return False
+    address = text[1:-1]
+    try:
+        if address[:5].lower() == "ipv6:":
+            return "%" not in str(ipaddress.IPv6Address(address[5:]))
+        return bool(ipaddress.IPv4Address(address))
+    except ValueError:
+        return False
 
 
-def _wish(key: str, value: object, message: str) -> str:
-    """What is wrong, with the value unless it may hold a secret."""
-    said = _range(key) or message.removeprefix("Value error, ").replace("Input should", "must", 1)
-    is_secret = key in ("secret_keys", "database_url", "broker_url", "smtp_url") or "@" in str(value)
-    return said if is_secret or value is None else f"{said}, but it is {value}"
+def _problem(key: str, origin: str, value: object, item: ErrorDetails) -> Trouble:
+    """One wrong value with what is allowed; the value itself only where it holds no secret and no address."""
+    if value is None or key in ("secret_keys", "database_url", "broker_url", "smtp_url") or "@" in str(value):
+        shown = None
+    else:
+        shown = str(value)
+    return Trouble("settings.value", setting=key, origin=origin, rule=_rule(key, item), value=shown)
 
 
-def _range(key: str) -> str:
-    """Both bounds of a number, whichever was broken; "" for what is none."""
+def _rule(key: str, item: ErrorDetails) -> Trouble:
+    """What is allowed. For a number both bounds, whichever was broken."""
     bounds: dict[str, object] = {}
     for mark in Settings.model_fields[key].metadata:
         bounds |= {name: getattr(mark, name) for name in ("ge", "le") if hasattr(mark, name)}
-    return f"must be a number from {bounds['ge']} to {bounds['le']}" if len(bounds) == 2 else ""
+    if len(bounds) == 2:
+        return Trouble("settings.range", low=bounds["ge"], high=bounds["le"])
+    error = item.get("ctx", {}).get("error")
+    if isinstance(error, _NotAllowed):
+        return error.rule
+    if item["type"] == "literal_error":
+        return Trouble("settings.choice", allowed=get_args(Settings.model_fields[key].annotation))
+    return Trouble("settings.type", type=item["type"])
 
 
-def _split(url: str, wish: str) -> SplitResult:
-    """A URL's parts. Raises ValueError with the wish when they, or the port, cannot be read."""
+def _split(url: str, rule: Trouble) -> SplitResult:
+    """A URL's parts. Raises _NotAllowed with the rule when they, or the port, cannot be read."""
     try:
         parts = urlsplit(url)
         if parts.port == 0:
             raise ValueError
     except ValueError:
-        raise ValueError(wish) from None
+        raise _NotAllowed(rule) from None
     return parts
 
 
-def _read_toml(path: Path, problems: list[str]) -> dict[str, Any]:
+def _read_toml(path: Path, problems: list[Trouble]) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
     except OSError as error:
-        problems.append(f"{path}: cannot be read: {error.strerror}")
+        problems.append(Trouble("settings.file_unreadable", path=str(path), cause=error.strerror))
     except tomllib.TOMLDecodeError as error:
-        problems.append(f"{path}: is not TOML: {error}")
+        problems.append(Trouble("settings.not_toml", path=str(path), cause=str(error)))
     return {}

@@ -112,10 +112,11 @@ def test_an_old_link_of_an_erased_reader_brings_nothing_back(
     # When somebody presses Undo on an old page
     undone = optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
 
-    # Then nobody is subscribed
+    # Then nobody is subscribed, and whoever asks again begins as somebody new
     assert undone.restored == ()
     assert readers.state(here) == ("ended", 1)
     assert readers.checksum() == before
+    assert add_subscriber(database, "newsline", JANE, consent=CONSENT, actor="editor").subscription_id != here
 
 
 @pytest.mark.parametrize("keep_no", [True, False])

@@ -32,7 +32,7 @@ def test_a_cancel_beside_a_settlement_is_no_deadlock(tmp_path: Path, postgresql_
         # When it is cancelled while a worker settles
         worker = threading.Thread(target=hand.work)
         with desk.database.write() as conn:
-            issues.move(conn, issue_id, [IssueState.SENDING], IssueState.CANCELLED, nudge_at=LONG_AGO)
+            issues.move(conn, issue_id, [IssueState.SENDING], IssueState.CANCELLED, **issues.TO_SWEEP)
             worker.start()
             desk.until(somebody_waits, "the settlement waits for the cancel")
             deliveries.cancel_open(conn, issue_id)

@@ -338,4 +338,4 @@ def test_an_error_of_our_own_makes_the_issue_wait_instead_of_spinning(desk: News
         # Then
         assert desk.states() == {"waiting": 30}
         assert desk.totals().sending == 0
-        assert "a fault of our own" in desk.wait_reason()
+        assert desk.wait_reason() == "own_fault"

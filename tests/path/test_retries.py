@@ -32,7 +32,7 @@ def test_a_deferred_copy_is_tried_again_when_its_time_comes(both_desks: Newsroom
         assert timedelta(minutes=4) <= row.next_try - row.first_try <= timedelta(minutes=6)
         assert reply_texts(desk)
         assert desk.issue().state is IssueState.SENDING
-        assert desk.wait_reason() == "only later tries are left"
+        assert desk.wait_reason() == "later_tries"
         hand.send()
         assert desk.rows()["defer-451+1.anna@example.org"].tries == 1
 

@@ -7,7 +7,9 @@ import psycopg
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from tests.support.words import refuses
 from worker.errors import UnreachableError, UsageError
+from worker.screen.sentences import word
 from worker.storage import sqlite
 from worker.storage.driver_errors import explain
 from worker.storage.engine import Database, open_database
@@ -35,27 +37,28 @@ def path_of(url: str) -> Path:
 def test_read_only_file_is_told(sqlite_url: str) -> None:
     sentence = explain(raised("DELETE FROM lease", path_of(sqlite_url), "ro"), PLACE)
     assert isinstance(sentence, UnreachableError)
-    assert "read-only" in str(sentence)
+    assert "read-only" in word(sentence)
 
 
 def test_file_locked_by_another_process_is_told(sqlite_url: str, sqlite_database: Database) -> None:
     with sqlite_database.write():
         sentence = explain(raised("BEGIN IMMEDIATE", path_of(sqlite_url)), PLACE)
-    assert "locked by another process" in str(sentence)
+    assert sentence is not None
+    assert "locked by another process" in word(sentence)
 
 
 def test_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     path = tmp_path / "letter.txt"
     path.write_text("Dear reader, " * 100)
-    with pytest.raises(UnreachableError, match="not an SQLite database"):
+    with refuses(UnreachableError, match="not an SQLite database"):
         open_database(f"sqlite:///{path}").check()
-    with pytest.raises(UnreachableError, match="not an SQLite database"):
+    with refuses(UnreachableError, match="not an SQLite database"):
         upgrade(f"sqlite:///{path}")
 
 
 def test_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UnreachableError, match="cannot be made"):
+    with refuses(UnreachableError, match="cannot be made"):
         upgrade(f"sqlite:///{tmp_path}/file/corranto.sqlite3")
 
 
@@ -80,7 +83,7 @@ def test_network_file_system_is_refused(mounts: str, refused: bool) -> None:
     if not refused:
         sqlite.refuse_network_file_system(path, mounts)
         return
-    with pytest.raises(UnreachableError, match="network file system"):
+    with refuses(UnreachableError, match="network file system"):
         sqlite.refuse_network_file_system(path, mounts)
 
 
@@ -93,19 +96,21 @@ def test_fault_of_ours_is_not_explained_away(sqlite_url: str) -> None:
 def test_password_never_stands_in_the_sentence() -> None:
     origin = psycopg.OperationalError("connection failed: password hunter22 is wrong\nmore")
     sentence = explain(OperationalError("SELECT 1", {}, origin), PLACE, "hunter22")
-    assert "hunter22" not in str(sentence)
-    assert "\n" not in str(sentence)
+    assert sentence is not None
+    for text in (str(sentence), word(sentence)):
+        assert "hunter22" not in text
+        assert "\n" not in text
 
 
 @pytest.mark.needs("postgresql")
 def test_missing_postgresql_database_names_createdb(postgresql_server: str) -> None:
-    with pytest.raises(UnreachableError, match=r"does not exist|createdb"):
+    with refuses(UnreachableError, match=r"does not exist|createdb"):
         open_database(f"{postgresql_server}/nowhere").check()
 
 
 @pytest.mark.needs("postgresql")
 def test_a_role_that_does_not_exist_is_a_refusal_and_no_silence(postgresql_url: str) -> None:
-    with pytest.raises(UnreachableError, match=r"refuses us \(.*nobody.* does not exist"):
+    with refuses(UnreachableError, match=r"refuses us \(.*nobody.* does not exist"):
         open_database(postgresql_url.replace("corranto@", "nobody@")).check()
 
 
@@ -117,7 +122,7 @@ def test_role_without_rights_is_told(postgresql_url: str) -> None:
 
     # When / Then
     stranger = open_database(postgresql_url.replace("corranto@", "stranger@"))
-    with pytest.raises(UnreachableError, match="lacks a privilege"), stranger.write() as conn:
+    with refuses(UnreachableError, match="lacks a privilege"), stranger.write() as conn:
         conn.exec_driver_sql("DELETE FROM lease")
     stranger.close()
 
@@ -128,7 +133,7 @@ def test_read_only_postgresql_is_told(postgresql_url: str) -> None:
         name = conn.info.dbname
         conn.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
     database = open_database(postgresql_url)
-    with pytest.raises(UnreachableError, match="read-only"), database.write() as conn:
+    with refuses(UnreachableError, match="read-only"), database.write() as conn:
         conn.exec_driver_sql("DELETE FROM lease")
     database.close()
 
@@ -136,7 +141,7 @@ def test_read_only_postgresql_is_told(postgresql_url: str) -> None:
 @pytest.mark.needs("postgresql")
 def test_deadlock_is_told_as_something_to_try_again(postgresql_url: str) -> None:
     database = open_database(postgresql_url)
-    with pytest.raises(UnreachableError, match="try again"), database.write() as conn:
+    with refuses(UnreachableError, match="try again"), database.write() as conn:
         conn.exec_driver_sql("DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = 'deadlock_detected'; END $$")
     database.close()
 
@@ -145,3 +150,4 @@ def test_wrong_url_repeats_no_password() -> None:
     with pytest.raises(UsageError) as caught:
         open_database("postgresql://reader:hunter22@host:port/x")
     assert "hunter22" not in str(caught.value)
+    assert "hunter22" not in word(caught.value)

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import exc, select, update
 
 from tests.support.ledgers import FINGERPRINT, add_issue, add_publication, planned_issue, send
+from tests.support.words import refuses
 from worker.domain.delivery import DeliveryState
-from worker.domain.issue import IssueState
+from worker.domain.issue import IssueState, WaitReason
 from worker.errors import NotFoundError
 from worker.storage.engine import Database, open_database
 from worker.storage.ledger import claims, deliveries, issues
@@ -47,12 +48,12 @@ def test_an_issue_is_found_by_slug_number_or_as_the_latest(database: Database) -
         first = add_issue(conn, publication_id, "spring")
         second = add_issue(conn, publication_id, "summer")
         assert [issues.get(conn, ref).id for ref in ("spring", str(second), first, "latest")] == [1, 2, 1, 2]
-        with pytest.raises(NotFoundError, match="did you mean spring"):
+        with refuses(NotFoundError, match="did you mean spring"):
             issues.get(conn, "sprong")
 
 
 def test_latest_without_any_issue_names_the_command(database: Database) -> None:
-    with database.read() as conn, pytest.raises(NotFoundError, match="corranto queue FILE"):
+    with database.read() as conn, refuses(NotFoundError, match="corranto queue FILE"):
         issues.get(conn, "latest")
 
 
@@ -172,13 +173,18 @@ def test_an_issue_that_nobody_claims_is_nudged_again(database: Database) -> None
     # When: a nudge is on its way, or a claim was just made
     with database.write() as conn:
         assert issues.bump_nudge(conn, issue_id) == 1
+        # A nudge is no claim.
+        assert conn.execute(select(issue.c.last_claim_at)).scalar_one() == PAST
+    assert needing_nudges(database) == []
+    change(database, last_nudged_at=PAST, last_claim_at=datetime.now(UTC))
     assert needing_nudges(database) == []
 
     # Then: never while it waits for a time, and again when that has come
     change(database, last_claim_at=PAST)
     with database.write() as conn:
-        issues.wait_until(conn, issue_id, 60, "rate limit")
-        assert issues.wait_reason(conn, issue_id) == "rate limit"
+        issues.wait_until(conn, issue_id, 60, WaitReason.RATE_LIMIT, "20/s")
+        waiting = issues.get(conn, issue_id)
+        assert (waiting.wait_reason, waiting.wait_detail) == (WaitReason.RATE_LIMIT, "20/s")
     assert needing_nudges(database) == []
     change(database, nudge_at=PAST, last_claim_at=datetime.now(UTC))
     assert needing_nudges(database) == [(issue_id, False)]
@@ -222,7 +228,7 @@ def test_a_cancelled_issue_is_swept_until_nobody_holds_a_claim(database: Databas
     issue_id = planned_issue(database, 3)
     with database.write() as conn:
         claims.claim_first(conn, issue_id, "w1", 5)
-    change(database, state="cancelled", nudge_at=PAST)
+    change(database, state="cancelled", unswept=True)
 
     # When
     with database.write() as conn:

@@ -131,6 +131,7 @@ def test_an_edit_that_empties_what_every_issue_needs_is_refused(database: Databa
     ("field", "typed", "said"),
     [
         ("privacy_url", "javascript:alert(1)", "begins with https://"),
+        ("privacy_url", "javascript://example.org/%0aalert(1)", "begins with https://"),
         ("privacy_url", "https://", "begins with https://"),
         ("privacy_url", "https://[nonsense", "begins with https://"),
         ("privacy_url", "https://example.org/\r\nX: y", "line break"),

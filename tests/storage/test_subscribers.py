@@ -158,9 +158,10 @@ def send_issue(database: Database, publication: Publication, subscriber_id: int)
     with database.write() as conn:
         conn.execute(text(
             "INSERT INTO issue (id, publication_id, slug, kind, subject, state, doubt, fingerprint, source, queued_at,"
-            " queued_by, hold_s, zone, audience_kind, stopped_reason, audience, nudge_no, wait_reason, started_at)"
+            " queued_by, hold_s, zone, audience_kind, stopped_reason, audience, nudge_no, wait_reason, wait_detail,"
+            " unswept, started_at)"
             f" VALUES (1, {publication.id}, 'spring', 'newsletter', 'Spring', 'sending', 'never-twice', '', '', {kept},"
-            f" 'e', 0, 'UTC', 'all', '', 1, 0, '', {kept})"
+            f" 'e', 0, 'UTC', 'all', '', 1, 0, '', '', FALSE, {kept})"
         ))  # fmt: skip
         row = {"issue_id": 1, "n": 1, "subscriber_id": subscriber_id, "tries": 1, "code": 550, "state": "bounced"}
         now = database.now(conn)

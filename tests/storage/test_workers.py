@@ -7,6 +7,9 @@ from sqlalchemy import update
 
 from tests.support.ledgers import add_worker
 from worker.dispatch.reconcile import DEAD_HOST_S, MAX_GAP_S, Observer
+from worker.domain.process import WorkerState
+from worker.errors import Trouble
+from worker.screen.sentences import word
 from worker.storage import workers
 from worker.storage.engine import Database
 from worker.storage.schema import lease, worker
@@ -16,9 +19,19 @@ from worker.storage.workers import WorkerRow
 def test_a_beat_grows_the_counter_and_keeps_the_note(database: Database) -> None:
     with database.write() as conn:
         add_worker(conn)
-        assert workers.beat(conn, "w1", "draining", "the relay does not answer")
+        silent = Trouble("relay.silent", place="relay.example.org:25", cause=Trouble("relay.slow", seconds=30))
+        assert workers.beat(conn, "w1", WorkerState.DRAINING, silent)
         (row,) = workers.list_workers(conn)
-    assert (row.beat, row.state, row.note) == (1, "draining", "the relay does not answer")
+    assert (row.beat, row.state, row.note) == (1, WorkerState.DRAINING, silent)
+
+
+def test_a_note_of_an_older_worker_is_read_as_it_was_written(database: Database) -> None:
+    with database.write() as conn:
+        add_worker(conn)
+        conn.execute(update(worker).values(note="the relay does not answer"))
+        (row,) = workers.list_workers(conn)
+    assert row.note is not None
+    assert word(row.note) == "the relay does not answer"
 
 
 def test_a_lost_or_removed_worker_learns_it_from_its_beat(database: Database) -> None:
@@ -27,8 +40,8 @@ def test_a_lost_or_removed_worker_learns_it_from_its_beat(database: Database) ->
         add_worker(conn, "w2")
         workers.mark_lost(conn, ["w1"])
         workers.remove(conn, "w2")
-        assert not workers.beat(conn, "w1", "ready", "")
-        assert not workers.beat(conn, "w2", "ready", "")
+        assert not workers.beat(conn, "w1", WorkerState.READY, None)
+        assert not workers.beat(conn, "w2", WorkerState.READY, None)
 
 
 def test_lost_rows_are_forgotten_after_a_while(database: Database) -> None:
@@ -83,7 +96,9 @@ class Watch:
     def look(self, *beats: int, after_s: float = 5.0, host: str = "far") -> set[str]:
         self.now += after_s
         some = datetime(2026, 11, 2, tzinfo=UTC)
-        rows = [WorkerRow(f"w{n}", host, "far 1", "ready", beat, some, some, None) for n, beat in enumerate(beats)]
+        rows = [
+            WorkerRow(f"w{n}", host, "far 1", WorkerState.READY, beat, some, some, None) for n, beat in enumerate(beats)
+        ]
         return self.observer.silent_hosts(rows, "near", self.now)
 
 

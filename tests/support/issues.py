@@ -1,7 +1,9 @@
 """The two sample issues, their publications, and what reading and compiling one needs."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -60,12 +62,18 @@ def stand_in_media(issue: IssueText, folder: Path = SAMPLES) -> dict[str, MediaI
     return {key: stand_in(key) for key in sorted(keys)}
 
 
-def compiled(issue: IssueText, media: dict[str, MediaItem] | None = None, language: str = "en") -> CompiledIssue:
-    """The issue compiled for an invented publication."""
+def compiled(
+    issue: IssueText,
+    media: dict[str, MediaItem] | None = None,
+    language: str = "en",
+    base_url: str = BASE_URL,
+    **changes: Any,
+) -> CompiledIssue:
+    """The issue compiled for an invented publication, changed."""
     return compile_issue(
         issue,
-        publication(issue.publication, "Orrin Ring News", language),
-        base_url=BASE_URL,
+        replace(publication(issue.publication, "Orrin Ring News", language), **changes),
+        base_url=base_url,
         templates=load_layouts(),
         media=media or {},
         view_url=VIEW_URL,
@@ -80,4 +88,18 @@ def newsletter(
     return read_issue(
         "small.md",
         f"---\nkind: newsletter\npublication: ring-news\nsubject: {subject}\npreheader: Before it\n{front}---\n{body}",
+    )
+
+
+def item(width: int = 0, height: int = 0, name: str = "a") -> MediaItem:
+    """A hosted picture of this size, or a file without one."""
+    digest, suffix = name * 64, "png" if width else "pdf"
+    return MediaItem(f"{digest}.{suffix}", "image/png" if width else "application/pdf", width, height, b"x" * 34_000)
+
+
+def statement(body: str = "Some words that make a body.\n", front: str = "") -> IssueText:
+    """A small statement; `front` adds front-matter lines, the first one is line 6."""
+    return read_issue(
+        "small.md",
+        f"---\nkind: statement\npublication: ring-news\nsubject: A plain subject\npreheader: x\n{front}---\n{body}",
     )

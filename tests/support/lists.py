@@ -203,8 +203,8 @@ class Newsroom:
             return issues.totals(conn, issues.get(conn, slug).id)
 
     def wait_reason(self, slug: str = "spring") -> str:
-        with self.database.read() as conn:
-            return issues.wait_reason(conn, issues.get(conn, slug).id)
+        issue = self.issue(slug)
+        return f"{issue.wait_reason} {issue.wait_detail}".strip()
 
     def rows(self, slug: str = "spring") -> dict[str, Any]:
         """{address: ledger row} of an issue."""
@@ -237,7 +237,7 @@ class Newsroom:
         """As if nobody had claimed or planned anything for long."""
         with self.database.write() as conn:
             past = datetime(2026, 1, 2, tzinfo=UTC)
-            conn.execute(update(schema.issue).values(last_claim_at=past, last_progress_at=past))
+            conn.execute(update(schema.issue).values(last_claim_at=past, last_nudged_at=past, last_progress_at=past))
 
     def assert_books_add_up(self) -> None:
         proof = verify.prove(self.database, self.folder / "state")

@@ -11,10 +11,10 @@ import trustme
 
 from tests.support.scripted_smtp import ALL, ScriptedRelay
 from worker.domain.envelope import Envelope
-from worker.transport.pool import Fault, Pool
+from worker.transport.pool import Pool, RelayFault
 from worker.transport.relay import Relay, Timeouts
 from worker.transport.replies import Outcome
-from worker.transport.session import Transaction
+from worker.transport.transaction import Transaction
 
 FORMS = {
     "overlapped": ALL,
@@ -53,7 +53,7 @@ class Handed:
 
     outcomes: dict[Any, Outcome] = field(default_factory=dict)
     armed: list[Any] = field(default_factory=list)
-    fault: Fault | None = None
+    fault: RelayFault | None = None
 
     def record(self, transaction: Transaction, outcome: Outcome) -> None:
         assert transaction.key not in self.outcomes, "recorded twice"

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from tests.support.scripted_smtp import ALL, CLOSE, HANG, KEEP, RESET, USUAL, On, ScriptedRelay
 from tests.transport.handing import FORMS, HASTY, Handed, hand, mails, relay_for, run
+from worker.transport.health import MAX_BARREN
 from worker.transport.next_hop import Relay
-from worker.transport.pool import MAX_BARREN, Pool
+from worker.transport.pool import Pool
 from worker.transport.relay import send_one
 from worker.transport.replies import Permanence, Phase
 
@@ -105,7 +107,8 @@ def test_trouble_with_the_relay_gives_all_mails_back_and_is_said_until_it_works_
     async def story() -> None:
         async with server:
             handed = Handed()
-            pool = Pool(relay_for(server, HASTY), arm=handed.arm, record=handed.record)
+            now = [100.0]
+            pool = Pool(relay_for(server, HASTY), arm=handed.arm, record=handed.record, now=lambda: now[0])
             pool.submit(mails(3))
             await pool.drained()
             fault = pool.fault
@@ -121,7 +124,7 @@ def test_trouble_with_the_relay_gives_all_mails_back_and_is_said_until_it_works_
             assert server.connections == 1
 
             # When the pause is over
-            object.__setattr__(fault, "retry_at", 0.0)
+            now[0] = fault.retry_at
             pool.submit(mails(9)[5:])
             await pool.drained()
             assert counted(handed) == {UNSENT: 5, ACCEPTED: 4}
@@ -352,8 +355,7 @@ def test_one_mail_goes_in_one_call_and_the_cause_is_its_text_when_it_cannot():
 def test_an_unused_connection_is_closed_in_good_order():
     # Given connections kept for a blink only
     server = ScriptedRelay()
-    times = HASTY.scaled(1.0)
-    object.__setattr__(times, "idle_s", 0.01)
+    times = replace(HASTY, idle_s=0.01)
 
     async def story() -> None:
         async with server:

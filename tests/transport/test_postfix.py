@@ -8,7 +8,7 @@ from tests.transport.handing import Handed, hand, run
 from worker.domain.envelope import Envelope
 from worker.transport.relay import Relay, RelayReport, probe
 from worker.transport.replies import Permanence, Phase
-from worker.transport.session import Transaction
+from worker.transport.transaction import Transaction
 
 pytestmark = pytest.mark.needs("postfix")
 

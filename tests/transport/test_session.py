@@ -24,7 +24,7 @@ from tests.support.scripted_smtp import (
 from tests.transport.handing import FORMS, HASTY, Handed, hand, mails, relay_for, run
 from worker.domain.envelope import Envelope
 from worker.transport.replies import Outcome, Permanence, Phase, Scope
-from worker.transport.session import Transaction
+from worker.transport.transaction import Transaction
 
 ACCEPTED, TRANSIENT, PERMANENT, DOUBT, UNSENT = (
     Permanence.ACCEPTED,

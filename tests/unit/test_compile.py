@@ -4,7 +4,17 @@ import re
 
 import pytest
 
-from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, VIEW_URL, compiled, newsletter, stand_in_media
+from tests.support.issues import (
+    BASE_URL,
+    MEMBERS,
+    STATEMENT,
+    VIEW_URL,
+    compiled,
+    item,
+    newsletter,
+    stand_in_media,
+    statement,
+)
 from tests.support.words import refuses
 from worker.compose.marks import census
 from worker.compose.source import read_issue
@@ -207,3 +217,146 @@ def test_word_based_outlook_gets_tables_with_widths() -> None:
     for table in re.findall(r"<table [^>]*>", html):
         assert 'role="presentation"' in table
         assert 'cellpadding="0" cellspacing="0" border="0"' in table
+
+
+def test_answers_and_returned_mail_reach_whom_the_publication_names() -> None:
+    made = compiled(
+        newsletter(),
+        reply_to="desk@orrin-ring.test",
+        bounce_address="returns@orrin-ring.test",
+        contact="help@orrin-ring.test",
+    )
+
+    assert (made.reply_to, made.bounce_address) == ("desk@orrin-ring.test", "returns@orrin-ring.test")
+    assert (made.contact, made.list_id) == ("help@orrin-ring.test", "ring-news.orrin-ring.test")
+
+
+def test_a_publications_own_promise_and_privacy_page_stand_in_its_mails() -> None:
+    made = compiled(newsletter(), promise="We tell nobody.", privacy_url="https://orrin-ring.test/privacy")
+
+    for part in (made.html, made.text):
+        assert "We tell nobody." in part
+        assert "https://orrin-ring.test/privacy" in part
+        assert f"{BASE_URL}/privacy" not in part
+
+
+def test_an_issue_in_another_language_than_its_publication_says_so_and_spells_its_dates() -> None:
+    made = compiled(newsletter('Depuis {{ since | default("") | date }}\n', "language: fr\n"))
+
+    assert made.language == "fr"
+    assert "Se désabonner" in made.text
+    assert "Depuis 3 mai 2026" in fill(made.text, since="2026-05-03")
+
+
+def test_a_slash_at_the_end_of_the_base_url_breaks_no_address() -> None:
+    assert "example.org//" not in compiled(newsletter(), base_url=f"{BASE_URL}/").html
+
+
+def test_every_picture_and_file_a_mail_names_is_hosted(sample: CompiledIssue) -> None:
+    named = set(re.findall(rf"{BASE_URL}/media/([0-9a-f]+\.[a-z]+)", sample.html + sample.view_html + sample.text))
+    figures = {figure["media"] for figure in sample.figures}
+
+    assert named
+    assert named | figures == set(sample.media)
+    assert {f"{BASE_URL}/figure/{figure['id']}" for figure in sample.figures} == set(
+        re.findall(rf"{BASE_URL}/figure/[0-9a-f]+", sample.html)
+    )
+
+
+@pytest.mark.parametrize(
+    ("image", "natural", "shown"),
+    [
+        ("{src: a.png, alt: A}", (1200, 600), (164, 82)),
+        ("{src: a.png, alt: A}", (100, 40), (100, 40)),
+        ("{src: a.png, alt: A, w: 80, h: 20}", (1200, 600), (80, 20)),
+        ("{src: a.png, alt: A, w: 328, h: 100}", (1200, 600), (164, 50)),
+        ("{src: a.png, alt: A}", (1200, 2), (164, 1)),
+    ],
+)
+def test_a_picture_is_neither_blown_up_nor_pulled_out_of_shape(
+    image: str, natural: tuple[int, int], shown: tuple[int, int]
+) -> None:
+    made = compiled(newsletter(front=f"cards:\n  - {{title: A, image: {image}}}\n"), {"a.png": item(*natural)})
+
+    pictures = re.findall(r"<img [^>]*>", made.html)
+
+    assert pictures
+    for picture in pictures:
+        assert f' width="{shown[0]}"' in picture
+        assert f' height="{shown[1]}"' in picture
+
+
+def test_a_picture_that_only_decorates_is_passed_over_when_a_mail_is_read_aloud() -> None:
+    front = "cards:\n  - {title: A, image: {src: a.png, alt: Waves, decorative: true}}\n"
+
+    made = compiled(newsletter(front=front), {"a.png": item(10, 10)})
+
+    assert 'alt=""' in made.html
+    assert "Waves" not in made.html
+
+
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "data:text/html,x", "news.html", "https://a b"])
+def test_a_cards_bad_link_is_never_sent(link: str) -> None:
+    made = compiled(newsletter(front=f"cards:\n  - {{title: A, blurb: B, link: '{link}'}}\n"))
+
+    for part in (made.html, made.view_html, made.text):
+        assert link not in part
+
+
+def test_a_reader_is_named_in_a_cards_title_but_in_no_attribute() -> None:
+    front = "cards:\n  - title: \"For {{ name | default('you') }}\"\n    link: https://example.org/\n"
+
+    html = fill(compiled(newsletter(front=front)).html, html=True, name='"Jo" <b>')
+
+    assert "For &#34;Jo&#34; &lt;b&gt;" in html
+    assert not re.search(r'="[^"]*For &#34;', html)
+
+
+FIGURES = "figures:\n- {src: a.png, alt: First, caption: Tide}\n- {src: a.png, alt: Second, caption: Coast}\n"
+
+
+def test_every_figure_and_card_stands_once_where_it_was_put_or_at_the_end() -> None:
+    cards = "cards:\n- {title: Card, blurb: B}\n"
+
+    made = compiled(newsletter("::: figure 2\n\nmiddle\n\n::: cards\n\nlast\n", cards + FIGURES), {"a.png": item(9, 9)})
+
+    words = ["Coast", "middle", "Card", "last", "Tide"]
+    assert [made.text.count(word) for word in words] == [1] * 5
+    assert sorted(words, key=made.text.index) == words
+
+
+@pytest.mark.parametrize("body", ["::: figure 1\n\n::: figure 1\n", "::: figure 3\n", "::: figure 0\n"])
+def test_a_figure_that_is_not_there_to_place_is_refused(body: str) -> None:
+    with refuses(UsageError, "has no entry of its own in figures"):
+        compiled(newsletter(body, FIGURES), {"a.png": item(9, 9)})
+
+
+def test_a_figures_page_is_for_all_so_it_names_nobody() -> None:
+    front = "figures:\n- {src: a.png, alt: A, caption: \"{{ name | default('x') }}\"}\n"
+
+    with refuses(UsageError, "cannot hold a reader's value"):
+        compiled(newsletter(front=front), {"a.png": item(9, 9)})
+
+
+def test_an_enclosed_file_says_its_kind_and_size() -> None:
+    front = "enclosures:\n- {title: Annex, file: a.pdf}\n"
+
+    assert "PDF, 34 KB" in compiled(statement(front=front), {"a.pdf": item()}).text
+
+
+def test_who_is_quoted_stands_apart_from_what_was_said() -> None:
+    made = compiled(newsletter("::: quote\nWe *row*.\n— Ada Lowe\n:::\n"))
+
+    assert "> We row.\n>\n> — Ada Lowe\n" in made.text
+
+
+def test_a_sender_whose_address_begins_with_its_name_is_named_once() -> None:
+    assert compiled(newsletter()).text.count("The Orrin Ring\n") == 1
+    assert "Ring Press\nThe Orrin Ring\n" in compiled(newsletter(), from_name="Ring Press").text
+
+
+def test_braces_that_are_no_tag_reach_the_reader_as_they_are() -> None:
+    made = compiled(newsletter("Write `{` `{ %` and {x}.\n"))
+
+    assert "{ %" in fill(made.text)
+    assert not census(fill(made.html, html=True))

@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 
 from worker.dispatch.breaker import ANY_IN_A_ROW, OURS_IN_A_ROW, Breaker
 from worker.dispatch.judge import judge
-from worker.domain.delivery import TRANSITIONS, DeliveryState
+from worker.domain.delivery import TRANSITIONS, DeliveryState, DoubtReason, FailureReason
 from worker.domain.subscriber import Recipient
 from worker.storage.ledger.deliveries import Due
 from worker.storage.ledger.settlements import Result
-from worker.storage.schema import DOUBT_REASONS, FAILED_REASONS
 from worker.transport.replies import Outcome, Permanence, Phase, Scope
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
@@ -120,7 +119,7 @@ def test_every_outcome_is_a_legal_move_with_the_columns_it_requires(what: Outcom
     if result is None:
         return
     assert result.state in TRANSITIONS[old]
-    reasons = {"failed": FAILED_REASONS, "in_doubt": DOUBT_REASONS, "bounced": ("at_handover",)}
+    reasons = {"failed": tuple(FailureReason), "in_doubt": tuple(DoubtReason), "bounced": ("at_handover",)}
     assert result.reason in reasons.get(result.state, (None,))
     assert (result.next_try is not None) == (result.state is DeliveryState.DEFERRED)
     if result.state is DeliveryState.BOUNCED:

@@ -6,19 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.transport.replies import (
-    MAX_LINES,
-    MAX_TEXT,
-    MalformedReplyError,
-    Permanence,
-    Phase,
-    Reply,
-    ReplyReader,
-    Scope,
-    clean,
-    judge,
-    unsent,
-)
+from worker.transport.replies import MAX_TEXT, Permanence, Phase, Reply, Scope, clean, judge, unsent
+from worker.transport.reply_reader import MAX_LINES, MalformedReplyError, ReplyReader
 
 ACCEPTED, TRANSIENT, PERMANENT, DOUBT = (
     Permanence.ACCEPTED,
@@ -203,12 +192,12 @@ def test_replies_are_the_same_however_the_line_cuts_them(parts: list[tuple[int, 
     edges = sorted({0, len(whole), *(min(cut, len(whole)) for cut in cuts)})
 
     # When
-    reader, found = ReplyReader(), []
+    reader, replies = ReplyReader(), []
     for start, end in pairwise(edges):
-        found += reader.feed(whole[start:end])
+        replies += reader.feed(whole[start:end])
 
     # Then
-    assert found == [(code, b"\n".join(lines)) for code, lines in parts]
+    assert replies == [(code, b"\n".join(lines)) for code, lines in parts]
     assert reader.is_empty
 
 

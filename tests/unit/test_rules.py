@@ -1,12 +1,15 @@
 """Each rule: what it finds, where, and what it leaves alone."""
 
 from dataclasses import replace
+from typing import Any
 
+import jinja2
 import pytest
 
-from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, newsletter, publication
+from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, newsletter, publication, statement
 from worker.compose.findings import Finding, LintFacts
-from worker.compose.issue_file import check_issue, load_issue_file, load_layouts
+from worker.compose.issue_file import LAYOUT_DIR, check_issue, load_issue_file, load_layouts
+from worker.compose.layouts import layout_environment
 from worker.compose.media import MediaItem
 from worker.compose.rules import lint
 from worker.domain.issue import IssueText
@@ -183,3 +186,72 @@ def test_findings_come_worst_first_and_each_says_why_and_how_to_fix() -> None:
 
     assert [finding.level for finding in findings] == sorted((f.level for f in findings), key="EWI".index)
     assert all(isinstance(f, Finding) and f.why and f.fix and "\n" not in said(f.why) + said(f.fix) for f in findings)
+
+
+@pytest.mark.parametrize(
+    ("code", "issue", "changes"),
+    [
+        (208, statement(front="enclosures:\n- {title: A, file: a.pdf}\n"), {}),
+        (301, newsletter("[there](news.html)\n"), {}),
+        (301, newsletter(front="cards:\n- {title: A, blurb: B, link: 'javascript:x'}\n"), {}),
+        (301, newsletter(front="lead: {title: A, blurb: B, link: '#top'}\n"), {}),
+        (301, statement(front="enclosures:\n- {title: A, link: 'http://localhost/'}\n"), {}),
+        (401, newsletter(subject="''"), {}),
+        (405, newsletter(), {"base_url": "http://news.example.org"}),
+        (406, newsletter(), {"publication": replace(publication(), postal_address=" ")}),
+        (501, newsletter("{{ nme | default('x') }}\n"), {}),
+        (501, newsletter("{{ name }}\n"), {}),
+        (501, newsletter("{{ unsubscribe_url | default('') }}\n"), {}),
+    ],
+)
+def test_what_would_harm_readers_blocks_and_no_waiver_lets_it_pass(
+    code: int, issue: IssueText, changes: dict[str, Any]
+) -> None:
+    waiving = replace(issue, waived=(str(code),), waived_why="I know better")
+
+    levels = {finding.level for finding in lint(waiving, replace(FACTS, **changes)) if finding.code == code}
+
+    assert levels == {"E"}
+
+
+def layouts_without(words: str, part: str) -> jinja2.Environment:
+    """The layouts, spoiled: `words` are gone from the templates whose name ends in `part`."""
+    texts = {path.name: path.read_text("utf-8") for path in LAYOUT_DIR.iterdir()}
+    assert any(words in text for name, text in texts.items() if name.endswith(part))
+    return layout_environment(
+        {name: text.replace(words, "") if name.endswith(part) else text for name, text in texts.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "part", "why"),
+    [
+        ("{{ unsubscribe_url }}", ".html", "the HTML part has no unsubscribe link"),
+        ("{{ unsubscribe_url }}", ".txt", "the text part has no unsubscribe link"),
+        ("{{ parts.say(reason) }}", ".html", "the HTML part does not say why the reader gets it"),
+        ("{{ wrapped_reason }}", ".txt", "the text part does not say why the reader gets it"),
+    ],
+)
+def test_a_layout_that_lost_the_way_out_or_its_reason_is_never_sent(words: str, part: str, why: str) -> None:
+    findings = lint(newsletter(), replace(FACTS, layouts=layouts_without(words, part)))
+
+    assert ("E406", why) in [(str(finding), finding.why) for finding in findings]
+
+
+def test_a_language_no_program_knows_is_refused() -> None:
+    assert ("E104", 6) in found(newsletter(front="language: klingon\n"))
+
+
+def test_what_reads_as_a_leftover_only_inside_a_tag_is_none() -> None:
+    assert found(newsletter("{% if name == 'TODO' %}\n\nHello.\n\n{% endif %}\n")) == []
+
+
+def test_a_mistake_in_a_tag_is_told_with_its_own_line() -> None:
+    assert ("E501", 9) in found(newsletter("One.\n\n{{ nme | default('x') }}\n"))
+    assert ("E501", 9) in found(newsletter("One.\n\n{{ name }}\n"))
+
+
+def test_an_installation_without_https_may_link_to_itself_without_a_warning() -> None:
+    here = replace(FACTS, base_url="http://127.0.0.1:8025")
+
+    assert found(newsletter("[The archive](http://127.0.0.1:8025/archive)\n"), here) == []

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from worker.domain.provider import Provider
 from worker.transport.shaping import (
-    PROVIDERS,
     TOLERANCE_S,
     ClockMap,
     RateState,
@@ -39,7 +39,7 @@ from worker.transport.shaping import (
 )
 def test_a_domain_belongs_to_the_provider_its_name_tells(domain: str, provider: str):
     assert provider_of(domain) == provider
-    assert provider in PROVIDERS
+    assert provider in set(Provider)
 
 
 @pytest.mark.parametrize(

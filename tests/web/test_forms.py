@@ -51,8 +51,9 @@ def test_only_a_post_changes_anything_on_any_address_below_a_link(desk: Desk, me
     before = desk.readers.checksum()
 
     # When a scanner tries whatever there is
-    desk.client.request(method, f"/u/{desk.link}{where}", params=ONE_CLICK)
-    desk.client.request(method, f"/u/{desk.readers.link(desk.other)}{where}", params=ONE_CLICK)
+    for link in (desk.link, desk.readers.link(desk.other)):
+        desk.client.request(method, f"/u/{link}{where}", params=ONE_CLICK, data=ONE_CLICK)
+        desk.client.request(method, f"/u/{link}{where}", data={"scope": "all"})
 
     # Then
     assert desk.readers.checksum() == before
@@ -156,3 +157,14 @@ def test_the_answer_waits_for_a_copy_that_is_given_back_in_time(
 
     # Then no copy is announced that never left
     assert answer.text == "You are unsubscribed.\n"
+
+
+def test_the_done_page_names_a_copy_of_every_publication_that_was_left_together(desk: Desk) -> None:
+    # Given a copy of the other publication in flight
+    desk.readers.claim(desk.readers.issue(desk.magazine, [desk.other], subject="The other one"), 1, 1)
+
+    # When all is left
+    desk.client.post(f"/u/{desk.link}", data={"scope": "all"})
+
+    # Then the page says what may still come
+    assert "The other one" in desk.client.get(f"/u/{desk.link}/done").text

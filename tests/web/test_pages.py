@@ -16,10 +16,12 @@ from tests.support.readers import KEY, PIXEL, Readers, settings_for
 from tests.support.web_server import exchange, running_web
 from tests.web.conftest import Desk
 from worker import metrics
+from worker.domain.delivery import DeliveryState
+from worker.domain.provider import Provider
 from worker.storage.engine import Database, open_database
 from worker.storage.ledger.gauges import read_gauges
 from worker.tokens import Keyring, Purpose, Token
-from worker.transport.shaping import PROVIDERS
+from worker.transport.shaping import provider_of
 
 LARGEST_PAGE = 30_000
 
@@ -399,10 +401,21 @@ def test_gauges_say_what_the_ledger_says(database: Database, readers: Readers) -
 
 
 def test_provider_labels_are_those_the_transport_knows() -> None:
-    # Given the two closed lists
-    # Then they are one
-    assert metrics.PROVIDERS == PROVIDERS
-    assert metrics.provider_label("some-domain.example") == "other"
+    # Given results and replies for known and unknown domains
+    domains = ["gmail.com", "yahoo.co.jp", *(f"some-domain-{n}.example" for n in range(100))]
+    for domain in domains:
+        metrics.count_result(DeliveryState.ACCEPTED, provider_of(domain))
+        metrics.count_reply(provider_of(domain), "2.0.0")
+
+    # Then the labels are members of the one closed list
+    labels = {
+        sample.labels["provider"]
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if "provider" in sample.labels
+    }
+    assert {"gmail", "yahoo", "other"} <= labels <= set(Provider)
+    assert provider_of("some-domain.example") is Provider.OTHER
 
 
 def test_metrics_take_the_first_free_port() -> None:

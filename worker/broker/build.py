@@ -32,14 +32,14 @@ def build_broker(url: str, *, database: Callable[[], Database], secret: bytes, n
 
 
 def ping(url: str) -> Answer:
-    """Ask a Redis who it is. Raises UnreachableError with the cause in one sentence.
+    """Ask a Redis who it is. Raises UnreachableError with the cause.
 
     `sql` has nothing to ask: the database's own check speaks for it.
     """
     client = redis_store.connect(url)
-    place = redis_store.where(client)
+    place = redis_store.place_of(client)
     try:
-        with redis_store.trouble(place):
+        with redis_store.reaching(place):
             client.ping()
             began = clock.monotonic()
             version = str(client.info("server").get("redis_version", ""))
@@ -47,5 +47,5 @@ def ping(url: str) -> Answer:
     finally:
         client.close()
     if not version:
-        raise UnreachableError(f"{place} answers, but not as a Redis server")
+        raise UnreachableError("broker.not_redis", server=place.server, database=place.database)
     return Answer(version, latency)

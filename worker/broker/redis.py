@@ -1,19 +1,20 @@
 """Nudges in Redis: one list per queue, nothing else.
 
 dramatiq's own Redis broker keeps what was fetched until it is acknowledged, judges other processes by their clocks and
-makes a thread wait whose acknowledgement finds no server. A hint needs none of that, so it is pushed and popped.
+makes a thread wait whose acknowledgement finds no server. A nudge needs none of that, so it is pushed and popped.
 """
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from worker.errors import UnreachableError, UsageError
+from worker.errors import Trouble, UnreachableError, UsageError
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 5.0
@@ -25,12 +26,12 @@ class RedisStore:
 
     def __init__(self, url: str, namespace: str) -> None:
         self._client = connect(url)
-        self._where = where(self._client)
+        self._place = place_of(self._client)
         self._namespace = namespace
 
     def put(self, queue: str, body: bytes) -> None:
         key = self._key(queue)
-        with trouble(self._where), self._own_type(key):
+        with reaching(self._place), self._own_type(key):
             if int(self._client.rpush(key, body)) > MOST_WAITING:
                 self._client.ltrim(key, -MOST_WAITING, -1)
 
@@ -38,18 +39,18 @@ class RedisStore:
         key = self._key(queue)
         if stop.is_set():
             return None
-        with trouble(self._where), self._own_type(key):
+        with reaching(self._place), self._own_type(key):
             # Zero would mean to wait for ever, and a wait longer than the answer's deadline would break off.
-            found: Any = self._client.blpop([key], timeout=min(max(wait_s, 0.01), ANSWER_TIMEOUT_S / 2))
-            return None if found is None else bytes(found[1])
+            popped: Any = self._client.blpop([key], timeout=min(max(wait_s, 0.01), ANSWER_TIMEOUT_S / 2))
+            return None if popped is None else bytes(popped[1])
         return None
 
     def size(self, queue: str) -> int:
-        with trouble(self._where):
+        with reaching(self._place):
             return int(self._client.llen(self._key(queue)))
 
     def purge(self, queue: str) -> None:
-        with trouble(self._where):
+        with reaching(self._place):
             self._client.delete(self._key(queue))
 
     def close(self) -> None:
@@ -80,37 +81,47 @@ def connect(url: str) -> redis.Redis:
             retry=Retry(NoBackoff(), 1),
         )
     except (ValueError, TypeError) as error:
-        raise UsageError("CORRANTO_BROKER_URL is not a URL like redis://host:6379/1") from error
+        raise UsageError("broker.url") from error
 
 
-def where(client: redis.Redis) -> str:
-    """The server in words, without user or password."""
+@dataclass(frozen=True)
+class Place:
+    """Which server, without user or password: `host:port` or a socket's path, and the number of the database."""
+
+    server: str
+    database: int
+
+
+def place_of(client: redis.Redis) -> Place:
     options = client.connection_pool.connection_kwargs
-    place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-    return f"Redis at {place}, database {options.get('db') or 0}"
+    server = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+    return Place(server, int(options.get("db") or 0))
 
 
 @contextmanager
-def trouble(place: str) -> Iterator[None]:
-    """Whatever keeps Redis from doing its part, in one sentence. Raises UnreachableError."""
+def reaching(place: Place) -> Iterator[None]:
+    """Whatever keeps Redis from doing its part is raised as UnreachableError, with the cause."""
     try:
         yield
     except (redis.RedisError, OSError) as error:
-        raise UnreachableError(f"{place} {_cause(error)}") from error
+        cause = _cause(error)
+        raise UnreachableError(
+            "broker.unreachable", server=place.server, database=place.database, cause=cause
+        ) from error
 
 
-def _cause(error: Exception) -> str:
+def _cause(error: Exception) -> Trouble:
     text = str(error).rstrip(".")
     if isinstance(error, redis.AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
-        return "refuses the user or password in CORRANTO_BROKER_URL"
+        return Trouble("broker.login_refused")
     if isinstance(error, redis.BusyLoadingError):
-        return "is still loading its data"
+        return Trouble("broker.loading")
     if isinstance(error, redis.ReadOnlyError):
-        return "is read-only: CORRANTO_BROKER_URL names a replica"
+        return Trouble("broker.read_only")
     if isinstance(error, redis.OutOfMemoryError):
-        return "is out of memory and takes nothing more"
+        return Trouble("broker.full")
     if isinstance(error, redis.TimeoutError):
-        return f"did not answer within {ANSWER_TIMEOUT_S:.0f} s"
+        return Trouble("broker.silent", seconds=ANSWER_TIMEOUT_S)
     if isinstance(error, redis.ConnectionError | OSError):
-        return "cannot be reached: " + ("connection refused" if "refused" in text.lower() else "no connection")
-    return f"answers with an error: {text[:120]}"
+        return Trouble("broker.connection_refused") if "refused" in text.lower() else Trouble("broker.no_connection")
+    return Trouble("broker.error", text=text[:120])

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 
 from worker.cli.commands import find_command, overview, version
-from worker.errors import CorrantoError, SettingsError, Trouble
+from worker.errors import CorrantoError, SettingsError
 from worker.log import scrub
 from worker.screen.sentences import word
 from worker.screen.terminal import clean
@@ -63,7 +63,7 @@ def _explain(error: CorrantoError) -> None:
     if isinstance(error, SettingsError) and len(error.problems) > 1:
         print(f"corranto: {len(error.problems)} settings are wrong:", file=sys.stderr)
         for problem in error.problems:
-            print(f"  {clean(word(problem) if isinstance(problem, Trouble) else problem)}", file=sys.stderr)
+            print(f"  {clean(word(problem))}", file=sys.stderr)
         return
     sentences = clean(word(error), keep_lines=True).splitlines() or ["failed"]
     print("\n          ".join([f"corranto: {sentences[0]}", *sentences[1:]]), file=sys.stderr)

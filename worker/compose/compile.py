@@ -21,7 +21,7 @@ from worker.compose.wording import Wording, direction, wording_for
 from worker.domain.compiled import SYSTEM_VARIABLES, CompiledIssue
 from worker.domain.issue import IssueKind, IssueText
 from worker.domain.publication import DEFAULT_PROMISE, Publication
-from worker.errors import UsageError
+from worker.errors import Trouble, UsageError
 
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, minify_css=True)
 _TEMPLATE_OF = {IssueKind.NEWSLETTER: "newsletter", IssueKind.STATEMENT: "statement"}
@@ -45,7 +45,9 @@ def compile_issue(
     try:
         return _compile(issue, publication, base_url.rstrip("/"), templates, media, view_url, boundary)
     except TemplateProblem as problem:
-        raise UsageError("issue_file.tag_refused", path=issue.path, line=problem.line, why=str(problem)) from problem
+        raise UsageError(
+            "issue_file.malformed", path=issue.path, line=problem.line, problem=problem.trouble
+        ) from problem
 
 
 def _compile(
@@ -57,13 +59,17 @@ def _compile(
     view_url: str,
     boundary: str,
 ) -> CompiledIssue:
+    """1. Every text is taken in: its tags become marks, its Markdown HTML, its pictures hosted ones.
+    2. The layouts are filled three times: HTML and text part with holes, the web page without any.
+    3. Tags return to where their marks are, and each template is checked once more, whole.
+    """
     language = issue.language or publication.language
     wording = wording_for(language)
     marks = Marks(language)
-    setter = Typesetter(issue, marks, media, base_url, view_url, wording)
-    values = _values(issue, publication, setter, language, base_url)
+    typesetter = Typesetter(issue, marks, media, base_url, view_url, wording)
+    values = _values(issue, publication, typesetter, language, base_url)
     if set(SYSTEM_VARIABLES) & marks.names:
-        raise TemplateProblem(f"{', '.join(SYSTEM_VARIABLES)} belong to the layout, not to the text", issue.body_line)
+        raise TemplateProblem(Trouble("tag.belongs_to_layout", names=SYSTEM_VARIABLES), issue.body_line)
     author_names = tuple(sorted(marks.names))
     name = _TEMPLATE_OF[issue.kind]
     html = _render_html(
@@ -95,17 +101,17 @@ def _compile(
         boundary=boundary,
         variables=author_names,
         base_url=base_url,
-        media=tuple(setter.used),
-        figures=tuple(setter.figure_pages.values()),
+        media=tuple(typesetter.used),
+        figures=tuple(typesetter.figure_pages.values()),
     )
 
 
 def _values(
-    issue: IssueText, publication: Publication, setter: Typesetter, language: str, base_url: str
+    issue: IssueText, publication: Publication, typesetter: Typesetter, language: str, base_url: str
 ) -> dict[str, Any]:
     """All the layouts may show, the same for mail, text and web page."""
-    wording = setter.wording
-    cards = tuple(setter.card(card, f"cards.{at}", at + 1) for at, card in enumerate(issue.cards))
+    wording = typesetter.wording
+    cards = tuple(typesetter.card(card, f"cards.{at}", at + 1) for at, card in enumerate(issue.cards))
     return {
         "language": language,
         "dir": direction(language),
@@ -113,17 +119,17 @@ def _values(
         "wording": wording,
         "fallback": wording.language.split("-")[0] != language.split("-")[0].lower(),
         "title": publication.title,
-        "subject": setter.line_text(issue.subject, "subject"),
-        "preheader": setter.line_text(issue.preheader, "preheader"),
-        "date": setter.line_text(issue.date, "date"),
-        "place": setter.line_text(issue.place, "place"),
-        "intro": setter.markdown(issue.intro, "intro"),
-        "standfirst": setter.markdown(issue.standfirst, "standfirst"),
-        "lead": setter.card(issue.lead, "lead", 0, LEAD_CHARS) if issue.lead else None,
-        "segments": setter.body(cards),
-        "signatory": setter.signatory(issue.signatory) if issue.signatory else None,
-        "enclosures": [setter.enclosure(one, f"enclosures.{at}") for at, one in enumerate(issue.enclosures)],
-        "view_url": setter.view_url,
+        "subject": typesetter.line_text(issue.subject, "subject"),
+        "preheader": typesetter.line_text(issue.preheader, "preheader"),
+        "date": typesetter.line_text(issue.date, "date"),
+        "place": typesetter.line_text(issue.place, "place"),
+        "intro": typesetter.markdown(issue.intro, "intro"),
+        "standfirst": typesetter.markdown(issue.standfirst, "standfirst"),
+        "lead": typesetter.card(issue.lead, "lead", 0, LEAD_CHARS) if issue.lead else None,
+        "segments": typesetter.body(cards),
+        "signatory": typesetter.signatory(issue.signatory) if issue.signatory else None,
+        "enclosures": [typesetter.enclosure(one, f"enclosures.{at}") for at, one in enumerate(issue.enclosures)],
+        "view_url": typesetter.view_url,
         "privacy_url": publication.privacy_url or f"{base_url}/privacy",
         "promise": publication.promise,
         "english_promise": publication.promise == DEFAULT_PROMISE and not language.lower().startswith("en"),
@@ -155,7 +161,7 @@ def _render_html(templates: jinja2.Environment, name: str, values: dict[str, Any
     inlined = _INLINER.inline(rendered)
     after = [mark.number for mark in check_census(marks, inlined)]
     if before != after:
-        raise TemplateProblem("the CSS inliner moved a tag; simplify the markup around it", 0)
+        raise TemplateProblem(Trouble("tag.moved_by_styles"), 0)
     slim = re.sub(r' class="[a-z ]*"', _kept_classes, inlined)
     clients = "".join(templates.get_template("clients.css").render().split("\n"))
     slim = slim.replace("</head>", f"<style>{clients}</style>\n</head>", 1)
@@ -183,7 +189,7 @@ def _render_text(templates: jinja2.Environment, name: str, values: dict[str, Any
     shaped = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n"
     depth = [marks.tags[int(number)].part for number in MARK.findall(shaped)]
     if depth.count(Part.BEGIN) != depth.count(Part.END):
-        raise TemplateProblem("a condition lost one of its tags in the text part; keep it inside one paragraph", 0)
+        raise TemplateProblem(Trouble("tag.lost_in_text_part"), 0)
     return marks.put_back(shaped, html=False)
 
 

@@ -11,6 +11,7 @@ from enum import Enum
 from html.parser import HTMLParser
 
 from worker.compose.template import TemplateProblem, check_template, recipient_environment
+from worker.errors import Trouble
 
 OPEN, CLOSE = "\ue000", "\ue001"
 MARK = re.compile(f"{OPEN}([0-9]+){CLOSE}")
@@ -51,13 +52,13 @@ class Marks:
     def take_out(self, text: str, line: int = 0, *, allowed: frozenset[str] | None = None) -> str:
         """`text` with every tag replaced by a mark. Raises TemplateProblem with the line of the file."""
         if RESERVED.search(text):
-            raise TemplateProblem("the text contains the private-use character U+E000 or U+E001", line)
+            raise TemplateProblem(Trouble("tag.private_use"), line)
         if "{" not in text:
             return text
         try:
             self.names.update(check_template(text, allowed))
         except TemplateProblem as problem:
-            raise TemplateProblem(str(problem), line + problem.line - 1) from problem
+            raise TemplateProblem(problem.trouble, line + problem.line - 1) from problem
         pieces: list[str] = []
         tag: list[tuple[str, str]] | None = None
         tag_line = 1
@@ -72,7 +73,7 @@ class Marks:
             elif kind == "data":
                 pieces.append(value)
             elif kind == "raw_begin":
-                raise TemplateProblem("raw is not part of the template language here", line + number - 1)
+                raise TemplateProblem(Trouble("tag.not_allowed", construct="raw"), line + number - 1)
         return "".join(pieces)
 
     def system(self, source: str, part: Part = Part.OUTPUT) -> str:
@@ -137,7 +138,7 @@ def check_census(marks: Marks, html: str) -> list[Seen]:
         tag = marks.tags[mark.number]
         if "@" in mark.parent and tag.line:
             raise TemplateProblem(
-                f"{tag.source} stands inside a link address or another attribute, where reader values are not allowed",
+                Trouble("tag.in_attribute", tag=tag.source),
                 tag.line,
             )
         if tag.part is Part.BEGIN:
@@ -146,13 +147,13 @@ def check_census(marks: Marks, html: str) -> list[Seen]:
             opened, parent = stack[-1] if stack else (tag, "")
             if parent != mark.parent:
                 raise TemplateProblem(
-                    f"{opened.source} opens in one paragraph, list item or cell and {tag.source} stands in another",
+                    Trouble("tag.across_elements", opening=opened.source, tag=tag.source),
                     tag.line,
                 )
             if tag.part is Part.END:
                 stack.pop()
     if stack:
-        raise TemplateProblem(f"{stack[-1][0].source} is never closed", stack[-1][0].line)
+        raise TemplateProblem(Trouble("tag.left_open", tag=stack[-1][0].source), stack[-1][0].line)
     return seen
 
 

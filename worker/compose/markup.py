@@ -17,6 +17,7 @@ from markdown_it.token import Token
 from worker.compose.links import Link, judge_link
 from worker.compose.marks import MARK, Marks, Part, census
 from worker.compose.template import TemplateProblem, cut_position
+from worker.errors import Trouble
 
 BLURB_CHARS = 240
 
@@ -92,7 +93,7 @@ def split_body(body: str, line: int) -> list[Segment]:
         word, rest = directive[1].lower(), directive[2]
         if quote_at:
             if word or rest:
-                raise TemplateProblem(f"::: quote of line {quote_at} is not closed; end it with a line of :::", number)
+                raise TemplateProblem(Trouble("block.quote_never_closed", line=quote_at), number)
             segments.append(Segment("quote", "\n".join(held), quote_at + 1))
             quote_at = 0
         else:
@@ -102,12 +103,10 @@ def split_body(body: str, line: int) -> list[Segment]:
             elif (word == "figure" and re.fullmatch("[0-9]{0,3}", rest)) or (word == "cards" and not rest):
                 segments.append(Segment(word, rest, number))
             else:
-                raise TemplateProblem(
-                    f'"{text.strip()}" is not known; write ::: figure, ::: figure 2, ::: quote or ::: cards', number
-                )
+                raise TemplateProblem(Trouble("block.unknown", block=text.strip()), number)
         held, start = [], number + 1
     if quote_at:
-        raise TemplateProblem(f"::: quote of line {quote_at} is not closed; end it with a line of :::", quote_at)
+        raise TemplateProblem(Trouble("block.quote_never_closed", line=quote_at), quote_at)
     segments.append(Segment("text", "\n".join(held), start))
     return [segment for segment in segments if segment.kind != "text" or segment.text.strip()]
 
@@ -129,9 +128,7 @@ class MarkdownRenderer:
         for number in (int(digits) for digits in MARK.findall(marked)):
             if number not in came_out or came_out.count(number) > 1:
                 tag = self._marks.tags[number]
-                raise TemplateProblem(
-                    f"{tag.source} stands where it would be lost, such as in a link address", tag.line
-                )
+                raise TemplateProblem(Trouble("tag.would_be_lost", tag=tag.source), tag.line)
         return self._hoist(rendered).strip()
 
     def _clean(self, html: str) -> str:

@@ -68,7 +68,7 @@ def _try_compile(issue: IssueText, facts: LintFacts, findings: list[Finding]) ->
                     "E",
                     501,
                     error.trouble.fields["line"],
-                    error.trouble.fields["why"],
+                    error.trouble.fields["problem"],
                     "keep a condition inside one paragraph, or put its tags on lines of their own between paragraphs",
                     waivable=False,
                 )

@@ -7,6 +7,7 @@ from worker.compose.findings import Authored, Finding, LintFacts, authored_texts
 from worker.compose.template import TemplateProblem, check_template, recipient_environment
 from worker.domain.compiled import READER_VARIABLES, SYSTEM_VARIABLES
 from worker.domain.issue import IssueText
+from worker.errors import Trouble
 
 SUBJECT_CHARS = (10, 78)
 PREHEADER_CHARS = 140
@@ -99,7 +100,7 @@ def check_variables(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
             yield _variable(
                 field,
                 problem.line,
-                str(problem),
+                problem.trouble,
                 "correct the tag; what may be used: variables with a "
                 "default, if, for, and the filters default, upper, lower, title, truncate, date",
             )
@@ -119,7 +120,7 @@ def check_leftovers(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
             yield Finding("E", 801, line, f"{braces[0]} would be printed as it stands", "close the tag or remove it")
 
 
-def _variable(field: Authored, line: int, why: str, fix: str) -> Finding:
+def _variable(field: Authored, line: int, why: str | Trouble, fix: str) -> Finding:
     return Finding("E", 501, field.line + line - 1, why, fix, waivable=False)
 
 

@@ -36,7 +36,8 @@ _CODE = re.compile(r"[EWI]?([0-9]{3})")
 def read_issue(path: str, raw: str) -> IssueText:
     """The values of the issue file `raw`; `path` names it in errors and gives the slug its default.
 
-    Raises IssueFileError.
+    Line ends are made alike, characters that act in secret refused; then the front matter is read key by key, with
+    the line of each, while the body stays as it is. Raises IssueFileError.
     """
     reader = Reader(path)
     raw = raw.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")

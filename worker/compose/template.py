@@ -16,12 +16,14 @@ from babel.dates import format_date
 from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from worker.errors import Trouble
+
 MAX_TEMPLATE_CHARS = 400_000  # four times the largest mail that is not clipped; the parser never sees more
 MAX_TAG_DEPTH = 20  # deeper nesting is a mistake, and the parser recurses once per level
 MAX_TRUNCATE = 500
 MAX_NUMBER = 10**18  # Python refuses to write out one of thousands of digits
 
-_TAGS = "if, elif, else, for"
+TAGS = ("if", "elif", "else", "for")
 FILTERS = ("default", "upper", "lower", "title", "truncate", "date")
 
 
@@ -31,9 +33,9 @@ class TemplateProblem(ValueError):
     Some of the parser's own nodes have no line: they count as the first.
     """
 
-    def __init__(self, why: str, line: int | None) -> None:
-        self.line = line or 1
-        super().__init__(why)
+    def __init__(self, trouble: Trouble, line: int | None) -> None:
+        self.trouble, self.line = trouble, line or 1
+        super().__init__(str(trouble))
 
 
 def recipient_environment(autoescape: bool) -> ImmutableSandboxedEnvironment:
@@ -59,15 +61,15 @@ def check_template(
     name without the default filter.
     """
     if len(source) > MAX_TEMPLATE_CHARS:
-        raise TemplateProblem(f"the text is longer than {MAX_TEMPLATE_CHARS} characters", 1)
+        raise TemplateProblem(Trouble("tag.text_too_long", limit=MAX_TEMPLATE_CHARS), 1)
     try:
         tree = recipient_environment(autoescape=False).parse(source)
     except jinja2.TemplateSyntaxError as error:
-        raise TemplateProblem(_syntax_sentence(error), error.lineno) from error
+        raise TemplateProblem(_syntax_trouble(error), error.lineno) from error
     except RecursionError as error:
-        raise TemplateProblem("the tags are nested too deeply", 1) from error
+        raise TemplateProblem(Trouble("tag.nested_endlessly"), 1) from error
     except ValueError as error:  # Python turns no text of thousands of digits into a number
-        raise TemplateProblem("a number in a tag is too long", 1) from error
+        raise TemplateProblem(Trouble("tag.number_too_long"), 1) from error
     walker = _Walker(allowed_names, always)
     walker.visit_all(tree.body, depth=0)
     return tuple(sorted(walker.names))
@@ -85,7 +87,7 @@ class _Walker:
     def visit_all(self, children: list[nodes.Node], depth: int) -> None:
         if depth > MAX_TAG_DEPTH:
             line = children[0].lineno if children else 1
-            raise TemplateProblem(f"tags are nested more than {MAX_TAG_DEPTH} deep", line)
+            raise TemplateProblem(Trouble("tag.nested_too_deep", limit=MAX_TAG_DEPTH), line)
         for node in children:
             self.visit(node, depth)
 
@@ -102,15 +104,15 @@ class _Walker:
         elif isinstance(node, nodes.For):
             self.loop(node, depth)
         else:
-            raise TemplateProblem(f"{_word_for(node)} is not part of the template language here", node.lineno)
+            raise TemplateProblem(Trouble("tag.not_allowed", construct=type(node).__name__), node.lineno)
 
     def loop(self, node: nodes.For, depth: int) -> None:
         if self.loop_names:
-            raise TemplateProblem("a for inside a for is not allowed", node.lineno)
+            raise TemplateProblem(Trouble("tag.for_in_for"), node.lineno)
         if node.recursive or node.test is not None or node.else_:
-            raise TemplateProblem("a for may only say: for word in value", node.lineno)
+            raise TemplateProblem(Trouble("tag.for_misused"), node.lineno)
         if not isinstance(node.target, nodes.Name) or not isinstance(node.iter, nodes.Name):
-            raise TemplateProblem("a for may only say: for word in value", node.lineno)
+            raise TemplateProblem(Trouble("tag.for_misused"), node.lineno)
         self.name(node.iter)
         self.loop_names.append(node.target.name)
         self.visit_all(node.body, depth + 1)
@@ -121,26 +123,24 @@ class _Walker:
         bare = _bare_name(node)
         if bare is not None and bare not in self.loop_names and bare not in self.always:
             self.known(bare, node.lineno)
-            raise TemplateProblem(
-                f'{{{{ {bare} }}}} has no default: write {{{{ {bare} | default("…") }}}}', node.lineno
-            )
+            raise TemplateProblem(Trouble("tag.without_default", name=bare), node.lineno)
         self.expression(node, depth)
 
     def expression(self, node: nodes.Node, depth: int) -> None:
         if depth > MAX_TAG_DEPTH:
-            raise TemplateProblem("an expression is nested too deeply", node.lineno)
+            raise TemplateProblem(Trouble("tag.expression_too_deep"), node.lineno)
         if isinstance(node, nodes.Name):
             self.name(node)
         elif isinstance(node, nodes.Const):
             if not isinstance(node.value, str | int):
-                raise TemplateProblem("only texts and whole numbers may be written in a tag", node.lineno)
+                raise TemplateProblem(Trouble("tag.odd_value"), node.lineno)
             if isinstance(node.value, int) and abs(node.value) > MAX_NUMBER:
-                raise TemplateProblem("a number in a tag is too long", node.lineno)
+                raise TemplateProblem(Trouble("tag.number_too_long"), node.lineno)
         elif isinstance(node, nodes.Filter):
             self.filter(node, depth)
         elif isinstance(node, nodes.Compare):
             if any(operand.op not in ("eq", "ne") for operand in node.ops):
-                raise TemplateProblem("values may only be compared with == and !=", node.lineno)
+                raise TemplateProblem(Trouble("tag.odd_comparison"), node.lineno)
             for part in (node.expr, *(operand.expr for operand in node.ops)):
                 self.expression(part, depth + 1)
         elif isinstance(node, nodes.And | nodes.Or):
@@ -149,40 +149,28 @@ class _Walker:
         elif isinstance(node, nodes.Not):
             self.expression(node.node, depth + 1)
         else:
-            raise TemplateProblem(f"{_word_for(node)} is not part of the template language here", node.lineno)
+            raise TemplateProblem(Trouble("tag.not_allowed", construct=type(node).__name__), node.lineno)
 
     def filter(self, node: nodes.Filter, depth: int) -> None:
         if node.name not in FILTERS:
-            raise TemplateProblem(
-                f"the filter {node.name} does not exist: use one of {', '.join(FILTERS)}", node.lineno
-            )
+            raise TemplateProblem(Trouble("tag.filter_unknown", name=node.name, known=FILTERS), node.lineno)
         if node.node is None or node.kwargs or node.dyn_args is not None or node.dyn_kwargs is not None:
-            raise TemplateProblem(f"the filter {node.name} is written with more than it takes", node.lineno)
+            raise TemplateProblem(Trouble("tag.filter_overfull", name=node.name), node.lineno)
         values = [arg.value for arg in node.args if isinstance(arg, nodes.Const)]
         if len(values) != len(node.args) or not _fits(node.name, values):
-            raise TemplateProblem(f"the filter {node.name} is written {_SHAPES[node.name]}", node.lineno)
+            raise TemplateProblem(Trouble("tag.filter_misused", name=node.name, limit=MAX_TRUNCATE), node.lineno)
         self.expression(node.node, depth + 1)
 
     def name(self, node: nodes.Name) -> None:
         if node.ctx != "load":
-            raise TemplateProblem("a template may not set a value", node.lineno)
+            raise TemplateProblem(Trouble("tag.sets_a_value"), node.lineno)
         if node.name not in self.loop_names:
             self.known(node.name, node.lineno)
             self.names.add(node.name)
 
     def known(self, name: str, line: int) -> None:
         if self.allowed is not None and name not in self.allowed:
-            raise TemplateProblem(f"{name} is not known: use one of {', '.join(sorted(self.allowed))}", line)
-
-
-_SHAPES = {
-    "default": '| default("text")',
-    "upper": "| upper",
-    "lower": "| lower",
-    "title": "| title",
-    "truncate": f"| truncate(40), with 1 to {MAX_TRUNCATE} characters",
-    "date": "| date",
-}
+            raise TemplateProblem(Trouble("tag.name_unknown", name=name, known=sorted(self.allowed)), line)
 
 
 def _fits(name: str, values: list[object]) -> bool:
@@ -204,27 +192,19 @@ def _bare_name(node: nodes.Node) -> str | None:
     return node.name if isinstance(node, nodes.Name) else None
 
 
-def _word_for(node: nodes.Node) -> str:
-    words = {"Call": "a call", "Getattr": "a dot after a name", "Getitem": "an index in brackets", "Assign": "set"}
-    kind = type(node).__name__
-    return words.get(kind, kind.lower())
-
-
-def _syntax_sentence(error: jinja2.TemplateSyntaxError) -> str:
-    """The parser's trouble in an author's words."""
+def _syntax_trouble(error: jinja2.TemplateSyntaxError) -> Trouble:
+    """What the parser complains about."""
     said = error.message or ""
     if match := re.search(r"[Uu]nknown tag '(\w+)'", said):
         if match[1] in ("elif", "else", "endif", "endfor"):
-            opened = "for" if match[1] == "endfor" else "if"
-            return f"{{% {match[1]} %}} stands without its {{% {opened} … %}}"
-        return f"the tag {{% {match[1]} %}} is not known; allowed: {_TAGS}"
+            return Trouble("tag.without_opening", tag=match[1], opening="for" if match[1] == "endfor" else "if")
+        return Trouble("tag.unknown", tag=match[1], known=TAGS)
     if match := re.search(r"needs to be closed is '(\w+)'", said):
-        return f"{{% {match[1]} … %}} is never closed; add {{% end{match[1]} %}}"
+        return Trouble("tag.never_closed", tag=match[1])
     if match := re.search(r"unexpected char (.+) at", said):
-        return f"the character {match[1]} cannot stand in a tag"
-    if match := re.search(r"got (.+)$", said):
-        return f"a tag cannot be read at {match[1]}; a tag is {{{{ name }}}} or {{% word … %}}, with: {_TAGS}"
-    return f"a tag is not written as it should be; a tag is {{{{ name }}}} or {{% word … %}}, with: {_TAGS}"
+        return Trouble("tag.odd_character", character=match[1])
+    match = re.search(r"got (.+)$", said)
+    return Trouble("tag.unreadable", at=match[1] if match else "", known=TAGS)
 
 
 def _default(value: object, instead: str = "") -> object:

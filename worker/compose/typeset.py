@@ -19,6 +19,7 @@ from worker.compose.text_part import shape_text, wrap
 from worker.compose.wording import Wording
 from worker.domain.issue import Card, Enclosure, Figure, IssueText, Picture, Signatory
 from worker.domain.publication import Publication
+from worker.errors import Trouble
 
 TEXT_WIDTH = 552  # CSS pixels between the layout's margins of 24
 CARD_WIDTH = 164
@@ -142,7 +143,7 @@ class Typesetter:
         if enclosure.file is not None:
             item = self.media.get(enclosure.file)
             if item is None:
-                raise TemplateProblem(f"the enclosed file {enclosure.file} is missing", enclosure.line)
+                raise TemplateProblem(Trouble("enclosure.file_missing", file=enclosure.file), enclosure.line)
             url, file = self._host(item), f"{item.kind}, {spell_size(len(item.data))}"
         title = self.line_text(enclosure.title, f"{key}.title", enclosure.line)
         return SetCard(
@@ -166,7 +167,7 @@ class Typesetter:
         caption = self.line_text(figure.caption, f"{key}.caption", figure.line)
         credit = self.line_text(figure.credit, f"{key}.credit", figure.line)
         if MARK.search(caption + credit):
-            raise TemplateProblem("a caption or credit cannot hold a reader's value; its page is for all", figure.line)
+            raise TemplateProblem(Trouble("figure.personal"), figure.line)
         self._host(large)
         seed = "\n".join((self.issue.publication, self.issue.slug, key, large.name))
         page = {"media": large.name, "alt": figure.alt, "caption": figure.caption, "credit": figure.credit}
@@ -185,7 +186,7 @@ class Typesetter:
             elif segment.kind == "figure":
                 at = int(segment.text) - 1 if segment.text else (waiting[0] if waiting else -1)
                 if at not in waiting:
-                    raise TemplateProblem(f"::: figure {segment.text} has no entry of its own in figures", segment.line)
+                    raise TemplateProblem(Trouble("figure.without_entry", number=segment.text), segment.line)
                 waiting.remove(at)
                 segments += self._figure_segment(at)
             else:

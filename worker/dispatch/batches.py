@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from worker.dispatch.breaker import Breaker
+from worker.domain.delivery import SkipReason
 from worker.storage.ledger.claims import Claim
 from worker.storage.ledger.deliveries import Due
 from worker.storage.ledger.settlements import Result
@@ -24,7 +25,7 @@ class Recheck:
     asked_at: float = -math.inf
     is_live: bool = False
     """The issue is being sent and the claim is ours."""
-    skips: Mapping[int, str] = field(default_factory=dict)
+    skips: Mapping[int, SkipReason] = field(default_factory=dict)
     """Row number → why it must not leave after all; only grows."""
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from worker.domain.address import domain_of
-from worker.domain.delivery import BounceKind, DeliveryState, DoubtReason, FailureReason
+from worker.domain.delivery import BounceKind, DeliveryState, DoubtReason, FailureReason, SkipReason
 from worker.storage.ledger.deliveries import Due
 from worker.storage.ledger.settlements import Result
 from worker.transport.replies import Outcome, Permanence, Phase, Scope
@@ -49,7 +49,7 @@ def judge(
     return Result(**{**common, "first_try": first}, state=DeliveryState.DEFERRED, next_try=again)
 
 
-def skipped(due: Due, reason: str) -> Result:
+def skipped(due: Due, reason: SkipReason) -> Result:
     """A row that must not be sent after all; it was not tried."""
     return Result(due.recipient.n, due.state, DeliveryState.SKIPPED, reason, tried=0, first_try=due.first_try)
 

@@ -11,7 +11,7 @@ from worker.domain.issue import Issue, IssueState
 from worker.errors import RefusedError, Remedy
 from worker.settings import Settings
 from worker.storage import acts
-from worker.storage.engine import Database, database_now
+from worker.storage.engine import Database
 from worker.storage.ledger import claims, deliveries, issues
 
 POLL_S = 0.05
@@ -84,10 +84,7 @@ def cancel(database: Database, settings: Settings, ref: str, actor: str, *, marg
         issue = issues.get(conn, ref)
         old = (*_BEFORE_SENDING, IssueState.SENDING, IssueState.PAUSED)
         reason = f"cancelled by {actor}"
-        # A nudge time on a cancelled issue asks the tick to sweep until nothing of it is in flight any more.
-        if not issues.move(
-            conn, issue.id, old, IssueState.CANCELLED, stopped_reason=reason, nudge_at=database_now(), wait_reason=""
-        ):
+        if not issues.move(conn, issue.id, old, IssueState.CANCELLED, stopped_reason=reason, **issues.TO_SWEEP):
             raise _refusal(issue, "cancel")
         count = deliveries.cancel_open(conn, issue.id)
         acts.record(conn, actor, "issue.cancel", f"issue {issue.slug}", {"cancelled": count})

@@ -54,10 +54,9 @@ def observe(database: Database, settings: Settings, issue_id: int, previous: Pro
     with database.read() as conn:
         issue = issues.get(conn, issue_id)
         totals = issues.totals(conn, issue_id)
-        reason, detail = read_wait(issues.wait_reason(conn, issue_id))
         now = database.now(conn)
         alive = living(workers.list_workers(conn), now)
-    why = explain_wait(reason, detail)
+    why = explain_wait(issue.wait_reason, issue.wait_detail)
     mono = clock.monotonic()
     earlier = previous.seen if previous else ()
     seen = (*(one for one in earlier if mono - one[0] <= _LONG_S), (mono, _done(totals)))
@@ -76,7 +75,9 @@ def observe(database: Database, settings: Settings, issue_id: int, previous: Pro
         eta_high_s=etas[-1] if etas else None,
         last_progress_s=idle_s,
         cause=_find_cause(issue, why, alive, left) if stands else None,
-        wait=_find_wait(issue, None if reason is WaitReason.LATER_TRIES else why, now, has_workers=bool(alive)),
+        wait=_find_wait(
+            issue, None if issue.wait_reason is WaitReason.LATER_TRIES else why, now, has_workers=bool(alive)
+        ),
         workers=len(alive),
         seen=seen,
     )
@@ -93,19 +94,7 @@ def living(rows: Sequence[WorkerRow], now: datetime) -> list[WorkerRow]:
     return [row for row in rows if is_alive(row.state, (now - row.seen_at).total_seconds())]
 
 
-def read_wait(stored: str) -> tuple[WaitReason, str]:
-    """(reason, detail) of the text that issues carry until reason and detail have columns of their own."""
-    if stored.startswith("rate limit "):
-        return WaitReason.RATE_LIMIT, stored.removeprefix("rate limit ")
-    known = {
-        "": WaitReason.NONE,
-        "only later tries are left": WaitReason.LATER_TRIES,
-        "a fault of our own: see the workers' log": WaitReason.OWN_FAULT,
-    }
-    return (known[stored], "") if stored in known else (WaitReason.RELAY, stored)
-
-
-def explain_wait(reason: WaitReason, detail: str | Trouble) -> Trouble | None:
+def explain_wait(reason: WaitReason, detail: str) -> Trouble | None:
     """Why nothing of an issue may leave now, as a value; None when nothing keeps it."""
     match reason:
         case WaitReason.NONE:

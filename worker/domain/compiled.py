@@ -24,27 +24,36 @@ READER_VARIABLES = ("name", "language")
 
 @dataclass(frozen=True)
 class CompiledIssue:
-    """The frozen content of one issue. URLs are absolute; texts are LF; `boundary` belongs to the issue (RFC 2046)."""
+    """The frozen content of one issue; nobody changes it once it is queued. URLs are absolute, line ends LF."""
 
     slug: str
     publication_slug: str
     publication_title: str
+    """Of the day it was queued, as `List-Id` and the footer say it."""
     subject: str
     html: str
     text: str
+    """Recipient templates: Jinja in the subset, with holes for what is personal."""
     view_html: str
     """The neutral page behind /v/: complete document, no hole left, no personal value, no token but its own."""
     from_name: str
     from_address: str
+    """The author's mailbox; its domain also makes Message-IDs and chooses the DKIM key."""
     reply_to: str | None
     bounce_address: str | None
+    """What return paths are made of; None for `bounces@` the author's domain."""
     contact: str
+    """A mailbox or mailto URI where people are: `List-Help`."""
     list_id: str
+    """RFC 2919, without its angle brackets."""
     language: str
+    """BCP 47: of the issue, else of its publication."""
     boundary: str
+    """Between the two parts (RFC 2046 5.1.1); the same for every reader."""
     variables: tuple[str, ...]
     """Reader variables and attributes that the three templates use."""
     base_url: str
+    """Of the installation, without a slash at its end; links of readers begin with it."""
     media: tuple[str, ...] = ()
     """`{sha256}.{ext}` of every picture and file the mail points to."""
     figures: tuple[Mapping[str, str], ...] = ()

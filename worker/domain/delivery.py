@@ -77,6 +77,10 @@ class DoubtReason(StrEnum):
     """A repeat would not have been the same message, so it was not sent."""
 
 
+Reason = SkipReason | BounceKind | FailureReason | DoubtReason
+"""What a row's reason may say: of skipped, bounced, failed and in_doubt rows, in this order; no other state has one."""
+
+
 class ClaimKind(StrEnum):
     """How a claim holds its rows."""
 

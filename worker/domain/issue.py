@@ -74,7 +74,10 @@ class WaitReason(StrEnum):
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture beside text. `src` is relative to the issue file; `width`/`height` in CSS pixels, None = natural."""
+    """A picture beside text. `src` is relative to the issue file; `width`/`height` in CSS pixels, None = natural.
+
+    Like every value of an issue's text: read once from the file by `compose.source`, and never changed.
+    """
 
     src: str
     alt: str
@@ -137,52 +140,85 @@ class IssueText:
     """An issue file as read: front matter and Markdown body. `line` fields are 1-based lines of the file."""
 
     path: str
+    """The file as the author named it; pictures are looked for beside it."""
     slug: str
     kind: IssueKind
     publication: str
+    """The slug of one."""
     subject: str
     preheader: str
+    """What an inbox shows after the subject."""
     body: str
+    """Markdown, with recipient expressions."""
     body_line: int
     intro: str = ""
+    """Markdown above the cards (newsletter)."""
     lead: Card | None = None
     cards: tuple[Card, ...] = ()
     place: str = ""
+    """Where a statement was made."""
     date: str = ""
+    """As it is to be read, in the author's words."""
     standfirst: str = ""
+    """The paragraph that sums a statement up."""
     figures: tuple[Figure, ...] = ()
     signatory: Signatory | None = None
     enclosures: tuple[Enclosure, ...] = ()
     waived: tuple[str, ...] = ()
+    """Codes of lint rules whose findings do not block this issue."""
     waived_why: str = ""
     language: str | None = None
+    """BCP 47; None = the publication's."""
     raw: str = ""
+    """The file's whole text, stored with the queued issue."""
     lines: dict[str, int] = field(default_factory=dict)
     """Front-matter key → line, for findings."""
 
 
 @dataclass(frozen=True)
 class Issue:
-    """An issue as stored. Times are aware UTC; `due_at` is None unless scheduled."""
+    """An issue as stored. Times are aware UTC. What has no other name beside it is set by `queue` and never changes."""
 
     id: int
+    """Never used again; part of Message-IDs and links."""
     publication_id: int
     slug: str
+    """Its name in commands and web addresses; an undone draft gives it to the file queued next."""
     kind: IssueKind
     subject: str
+    """As written, before a reader's values are filled in."""
     state: IssueState
+    """Moved by orders, by the tick (hold, time, finish) and by safety stops."""
     doubt: DoubtPolicy
     fingerprint: str
+    """64 hex digits over the compiled issue: the same fingerprint, the same mails."""
     queued_at: datetime
+    """Who left after it still gets a row, skipped."""
     hold_s: int
+    """Seconds in which undo loses nothing."""
     hold_until: datetime | None
+    """When sending begins: set by queue, or by the tick when due_at comes. None while scheduled or undone."""
     due_at: datetime | None
+    """The wished time; None unless scheduled. Changed by queueing the draft again."""
     zone: str
+    """IANA name of the time zone in which due_at was wished, and is shown."""
     started_at: datetime | None
+    """When the tick moved it to sending."""
     finished_at: datetime | None
+    """When the tick found nothing open any more; None again after a retry that reopened rows."""
     stopped_reason: str
+    """Why it is paused, held late or cancelled, or "": set by whoever stopped it, cleared by resume."""
     plan_cursor: int | None
+    """Highest subscription id planned so far, moved by `plan`; None when the audience is complete or not begun."""
     audience: int
+    """Ledger rows written so far; `plan` adds each page."""
     nudge_no: int
+    """Grows with each nudge: who gets an older one drops it."""
     nudge_at: datetime | None
+    """Nothing may be sent before; set by a worker that has to wait, cleared by the next nudge or claim."""
+    wait_reason: WaitReason
+    """Why nudge_at lies ahead; written and cleared with it."""
+    wait_detail: str
+    """What the reason names: the rate windows, the relay's cause. Written and cleared with it."""
     last_progress_at: datetime | None
+    """When rows were planned or settled last, to the second: written by workers."""

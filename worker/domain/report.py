@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from worker.domain.delivery import DeliveryState
+from worker.domain.delivery import DeliveryState, DoubtReason
 
 TRIED = (
     DeliveryState.ACCEPTED,
@@ -18,23 +18,29 @@ TRIED = (
 
 @dataclass(frozen=True)
 class Refusal:
-    """Rows of one state whose last reply had one code. `example` is the relay's words about one of them."""
+    """Rows of one state whose last reply had one code. Counted when asked for, never kept."""
 
     state: DeliveryState
     code: int | None
+    """The reply's three digits (RFC 5321 4.2); None when no reply came."""
     enhanced: str | None
+    """The status code after it, such as `5.1.1` (RFC 3463)."""
     rows: int
     example: str
+    """The relay's words about one of them, cut and escaped."""
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """One copy whose final reply was cut off. `address` is None after erasure."""
+    """One copy of which nobody knows whether it arrived."""
 
     n: int
+    """Its number in the issue."""
     address: str | None
-    reason: str
+    """None after erasure."""
+    reason: DoubtReason
     since: datetime
+    """When the doubt arose: its claim's loss or the broken line, aware UTC."""
 
 
 @dataclass(frozen=True)

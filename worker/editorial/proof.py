@@ -21,7 +21,7 @@ from worker.storage.engine import Database
 from worker.tokens import Keyring, Purpose, Token
 from worker.transport.relay import Relay, relay_of, send_one
 from worker.transport.replies import Outcome, Permanence
-from worker.transport.session import Transaction
+from worker.transport.transaction import Transaction
 
 MAX_PROOFS = 5
 """More than a few would be a way to mail people who never asked."""

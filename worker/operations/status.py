@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from worker import clock
 from worker.broker import build as broker
-from worker.dispatch.progress import explain_wait, read_wait
+from worker.dispatch.progress import explain_wait
 from worker.domain.delivery import Totals
 from worker.domain.issue import Issue, IssueState
 from worker.domain.process import WorkerState, is_alive
@@ -184,7 +184,7 @@ def _in_flight(conn: Connection, issue: Issue, now: datetime) -> InFlight:
         elif next_try_in_s is not None and next_try_in_s <= 0:
             oldest = -next_try_in_s
     is_sending = issue.state is IssueState.SENDING
-    wait = explain_wait(*read_wait(issues.wait_reason(conn, issue.id))) if is_sending else None
+    wait = explain_wait(issue.wait_reason, issue.wait_detail) if is_sending else None
     return InFlight(issue, totals, oldest, age(issue.last_progress_at), wait)
 
 

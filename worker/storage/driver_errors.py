@@ -1,53 +1,62 @@
-"""What a driver's error means to a person: one sentence, no password, no address, no SQL. Pure.
+"""What a driver's error means: a code with the database's place, no password, no address, no SQL. Pure.
 
 Only trouble of the database itself is translated; a broken constraint is a fault of ours and stays an exception.
 """
 
 import sqlite3
+from collections.abc import Callable
 
 import psycopg
 from sqlalchemy import exc
 
-from worker.errors import CorrantoError, UnreachableError
+from worker.errors import CorrantoError, Remedy, UnreachableError
 
-_SQLITE = (
-    ("attempt to write a readonly database", "is read-only: check the file's owner and whether the disk is mounted rw"),
-    ("unable to open database file", "cannot be opened: check that its folder exists and may be written by this user"),
-    ("database or disk is full", "cannot grow because the disk is full: nothing was changed; make room and try again"),
+_Meaning = Callable[[str], UnreachableError]
+
+
+def _locked(place: str) -> UnreachableError:
+    return UnreachableError("database.locked", place=place, remedy=Remedy.REPEAT)
+
+
+_SQLITE: tuple[tuple[str, _Meaning], ...] = (
+    ("attempt to write a readonly database", lambda place: UnreachableError("database.file_read_only", place=place)),
+    ("unable to open database file", lambda place: UnreachableError("database.file_closed", place=place)),
+    ("database or disk is full", lambda place: UnreachableError("database.disk_full", place=place)),
+    ("disk i/o error", lambda place: UnreachableError("database.disk_error", place=place)),
     (
-        "disk i/o error",
-        "cannot be read or written (disk I/O error): check the disk, and that it is not a network share",
+        "file is not a database",
+        lambda place: UnreachableError("database.not_sqlite", place=place, remedy=Remedy.CONFIGURE),
     ),
-    ("file is not a database", "is not an SQLite database: CORRANTO_DATABASE_URL names another file"),
-    ("malformed", "is damaged (the disk image is malformed): restore it from a backup"),
-    ("locked", "is locked by another process: nothing was changed; stop that process or try again"),
-    ("busy", "is locked by another process: nothing was changed; stop that process or try again"),
+    ("malformed", lambda place: UnreachableError("database.damaged", place=place)),
+    ("locked", _locked),
+    ("busy", _locked),
 )
+"""What SQLite says, in lower case, and what it means; the first that fits."""
 
-_POSTGRESQL = {
-    "40P01": "gave up this transaction (deadlock): nothing was changed; try again",
-    "40001": "gave up this transaction (serialization): nothing was changed; try again",
-    "55P03": "kept a row locked for too long: nothing was changed; try again",
-    "57014": "cancelled the statement (timeout): nothing was changed; try again",
-    "25006": "is read-only (a standby, or default_transaction_read_only): name the primary in CORRANTO_DATABASE_URL",
-    "53100": "cannot grow because its disk is full: nothing was changed; make room and try again",
-    "53200": "has no memory left: nothing was changed; try again",
-    "53300": "has no connection left: raise max_connections or run fewer processes",
-    "42501": "refuses: this role lacks a privilege on Corranto's tables; grant it, or name their owner",
-    "3D000": "does not exist on that server: create it (createdb) or correct CORRANTO_DATABASE_URL",
+_POSTGRESQL: dict[str, _Meaning] = {
+    "40P01": lambda place: UnreachableError("database.deadlock", place=place, remedy=Remedy.REPEAT),
+    "40001": lambda place: UnreachableError("database.not_serializable", place=place, remedy=Remedy.REPEAT),
+    "55P03": lambda place: UnreachableError("database.row_locked", place=place, remedy=Remedy.REPEAT),
+    "57014": lambda place: UnreachableError("database.statement_timeout", place=place, remedy=Remedy.REPEAT),
+    "25006": lambda place: UnreachableError("database.read_only", place=place, remedy=Remedy.CONFIGURE),
+    "53100": lambda place: UnreachableError("database.server_disk_full", place=place),
+    "53200": lambda place: UnreachableError("database.no_memory", place=place, remedy=Remedy.REPEAT),
+    "53300": lambda place: UnreachableError("database.no_connection", place=place),
+    "42501": lambda place: UnreachableError("database.no_privilege", place=place),
+    "3D000": lambda place: UnreachableError("database.missing", place=place, remedy=Remedy.CONFIGURE),
 }
-
+"""By SQLSTATE (PostgreSQL manual, appendix A)."""
 
 _REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted", "permission denied")
 
 
 def explain(error: BaseException, place: str, password: str | None = None) -> CorrantoError | None:
-    """The sentence for trouble of the database at `place`, or None when the error is something else.
+    """The error for trouble of the database at `place`, or None when it is something else.
 
     `password` is cut out of whatever the driver said, should it ever repeat it.
     """
     if isinstance(error, exc.TimeoutError):
-        return UnreachableError(f"{place} was not free within the time limit: all connections of this process are busy")
+        return UnreachableError("database.all_busy", place=place)
     origin = error.orig if isinstance(error, exc.DBAPIError) else error
     if isinstance(origin, sqlite3.OperationalError | sqlite3.DatabaseError):
         return _explain_sqlite(origin, place)
@@ -60,15 +69,12 @@ def _explain_sqlite(error: sqlite3.Error, place: str) -> CorrantoError | None:
     if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
         return None
     said = str(error).lower()
-    for words, sentence in _SQLITE:
-        if words in said:
-            return UnreachableError(f"{place} {sentence}")
-    return None
+    return next((meaning(place) for words, meaning in _SQLITE if words in said), None)
 
 
 def _explain_postgresql(error: psycopg.Error, place: str, password: str | None, *, lost: bool) -> CorrantoError | None:
     if error.sqlstate in _POSTGRESQL:
-        return UnreachableError(f"{place} {_POSTGRESQL[error.sqlstate]}")
+        return _POSTGRESQL[error.sqlstate](place)
     if error.sqlstate and error.sqlstate.startswith(("08", "57P")):
         lost = True
     if isinstance(error, psycopg.OperationalError) and (lost or error.sqlstate is None):
@@ -76,10 +82,8 @@ def _explain_postgresql(error: psycopg.Error, place: str, password: str | None, 
         if password:
             reason = reason.replace(password, "***")
         if _refuses(str(error)):
-            return UnreachableError(
-                f"{place} refuses us ({reason}): check user, password and database in CORRANTO_DATABASE_URL"
-            )
-        return UnreachableError(f"{place} does not answer ({reason}): check that it runs, and CORRANTO_DATABASE_URL")
+            return UnreachableError("database.refuses", place=place, reason=reason, remedy=Remedy.CONFIGURE)
+        return UnreachableError("database.silent", place=place, reason=reason)
     return None
 
 

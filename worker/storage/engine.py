@@ -1,7 +1,7 @@
 """The one door to the database: connections, transactions, its clock, its version.
 
 In: the database's URL. Out: connections inside a transaction. A crash inside `write` leaves nothing of it.
-A connection that breaks surfaces as UnreachableError in one sentence; a wrong statement stays an exception.
+A connection that breaks surfaces as UnreachableError; a wrong statement stays an exception.
 """
 
 import threading
@@ -20,7 +20,7 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from worker.errors import SchemaError, UnreachableError, UsageError
+from worker.errors import Remedy, SchemaError, UnreachableError, UsageError
 from worker.storage import migrations, schema, sqlite
 from worker.storage.driver_errors import explain
 from worker.storage.schema import UtcDateTime
@@ -104,8 +104,8 @@ class Database:
 
     def now(self, conn: Connection) -> datetime:
         """The database's clock, aware UTC."""
-        found: datetime = conn.execute(select(database_now())).scalar_one()
-        return found
+        now: datetime = conn.execute(select(database_now())).scalar_one()
+        return now
 
     def check(self) -> None:
         """Prove that the database answers and has exactly this version's schema.
@@ -113,22 +113,17 @@ class Database:
         Raises UnreachableError when it does not answer, SchemaError when its tables are older or newer.
         """
         if self._path is not None and not self._path.exists():
-            raise SchemaError(f"{self.place} does not exist yet: make it with `corranto db upgrade`")
+            raise SchemaError("database.file_missing", place=self.place)
         self.refuse_bad_place()
         with self.read() as conn:
-            found = version(conn)
-        if found == migrations.HEAD:
+            present = version(conn)
+        if present == migrations.HEAD:
             return
-        if found is None:
-            raise SchemaError(f"{self.place} has no Corranto tables yet: make them with `corranto db upgrade`")
-        if found in migrations.VERSIONS:
-            raise SchemaError(
-                f"{self.place} has schema {found}, this Corranto needs {migrations.HEAD}: run `corranto db upgrade`"
-            )
-        raise SchemaError(
-            f"{self.place} has schema {found}, which is newer than this Corranto knows ({migrations.HEAD}): "
-            "start the newer Corranto that made it"
-        )
+        if present is None:
+            raise SchemaError("database.empty", place=self.place)
+        if present in migrations.VERSIONS:
+            raise SchemaError("database.older", place=self.place, version=present, needed=migrations.HEAD)
+        raise SchemaError("database.newer", place=self.place, version=present, known=migrations.HEAD)
 
     def instance(self) -> Instance:
         """Who this installation is; read once. Raises SchemaError when no migration has run."""
@@ -140,7 +135,7 @@ class Database:
                     if version(conn) is not None:
                         row = conn.execute(select(table.c.uuid, table.c.pepper).where(table.c.id == 1)).one_or_none()
                 if row is None:
-                    raise SchemaError(f"{self.place} has no Corranto tables yet: make them with `corranto db upgrade`")
+                    raise SchemaError("database.empty", place=self.place)
                 self._instance = Instance(row.uuid, bytes(row.pepper))
             return self._instance
 
@@ -180,10 +175,10 @@ class Database:
             raise
         except Exception as error:
             # Whatever is not the database's own trouble passes through unchanged.
-            sentence = explain(error, self.place, self._password)
-            if sentence is None:
+            trouble = explain(error, self.place, self._password)
+            if trouble is None:
                 raise
-            raise sentence from error
+            raise trouble from error
 
 
 def open_database(url: str) -> Database:
@@ -232,14 +227,14 @@ def version(conn: Connection) -> str | None:
     """The schema version the database says it has; None without one."""
     if not inspect(conn).has_table("alembic_version"):
         return None
-    found: str | None = conn.scalar(text("SELECT version_num FROM alembic_version"))
-    return found
+    number: str | None = conn.scalar(text("SELECT version_num FROM alembic_version"))
+    return number
 
 
 def sqlite_path(url: URL) -> Path:
     """The absolute path behind an SQLite URL. Raises UsageError for a database in memory."""
     if not url.database or url.database == ":memory:":
-        raise UsageError("CORRANTO_DATABASE_URL names an SQLite database in memory: name a file, sqlite:///path")
+        raise UsageError("database.in_memory", remedy=Remedy.CONFIGURE)
     return Path(url.database).expanduser().absolute()
 
 
@@ -249,9 +244,9 @@ def _parse(url: str) -> URL:
         backend = parsed.get_backend_name()
     except (ArgumentError, ValueError):
         # The text is not repeated: it may hold a password.
-        raise UsageError("CORRANTO_DATABASE_URL is not a URL like sqlite:///path or postgresql://host/name") from None
+        raise UsageError("database.no_url", remedy=Remedy.CONFIGURE) from None
     if backend not in ("sqlite", "postgresql"):
-        raise UsageError(f"CORRANTO_DATABASE_URL begins with {backend}://; use sqlite:/// or postgresql://")
+        raise UsageError("database.other_kind", kind=backend, remedy=Remedy.CONFIGURE)
     return parsed.set(drivername="sqlite" if backend == "sqlite" else "postgresql+psycopg")
 
 

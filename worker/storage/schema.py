@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -29,8 +30,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeDecorator
 
-from worker.domain.delivery import BounceKind, DeliveryState, DoubtPolicy, SkipReason
-from worker.domain.issue import AudienceKind, IssueKind, IssueState
+from worker.domain.delivery import (
+    CLAIMABLE,
+    BounceKind,
+    ClaimKind,
+    DeliveryState,
+    DoubtPolicy,
+    DoubtReason,
+    FailureReason,
+    SkipReason,
+)
+from worker.domain.issue import AudienceKind, IssueKind, IssueState, WaitReason
+from worker.domain.process import WorkerState
 from worker.domain.subscription import Channel, ConsentEvent, SubscriptionState
 from worker.domain.suppression import SuppressionReason
 
@@ -73,12 +84,7 @@ def _one_of(column: str, values: Any) -> str:  # noqa: ANN401 - any StrEnum clas
     return f"{column} IN ({', '.join(repr(str(value)) for value in values)})"
 
 
-FAILED_REASONS = ("unbuildable", "message_refused", "sender_refused", "no_smtputf8", "too_big")
-"""Our own faults: could not be built; refused for its content; refused for who we are (authentication, reputation,
-policy); the address needs SMTPUTF8, which the relay lacks; larger than the relay takes."""
-
-DOUBT_REASONS = ("line_broke", "reply_unclear", "worker_lost", "host_lost", "not_the_same")
-"""Line broke after end-of-data; reply unreadable; worker died; its host vanished; a repeat would differ."""
+_CLAIMABLE = [state for state in DeliveryState if state in CLAIMABLE]
 
 instance = Table(
     "instance",
@@ -234,10 +240,15 @@ issue = Table(
     Column("wait_reason", Text, nullable=False, default="", comment="why nudge_at lies ahead"),
     Column("last_claim_at", UtcDateTime),
     Column("last_progress_at", UtcDateTime),
+    Column("last_nudged_at", UtcDateTime),
+    Column("wait_detail", Text, nullable=False, default="", comment="what wait_reason names: a rate, a cause"),
+    Column("unswept", Boolean, nullable=False, default=False, comment="cancelled, and a copy may still be in flight"),
     CheckConstraint(_one_of("state", IssueState), name="state"),
     CheckConstraint(_one_of("kind", IssueKind), name="kind"),
     CheckConstraint(_one_of("doubt", DoubtPolicy), name="doubt"),
     CheckConstraint(_one_of("audience_kind", AudienceKind), name="audience_kind"),
+    CheckConstraint(_one_of("wait_reason", WaitReason), name="wait_reason"),
+    CheckConstraint("NOT unswept OR state = 'cancelled'", name="unswept_is_cancelled"),
     CheckConstraint("state <> 'holding' OR hold_until IS NOT NULL", name="holding_has_an_end"),
     CheckConstraint("state NOT IN ('scheduled', 'held_late') OR due_at IS NOT NULL", name="scheduled_has_a_time"),
     CheckConstraint("state NOT IN ('sending', 'paused') OR started_at IS NOT NULL", name="sending_has_started"),
@@ -310,11 +321,12 @@ claim = Table(
     Column("left", Integer, nullable=False, comment="rows of it without a result"),
     Column("of_state", String(9), nullable=False, comment="stored state of all its rows"),
     Column("claimed_at", UtcDateTime, nullable=False),
-    CheckConstraint("kind IN ('first', 'retry')", name="kind"),
+    CheckConstraint(_one_of("kind", ClaimKind), name="kind"),
     CheckConstraint('"left" >= 0', name="left"),
-    CheckConstraint("kind = 'first' OR owner IS NOT NULL", name="retry_is_owned"),
+    CheckConstraint(f"kind = '{ClaimKind.FIRST}' OR owner IS NOT NULL", name="retry_is_owned"),
     CheckConstraint(
-        "(kind = 'first' AND of_state = 'waiting') OR (kind = 'retry' AND of_state IN ('waiting', 'deferred'))",
+        f"(kind = '{ClaimKind.FIRST}' AND of_state = '{DeliveryState.WAITING}')"
+        f" OR (kind = '{ClaimKind.RETRY}' AND {_one_of('of_state', _CLAIMABLE)})",
         name="of_state",
     ),
     Index(None, "issue_id", "shard_no"),
@@ -357,15 +369,17 @@ delivery = Table(
         "COALESCE(CASE state"
         f" WHEN 'skipped' THEN {_one_of('reason', SkipReason)}"
         f" WHEN 'bounced' THEN {_one_of('reason', BounceKind)}"
-        f" WHEN 'failed' THEN {_one_of('reason', FAILED_REASONS)}"
-        f" WHEN 'in_doubt' THEN {_one_of('reason', DOUBT_REASONS)}"
+        f" WHEN 'failed' THEN {_one_of('reason', FailureReason)}"
+        f" WHEN 'in_doubt' THEN {_one_of('reason', DoubtReason)}"
         " ELSE reason IS NULL END, FALSE)",
         name="reason",
     ),
     CheckConstraint("state = 'waiting' OR at IS NOT NULL", name="known_since"),
     CheckConstraint("state <> 'deferred' OR (next_try IS NOT NULL AND first_try IS NOT NULL)", name="deferred"),
-    CheckConstraint("next_try IS NULL OR state IN ('waiting', 'deferred')", name="next_try_is_open"),
-    CheckConstraint("claim IS NULL OR state IN ('waiting', 'deferred', 'in_doubt')", name="claim_is_open"),
+    CheckConstraint(f"next_try IS NULL OR {_one_of('state', _CLAIMABLE)}", name="next_try_is_open"),
+    CheckConstraint(
+        f"claim IS NULL OR {_one_of('state', [*_CLAIMABLE, DeliveryState.IN_DOUBT])}", name="claim_is_open"
+    ),
     CheckConstraint(
         "state <> 'in_doubt' OR (claim IS NOT NULL AND claimed_at IS NOT NULL AND doubts > 0)",
         name="in_doubt",
@@ -401,8 +415,8 @@ worker = Table(
     Column("beat", BigInteger, nullable=False, comment="grows while the process lives; observers watch it change"),
     Column("started_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
-    Column("note", Text, nullable=False, default="", comment="what it waits for, in a sentence"),
-    CheckConstraint("state IN ('ready', 'draining', 'lost')", name="state"),
+    Column("note", Text, nullable=False, default="", comment="what it waits for: a Trouble as JSON"),
+    CheckConstraint(_one_of("state", WorkerState), name="state"),
 )
 
 lease = Table(

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from worker import clock
-from worker.errors import UnreachableError
+from worker.errors import Remedy, UnreachableError
 
 BUSY_TIMEOUT_S = 20.0
 """How long a writer waits for another process; more than any page of work takes, less than a person's patience."""
@@ -90,7 +90,7 @@ def create_file(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
-        raise UnreachableError(f"the database file {path} cannot be made: {error.strerror}") from error
+        raise UnreachableError("database.file_unmade", path=path, reason=error.strerror) from error
 
 
 def refuse_network_file_system(path: Path, mounts: str) -> None:
@@ -101,10 +101,7 @@ def refuse_network_file_system(path: Path, mounts: str) -> None:
         if len(fields) > 2 and path.is_relative_to(fields[1]) and len(fields[1]) >= best:
             best, kind = len(fields[1]), fields[2]
     if kind in NETWORK_FILE_SYSTEMS:
-        raise UnreachableError(
-            f"the database file {path} lies on a network file system ({kind}), where SQLite loses data: "
-            "move it to a local disk, or use PostgreSQL"
-        )
+        raise UnreachableError("database.on_network_share", path=path, kind=kind, remedy=Remedy.CONFIGURE)
 
 
 def _now(plus_s: float = 0.0) -> str:

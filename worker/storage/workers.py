@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from worker.domain.process import WorkerState
 from worker.errors import Trouble
 from worker.storage.engine import database_now
 from worker.storage.schema import lease, worker
@@ -17,14 +18,20 @@ class WorkerRow:
     """One worker process. `beat` only means something by changing."""
 
     id: str
+    """A uuid of the process's own making: the owner in its claims, the name of its journal."""
     host_id: str
+    """Boot id and uuid of the state directory: who shares it can see the journal's lock."""
     label: str
-    state: str
+    """Host name and process id, for people."""
+    state: WorkerState
+    """The process itself says ready and draining; whoever finds it dead says lost."""
     beat: int
+    """Grows by one a second while the process lives."""
     started_at: datetime
     seen_at: datetime
+    """Its last heartbeat, by the database's clock."""
     note: Trouble | None
-    """What it waits for."""
+    """What it waits for; it writes that with each heartbeat."""
 
 
 def register(conn: Connection, worker_id: str, host_id: str, label: str) -> None:
@@ -33,7 +40,7 @@ def register(conn: Connection, worker_id: str, host_id: str, label: str) -> None
             id=worker_id,
             host_id=host_id,
             label=label,
-            state="ready",
+            state=WorkerState.READY,
             beat=0,
             started_at=database_now(),
             seen_at=database_now(),
@@ -41,23 +48,32 @@ def register(conn: Connection, worker_id: str, host_id: str, label: str) -> None
     )
 
 
-def beat(conn: Connection, worker_id: str, state: str, note: Trouble | None) -> bool:
+def beat(conn: Connection, worker_id: str, state: WorkerState, note: Trouble | None) -> bool:
     """Count one heartbeat. False when the row is gone: we were taken for dead and must not go on."""
     done = conn.execute(
         update(worker)
-        .where(worker.c.id == worker_id, worker.c.state != "lost")
-        .values(beat=worker.c.beat + 1, seen_at=database_now(), state=state, note=note.to_json() if note else "")
+        .where(worker.c.id == worker_id, worker.c.state != WorkerState.LOST)
+        .values(
+            beat=worker.c.beat + 1, seen_at=database_now(), state=state, note="" if note is None else note.to_json()
+        )
     )
     return done.rowcount == 1
 
 
 def list_workers(conn: Connection) -> list[WorkerRow]:
     rows = conn.execute(select(worker).order_by(worker.c.started_at)).mappings()
-    return [WorkerRow(**{**row, "note": Trouble.from_json(row["note"])}) for row in rows]
+    return [WorkerRow(**{**row, "state": WorkerState(row["state"]), "note": _note(row["note"])}) for row in rows]
+
+
+def _note(stored: str) -> Trouble | None:
+    try:
+        return Trouble.from_json(stored)
+    except (ValueError, KeyError):  # a sentence of an older worker that still runs
+        return Trouble("process.note", text=stored)
 
 
 def mark_lost(conn: Connection, worker_ids: Iterable[str]) -> None:
-    conn.execute(update(worker).where(worker.c.id.in_(list(worker_ids))).values(state="lost", note=""))
+    conn.execute(update(worker).where(worker.c.id.in_(list(worker_ids))).values(state=WorkerState.LOST, note=""))
 
 
 def remove(conn: Connection, worker_id: str) -> None:
@@ -68,7 +84,7 @@ def remove(conn: Connection, worker_id: str) -> None:
 def forget_lost(conn: Connection, older: timedelta) -> None:
     """Lost rows stay a while, so that `status` can say what happened."""
     before = conn.execute(select(database_now())).scalar_one() - older
-    conn.execute(delete(worker).where(worker.c.state == "lost", worker.c.seen_at < before))
+    conn.execute(delete(worker).where(worker.c.state == WorkerState.LOST, worker.c.seen_at < before))
 
 
 def take_lease(conn: Connection, name: str, owner: str, seconds: float) -> bool:

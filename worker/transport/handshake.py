@@ -7,6 +7,7 @@ with RSET. Nothing falls back: no plain text where TLS is required, no HELO wher
 
 import asyncio
 import os
+import re
 import socket
 import ssl
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ import aiosmtplib
 from worker.transport.next_hop import Relay
 from worker.transport.replies import Phase, Reply, clean
 from worker.transport.wire import Broken, Cause, Wire
+
+_WRITABLE_NAME = re.compile(r"[!-~]{1,255}", re.ASCII)
+"""What can stand behind EHLO without breaking the line; settings are stricter (RFC 5321 4.1.2)."""
 
 
 class OpeningError(Exception):
@@ -77,6 +81,8 @@ async def open_wire(relay: Relay, context: ssl.SSLContext | None = None) -> tupl
     """A fenced line and what the relay offers on it. Raises OpeningError. Cancellation closes what was opened."""
     if context is None and relay.uses_tls:
         context = await asyncio.to_thread(tls_context, relay)
+    if relay.hello_name and not _WRITABLE_NAME.fullmatch(relay.hello_name):
+        raise OpeningError(Phase.EHLO, f"{relay.key} cannot be greeted as {clean(repr(relay.hello_name))}")
     sock = await _connect(relay)
     hello = _hello_name(relay, sock)
     smtp = aiosmtplib.SMTP(
@@ -141,7 +147,7 @@ def _hello_name(relay: Relay, sock: socket.socket) -> str:
     if relay.hello_name:
         return relay.hello_name
     name = socket.gethostname()
-    if "." in name.strip(".") and name.isascii():
+    if "." in name.strip(".") and _WRITABLE_NAME.fullmatch(name):
         return name
     host = str(sock.getsockname()[0])
     return f"[IPv6:{host.partition('%')[0]}]" if ":" in host else f"[{host}]"
@@ -249,12 +255,12 @@ async def _ask(wire: Wire, command: str, within_s: float) -> Reply:
 
 def _extensions(text: bytes) -> dict[str, str]:
     """Keyword → parameters, both upper-cased keywords and `AUTH=` of old servers understood (RFC 5321 4.1.1.1)."""
-    found: dict[str, str] = {}
+    extensions: dict[str, str] = {}
     for line in text.decode("ascii", "replace").split("\n")[1:]:
         keyword, _, parameters = line.strip().replace("=", " ", 1).partition(" ")
         if keyword:
-            found.setdefault(keyword.upper(), parameters.strip())
-    return found
+            extensions.setdefault(keyword.upper(), parameters.strip())
+    return extensions
 
 
 def _tls_version(smtp: aiosmtplib.SMTP) -> str | None:

@@ -11,8 +11,6 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from worker.errors import UsageError
 
-_FORMS = "smtp://host:port or smtps://user:password@host, with ?starttls=required or ?starttls=off"
-
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -63,15 +61,13 @@ class Relay:
 
     def __post_init__(self) -> None:
         if not self.host or any(char.isspace() for char in self.host):
-            raise UsageError(f"the relay needs a host name; allowed: {_FORMS}")
+            raise UsageError("relay.host_missing")
         if not 1 <= self.port <= 65535:
-            raise UsageError(f"the relay's port must be between 1 and 65535, not {self.port}")
+            raise UsageError("relay.port", port=self.port)
         if self.connections < 1 or self.per_connection < 1:
-            raise UsageError("a relay needs at least 1 connection and 1 mail per connection")
+            raise UsageError("relay.no_connection")
         if self.username is not None and not self.uses_tls and not self.is_loopback:
-            raise UsageError(
-                f"the password for {self.key} would cross the network in clear: use smtps:// or ?starttls=required"
-            )
+            raise UsageError("relay.password_in_clear", relay=self.key)
 
     @property
     def key(self) -> str:
@@ -102,24 +98,24 @@ class Relay:
     @classmethod
     def from_url(cls, url: str, **more: Any) -> "Relay":  # noqa: ANN401  the fields' own types hold
         """Read `smtp://host:port`, `smtps://user:password@host`, `?starttls=required|off`; user and password are
-        percent-encoded. `more` are further fields. Raises UsageError naming the allowed forms, never the password.
+        percent-encoded. `more` are further fields. Raises UsageError, never with the password in it.
         """
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
-            raise UsageError(f"the relay's URL cannot be read; allowed: {_FORMS}") from error
+            raise UsageError("relay.url") from error
         if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.path not in ("", "/") or parts.fragment:
-            raise UsageError(f"the relay's URL cannot be read; allowed: {_FORMS}")
+            raise UsageError("relay.url")
         options = parse_qsl(parts.query, keep_blank_values=True)
         starttls: Literal["required", "off"] | None = None
         for name, value in options:
             if name != "starttls" or value not in ("required", "off") or len(options) > 1:
-                raise UsageError(f"the relay's URL has an option that is not known; allowed: {_FORMS}")
+                raise UsageError("relay.url_option")
             starttls = "required" if value == "required" else "off"
         implicit = parts.scheme == "smtps"
         if implicit and starttls:
-            raise UsageError("smtps:// is encrypted from the start: leave ?starttls out")
+            raise UsageError("relay.starttls_twice")
         if port is None:
             port = 465 if implicit else 587 if parts.username else 25
         return cls(

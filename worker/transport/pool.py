@@ -1,54 +1,39 @@
-"""Several sessions to one relay, fed from one queue; every transaction is recorded exactly once.
+"""Several connections to one relay, fed from one queue; every transaction is recorded exactly once.
 
-A *lane* is a task that keeps one connection at work. What a broken connection had not sent goes to another lane; a mail
-that saw three connections break is recorded as deferred, so that one poisonous mail cannot hold up an issue. When the
-relay itself is in trouble the pool says so in `fault`, gives everything waiting back at once, and tries again with one
-lane after a growing pause. A crash here loses nothing but time: the queue is a copy of claimed rows.
+What a broken connection had not sent goes to another one; a mail that saw three connections break is recorded as
+deferred, so that one poisonous mail cannot hold up an issue. When the relay itself is in trouble the pool says so in
+`fault`, gives everything waiting back at once, and tries again with one connection after a growing pause. A crash here
+loses nothing but time: the queue is a copy of claimed rows.
 """
 
-import asyncio
 import random
-import ssl
-from collections import deque
-from collections.abc import Awaitable, Callable, Hashable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 
+from worker import log
 from worker.clock import monotonic
-from worker.transport.handshake import OpeningError, open_wire, tls_context
+from worker.transport.handshake import open_wire
+from worker.transport.health import USUAL_PAUSES, Pauses, RelayFault, RelayHealth
+from worker.transport.lanes import Connect, Lanes, error_place
 from worker.transport.next_hop import Relay
 from worker.transport.replies import Outcome, Permanence, Phase, Scope, unsent
-from worker.transport.session import Session, Transaction
+from worker.transport.transaction import Transaction
+from worker.transport.waiting import Waiting
 
 __all__ = ["Pool", "RelayFault", "Transaction"]
 
-MAX_STRIKES = 3
-"""Connections that may break under one mail before it is deferred."""
-MAX_BARREN = 4
-"""Connections that may break in a row, without any mail judged meanwhile, before the relay itself is at fault; above
-MAX_STRIKES, so that one poisonous mail alone never looks like it."""
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 60.0
 _NO_ANSWER = (Permanence.UNSENT, Permanence.DOUBT)
-UNCAP_AFTER_S = 60.0
-"""After the relay refused a further connection, how long the pool keeps to the number it had."""
+_STOPPED = "the sending was stopped"
 
-
-@dataclass(frozen=True, slots=True)
-class RelayFault:
-    """Trouble with the relay itself. `cause` is one sentence without secrets; times are monotonic seconds."""
-
-    cause: str
-    phase: Phase
-    since: float
-    retry_at: float
-    code: int | None = None
+_log = log.logger("transport.pool")
 
 
 class Pool:
-    """All methods belong to the event loop's thread.
+    """The pool of one relay. All methods belong to the event loop's thread.
 
     `arm` is asked in the very call that writes a body; `record` is told each outcome right after it was judged; `pace`
-    is awaited before each body. None of them may raise: an exception from one ends the pool and shows in `drained`.
+    is awaited before each body. None of them may raise: an exception from one ends the pool, stands in `broken`, and
+    is raised again by `drained`.
     """
 
     def __init__(
@@ -58,60 +43,48 @@ class Pool:
         arm: Callable[[Transaction], bool],
         record: Callable[[Transaction, Outcome], None],
         pace: Callable[[], Awaitable[bool]] | None = None,
+        connect: Connect = open_wire,
+        pauses: Pauses = USUAL_PAUSES,
+        now: Callable[[], float] = monotonic,
     ) -> None:
         self.relay = relay
-        self.arm = arm
-        self.pace = pace
-        self.outstanding = 0
-        self.fault: RelayFault | None = None
-        self._record = record
-        self._queue: deque[Transaction] = deque()
-        self._strikes: dict[Hashable, int] = {}
-        self._lanes: set[asyncio.Task[None]] = set()
-        self._idle: deque[asyncio.Future[None]] = deque()
-        self._gates: list[tuple[int, asyncio.Future[None]]] = []
-        self._opening = 0
-        self._live = 0
-        self._cap = relay.connections
-        self._cap_until = 0.0
-        self._barren = 0
-        self._pause_s = 0.0  # 0 = the relay works, as far as we know
-        self._overlap = self._pipeline = True
-        self._is_proven = False
+        self.broken: BaseException | None = None
+        """What `arm`, `record` or `pace` raised first: a broken promise of ours. Nothing more leaves, what waits can
+        be recalled, and the process should say so and end."""
+        self._arm, self._record, self._pace, self._now = arm, record, pace, now
         self._is_closing = False
-        self._crash: BaseException | None = None
-        self._context: ssl.SSLContext | None = None
-        self._rng = random.Random()  # noqa: S311  spreads reconnects, keeps no secret
+        self._waiting = Waiting()
+        self._health = RelayHealth(relay, pauses, random.Random())  # noqa: S311  spreads reconnects, keeps no secret
+        self._lanes = Lanes(
+            relay, self, self._waiting, self._health, connect=connect, now=now, on_fault=self._release_if_resting
+        )
 
     @property
     def connections(self) -> int:
         """Sessions open now."""
-        return self._live
+        return self._lanes.connections
 
     @property
-    def broken(self) -> BaseException | None:
-        """What a lane or a callback raised: nothing is handed over any more."""
-        return self._crash
+    def outstanding(self) -> int:
+        """Transactions submitted and not recorded yet."""
+        return self._waiting.outstanding
+
+    @property
+    def fault(self) -> RelayFault | None:
+        """Trouble with the relay itself, until a mail was judged again."""
+        return self._health.fault
 
     def submit(self, transactions: Iterable[Transaction]) -> None:
         """Queue transactions. While the pool is closing or its fault is fresh they are recorded UNSENT right here."""
-        new = list(transactions)
-        self.outstanding += len(new)
-        self._queue.extend(new)
+        self._waiting.add(transactions)
         if self._is_closing:
-            self._release_waiting("the sending was stopped")
-        elif self.fault is not None and monotonic() < self.fault.retry_at:
-            self._release_waiting(self.fault.cause)
-        else:
-            self._staff()
+            self._release(_STOPPED)
+        elif not self._release_if_resting():
+            self._lanes.staff()
 
     def recall(self) -> list[Transaction]:
         """Take back what no connection has begun; it is not recorded any more."""
-        taken = list(self._queue)
-        self._queue.clear()
-        self.outstanding -= len(taken)
-        self._open_gates()
-        return taken
+        return self._waiting.take_all()
 
     async def drained(self) -> None:
         """Wait until every submitted transaction was recorded."""
@@ -119,202 +92,78 @@ class Pool:
 
     async def below(self, n: int) -> None:
         """Wait until fewer than `n` transactions are outstanding. Re-raises what a callback raised."""
-        if self.outstanding >= n and self._crash is None:
-            gate = asyncio.get_running_loop().create_future()
-            self._gates.append((n, gate))
-            await gate
-        if self._crash is not None:
-            raise RuntimeError("the sending stopped because of an error of our own") from self._crash
+        if self.broken is None:
+            await self._waiting.below(n)
+        if self.broken is not None:
+            raise RuntimeError("the sending stopped because of an error of our own") from self.broken
 
     async def close(self, grace_s: float) -> None:
         """Begin no further body, give those on the wire `grace_s` seconds, then cut the lines. Records all."""
         self._is_closing = True
-        self._release_waiting("the sending was stopped")
-        self._wake_idle(len(self._idle))
-        if self._lanes:
-            await asyncio.wait(self._lanes, timeout=grace_s)
-        while self._lanes:
-            for lane in self._lanes:
-                lane.cancel()
-            # Again and again: wait_for of Python 3.11 loses a cancellation that meets a result.
-            await asyncio.wait(self._lanes, timeout=0.05)
+        self._release(_STOPPED)
+        await self._lanes.close(grace_s)
 
-    # What sessions ask for (session.Desk).
+    # What sessions ask for (held_mails.MailSource); none of it raises.
 
     def take(self) -> Transaction | None:
         """The next waiting transaction."""
-        return self._queue.popleft() if self._queue and not self._is_closing else None
+        return None if self._is_closing or self.broken is not None else self._waiting.take()
+
+    async def pace(self) -> bool:
+        """Wait for the turn of the next body; False when there is none."""
+        try:
+            return self._pace is None or await self._pace()
+        except Exception as error:
+            self._break(error)
+            return False
+
+    def arm(self, transaction: Transaction) -> bool:
+        """Whether this body may leave in this very moment."""
+        try:
+            return self.broken is None and self._arm(transaction)
+        except Exception as error:
+            self._break(error)
+            return False
 
     def record(self, transaction: Transaction, outcome: Outcome) -> None:
         """Pass an outcome on and count the transaction off."""
-        if outcome.code is not None and outcome.permanence not in _NO_ANSWER:
-            self._note_answer()
-        if self._strikes:
-            self._strikes.pop(transaction.key, None)
-        self.outstanding -= 1
+        if outcome.code is not None and outcome.permanence not in _NO_ANSWER and self._health.note_answer():
+            self._lanes.staff_soon()
+        self._waiting.settled(transaction)
         try:
             self._record(transaction, outcome)
-        finally:
-            if self._gates:
-                self._open_gates()
+        except Exception as error:
+            self._break(error)
+        self._waiting.open_gates()
 
     def give_back(self, transaction: Transaction, outcome: Outcome) -> None:
         """Take a transaction whose body did not leave: queue it again, or settle it after three broken lines."""
-        if outcome.phase is not Phase.LOCAL:
-            self._strikes[transaction.key] = self._strikes.get(transaction.key, 0) + 1
+        is_worn = outcome.phase is not Phase.LOCAL and self._waiting.strike(transaction)
         if self._is_closing:
-            self.record(transaction, unsent(outcome.phase, "the sending was stopped"))
-        elif self._strikes.get(transaction.key, 0) >= MAX_STRIKES:
+            self.record(transaction, unsent(outcome.phase, _STOPPED))
+        elif is_worn:
             # Either the line's fault or this mail's; a later try tells. It never counts against the reader.
             deferred = replace(outcome, permanence=Permanence.TRANSIENT, scope=Scope.SESSION, code=None)
             self.record(transaction, deferred)
         else:
-            self._queue.appendleft(transaction)
+            self._waiting.put_back(transaction)
 
-    # Lanes.
+    def _break(self, error: Exception) -> None:
+        """A promise made to this room was broken: end the lanes, and wake whoever waits so that it learns of it."""
+        if self.broken is None:
+            self.broken = error
+            _log.critical("the sending stopped: a callback raised", relay=self.relay.key, cause=error_place(error))
+            self._lanes.stop()
+        self._waiting.open_all_gates()
 
-    def _limit(self) -> int:
-        if self._pause_s:
-            return 1
-        if self._cap < self.relay.connections and monotonic() >= self._cap_until:
-            self._cap = self.relay.connections
-        return self._cap
-
-    def _staff(self) -> None:
-        """Wake idle lanes and start new ones, as many as there is work for and the relay allows."""
-        if not self._queue or self._is_closing or self._crash is not None:
-            return
-        woken = self._wake_idle(len(self._queue))
-        for _ in range(min(len(self._queue) - woken, self._limit() - len(self._lanes))):
-            lane = asyncio.get_running_loop().create_task(self._run_lane(), name=f"lane to {self.relay.key}")
-            self._lanes.add(lane)
-            lane.add_done_callback(self._lane_ended)
-
-    def _wake_idle(self, count: int) -> int:
-        woken = 0
-        while self._idle and woken < count:
-            sleeper = self._idle.popleft()
-            if not sleeper.done():
-                sleeper.set_result(None)
-                woken += 1
-        return woken
-
-    def _lane_ended(self, lane: asyncio.Task[None]) -> None:
-        self._lanes.discard(lane)
-        error = None if lane.cancelled() else lane.exception()
-        if error is not None:
-            self._crash = self._crash or error
-            for _, gate in self._gates:
-                if not gate.done():
-                    gate.set_result(None)
-        else:
-            self._staff()
-
-    async def _run_lane(self) -> None:
-        session: Session | None = None
-        try:
-            while not self._is_closing:
-                if not self._queue:
-                    if not await self._wait_for_work():
-                        break
-                    continue
-                if session is None:
-                    session = await self._open()
-                    if session is None:
-                        break
-                await session.serve(self)
-                if session.is_over:
-                    await self._end(session)
-                    session = None
-                    if len(self._lanes) > self._limit():
-                        break
-        finally:
-            if session is not None:
-                await self._end(session)
-
-    async def _wait_for_work(self) -> bool:
-        """False when nothing came for as long as a connection is worth keeping."""
-        sleeper = asyncio.get_running_loop().create_future()
-        self._idle.append(sleeper)
-        try:
-            async with asyncio.timeout(self.relay.timeouts.idle_s):
-                await sleeper
-        except TimeoutError:
-            return bool(self._queue)
+    def _release_if_resting(self) -> bool:
+        """While the relay's trouble is fresh, give back everything that waits."""
+        fault = self._health.fault
+        if fault is None or not self._health.is_resting(self._now()):
+            return False
+        self._release(fault.cause)
         return True
 
-    async def _open(self) -> Session | None:
-        self._opening += 1
-        try:
-            if self._context is None and self.relay.uses_tls:
-                self._context = await asyncio.to_thread(tls_context, self.relay)
-            wire, offer = await open_wire(self.relay, self._context)
-        except OpeningError as error:
-            self._opening -= 1
-            self._note_closed_door(error)
-            return None
-        except BaseException:
-            self._opening -= 1
-            raise
-        self._opening -= 1
-        self._live += 1
-        if self._barren < MAX_BARREN:
-            self.fault = None
-        return Session(self.relay, wire, offer, overlap=self._overlap, pipeline=self._pipeline)
-
-    async def _end(self, session: Session) -> None:
-        """Close a session and learn from how it went."""
-        self._live -= 1
-        if session.misfit is Phase.MAIL and self._pipeline and self._overlap and session.judged:
-            self._overlap = False
-        elif session.misfit is not None and not self._is_proven:
-            self._pipeline = False
-        if session.judged:
-            self._is_proven = True
-        elif session.is_over and not self._is_closing:
-            self._barren += 1
-            if self._barren >= 2 and not self._is_proven:
-                self._pipeline = False  # some gateways announce PIPELINING and cut whoever uses it
-            if self._barren >= MAX_BARREN:
-                self._set_fault(f"{self.relay.key} breaks every connection before it takes a mail", Phase.MAIL)
-        await session.quit()
-
-    # Health.
-
-    def _note_answer(self) -> None:
-        """A mail was judged by a reply: the relay works."""
-        self._barren = 0
-        if self._pause_s:
-            self._pause_s = 0.0
-            self.fault = None
-            asyncio.get_running_loop().call_soon(self._staff)
-
-    def _note_closed_door(self, error: OpeningError) -> None:
-        if self._live:
-            # It talks to us on other connections: it allows fewer than we wanted.
-            self._cap = max(1, self._live)
-            self._cap_until = monotonic() + UNCAP_AFTER_S
-        elif not self._opening:
-            self._set_fault(error.cause, error.phase, error.code)
-
-    def _set_fault(self, cause: str, phase: Phase, code: int | None = None) -> None:
-        now = monotonic()
-        self._pause_s = min(self._pause_s * 2 or FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        since = self.fault.since if self.fault else now
-        retry_at = now + self._pause_s * self._rng.uniform(0.8, 1.2)
-        self.fault = RelayFault(cause, phase, since, retry_at, code)
-        self._release_waiting(cause)
-
-    def _release_waiting(self, why: str) -> None:
-        while self._queue:
-            self.record(self._queue.popleft(), unsent(Phase.LOCAL, why))
-
-    def _open_gates(self) -> None:
-        still = []
-        for n, gate in self._gates:
-            if self.outstanding < n:
-                if not gate.done():
-                    gate.set_result(None)
-            else:
-                still.append((n, gate))
-        self._gates = still
+    def _release(self, why: str) -> None:
+        while (transaction := self._waiting.take()) is not None:
+            self.record(transaction, unsent(Phase.LOCAL, why))

@@ -1,20 +1,17 @@
 """What a relay's reply means: how final it is, and whose trouble it is. Pure.
 
-`ReplyReader` turns bytes into replies by a strict grammar, `judge` turns one reply in its phase into an `Outcome`.
-SMTP trouble is a value here, never an exception: the ledger decides with it. RFC 5321 4.2, 3463, 2034.
+`judge` turns one reply in its phase into an `Outcome`. SMTP trouble is a value here, never an exception: the ledger
+decides with it. RFC 5321 4.2, 3463, 2034.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-MAX_LINE_BYTES = 2048  # RFC 5321 4.5.3.1.5 says 512; real relays are wordier
-MAX_LINES = 100
-MAX_REPLY_BYTES = 64 * 1024
 MAX_TEXT = 500  # what is kept of a relay's words
 
-_CODES = {b"%d%d%d" % (a, b, c): 100 * a + 10 * b + c for a in range(2, 6) for b in range(6) for c in range(10)}
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)", re.ASCII)
 _RATE_WORDS = re.compile(
     r"too (?:many|much|fast)|rate.?limit|unusual rate|throttl|temporarily deferred|server busy"
@@ -86,10 +83,6 @@ class Reply(NamedTuple):
         return 200 <= self.code < 300
 
 
-class MalformedReplyError(Exception):
-    """Raised when what the relay wrote is not an SMTP reply; nothing after it can be attributed to a command."""
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one transaction.
@@ -146,8 +139,8 @@ def judge(phase: Phase, reply: Reply) -> Outcome:
     """
     code = reply.code
     text = clean(reply.text)
-    found = _ENHANCED.match(text)
-    enhanced = found.group(0) if found else None
+    written = _ENHANCED.match(text)
+    enhanced = written.group(0) if written else None
     if reply.is_positive:
         return Outcome(Permanence.ACCEPTED, Scope.MESSAGE, phase, code, enhanced, text)
     if code < 400:
@@ -187,6 +180,18 @@ def _scope(phase: Phase, code: int, detail: str) -> Scope:
     return by_subject.get(detail.partition(".")[0], default)
 
 
+def out_of_step(replies: Sequence[Reply]) -> str | None:
+    """What no server in step says to MAIL, RCPT and DATA, in that order, as far as it came; None when all fits."""
+    mail, rest = replies[0], replies[1:]
+    if 300 <= mail.code < 400 or (rest and 300 <= rest[0].code < 400):
+        return "the relay answered MAIL or RCPT as if it were DATA"
+    if rest and rest[0].is_positive and not mail.is_positive:
+        return "the relay accepted a recipient without a sender"
+    if len(rest) > 1 and (rest[1].is_positive or (rest[1].code < 400 and rest[1].code != 354)):
+        return "the relay answered DATA with neither 354 nor a refusal"
+    return None
+
+
 def clean(words: bytes | str) -> str:
     """A relay's words as one harmless line: controls, escapes and line separators spelled out, 500 characters."""
     text = words if isinstance(words, str) else words[: 4 * MAX_TEXT].decode("utf-8", "backslashreplace")
@@ -195,64 +200,3 @@ def clean(words: bytes | str) -> str:
         text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     text = text.strip()
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
-
-
-class ReplyReader:
-    """Bytes in, replies out. Strict: CRLF, a code of [2-5][0-5][0-9], one code per reply, bounded sizes.
-
-    8-bit text is let through (relays write it, RFC 6531 3.5 allows it); NUL, bare CR and bare LF are not.
-    """
-
-    def __init__(self) -> None:
-        self._partial = b""
-        self._lines: list[bytes] = []
-        self._code = b""
-        self._bytes = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no part of an unfinished reply is held."""
-        return not self._partial and not self._lines
-
-    def feed(self, data: bytes) -> list[Reply]:
-        """The replies completed by `data`, oldest first.
-
-        Raises MalformedReplyError when `data` breaks the grammar; replies before the break are then withheld, because
-        what a broken line was meant to answer is unknown.
-        """
-        if self._partial:
-            data = self._partial + data
-        lines = data.split(b"\r\n")
-        self._partial = lines.pop()
-        if len(self._partial) > MAX_LINE_BYTES:
-            raise MalformedReplyError("a reply line is too long")
-        if b"\n" in self._partial or b"\0" in self._partial or b"\r" in self._partial[:-1]:
-            raise MalformedReplyError("a reply has a control character in it")
-        return [reply for line in lines if (reply := self._take(line)) is not None]
-
-    def _take(self, line: bytes) -> Reply | None:
-        code, mark = line[:3], line[3:4]
-        value = _CODES.get(code)
-        if value is None or mark not in (b" ", b"-", b""):
-            raise MalformedReplyError("a reply line does not begin with a reply code")
-        if b"\n" in line or b"\r" in line or b"\0" in line:
-            raise MalformedReplyError("a reply has a control character in it")
-        if len(line) > MAX_LINE_BYTES:
-            raise MalformedReplyError("a reply line is too long")
-        if mark != b"-" and not self._lines:
-            return Reply(value, line[4:])
-        return self._take_long(code, value, mark, line)
-
-    def _take_long(self, code: bytes, value: int, mark: bytes, line: bytes) -> Reply | None:
-        if self._lines and code != self._code:
-            raise MalformedReplyError("a reply changes its code between lines")
-        self._code = code
-        self._lines.append(line[4:])
-        self._bytes += len(line)
-        if len(self._lines) > MAX_LINES or self._bytes > MAX_REPLY_BYTES:
-            raise MalformedReplyError("a reply is too long")
-        if mark == b"-":
-            return None
-        reply = Reply(value, b"\n".join(self._lines))
-        self._lines, self._bytes = [], 0
-        return reply

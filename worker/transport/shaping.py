@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from worker.domain.provider import Provider
+
 TOLERANCE_S = 0.1
 """How late after its time a slot may be used; every window is kept longer by as much, so lateness cannot exceed it."""
 
@@ -25,36 +27,34 @@ _CELLS = 60
 _DRIFT = 2e-4
 """How far two good clocks part per second; twice what a bad quartz does."""
 
-_PROVIDERS = {
-    "gmail": ("gmail.com", "googlemail.com"),
-    "outlook": ("outlook.*", "hotmail.*", "live.*", "msn.com"),
-    "yahoo": ("yahoo.*", "ymail.com", "rocketmail.com", "aol.*"),
-    "icloud": ("icloud.com", "me.com", "mac.com"),
-    "gmx": ("gmx.*", "web.de", "mail.com"),
-    "t-online": ("t-online.de", "magenta.de"),
-    "orange": ("orange.fr", "wanadoo.fr"),
-    "comcast": ("comcast.net",),
-    "proton": ("proton.me", "protonmail.com", "protonmail.ch", "pm.me"),
-    "qq": ("qq.com", "foxmail.com"),
+_DOMAINS = {
+    Provider.GMAIL: ("gmail.com", "googlemail.com"),
+    Provider.OUTLOOK: ("outlook.*", "hotmail.*", "live.*", "msn.com"),
+    Provider.YAHOO: ("yahoo.*", "ymail.com", "rocketmail.com", "aol.*"),
+    Provider.ICLOUD: ("icloud.com", "me.com", "mac.com"),
+    Provider.GMX: ("gmx.*", "web.de", "mail.com"),
+    Provider.T_ONLINE: ("t-online.de", "magenta.de"),
+    Provider.ORANGE: ("orange.fr", "wanadoo.fr"),
+    Provider.COMCAST: ("comcast.net",),
+    Provider.PROTON: ("proton.me", "protonmail.com", "protonmail.ch", "pm.me"),
+    Provider.QQ: ("qq.com", "foxmail.com"),
 }
-PROVIDERS = (*_PROVIDERS, "other")
-"""The closed list of names `provider_of` gives: few enough for a label in metrics."""
-_EXACT = {domain: name for name, domains in _PROVIDERS.items() for domain in domains if not domain.endswith(".*")}
-_FAMILIES = {domain[:-2]: name for name, domains in _PROVIDERS.items() for domain in domains if domain.endswith(".*")}
+_PAIRS = [(domain, provider) for provider, domains in _DOMAINS.items() for domain in domains]
+_EXACT = {domain: provider for domain, provider in _PAIRS if not domain.endswith(".*")}
+_FAMILIES = {domain[:-2]: provider for domain, provider in _PAIRS if domain.endswith(".*")}
+_COUNTRY = re.compile(r"[a-z]{2,3}|com?\.[a-z]{2}")
 
 
-def provider_of(domain: str) -> str:
-    """Who runs the mailboxes of a domain as far as its name tells: one of PROVIDERS.
+def provider_of(domain: str) -> Provider:
+    """Who runs the mailboxes of a domain as far as its name tells.
 
     `yahoo.co.jp` and `yahoo.de` are yahoo; `yahoo.example.org` is not.
     """
     domain = domain.lower().rstrip(".")
-    if found := _EXACT.get(domain):
-        return found
+    if domain in _EXACT:
+        return _EXACT[domain]
     name, _, rest = domain.partition(".")
-    if name in _FAMILIES and re.fullmatch(r"[a-z]{2,3}|com?\.[a-z]{2}", rest):
-        return _FAMILIES[name]
-    return "other"
+    return _FAMILIES.get(name, Provider.OTHER) if _COUNTRY.fullmatch(rest) else Provider.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +92,16 @@ def parse_rates(text: str) -> RateWindows:
     allowed = "allowed: any of N/s, N/min, N/h, N/d with N from 1 to 999999999, separated by commas, or none"
     if text.strip().lower() == "none":
         return RateWindows()
-    found: dict[int, int] = {}
+    counts: dict[int, int] = {}
     for part in text.split(","):
         match = _RATE.fullmatch(part.strip().lower())
         if match is None or int(match[1]) < 1:
             raise ValueError(f"the rate {part.strip()[:40]!r} cannot be read; {allowed}")
         length = _LENGTHS[match[2]]
-        if length in found:
+        if length in counts:
             raise ValueError(f"the rate {text.strip()[:80]!r} names two limits per {match[2]}; {allowed}")
-        found[length] = int(match[1])
-    return RateWindows(tuple(Window(found[length], length) for length in sorted(found)))
+        counts[length] = int(match[1])
+    return RateWindows(tuple(Window(counts[length], length) for length in sorted(counts)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ mended: its transport is aborted at once, so nothing still buffered can leave af
 import asyncio
 from enum import StrEnum
 
-from worker.transport.replies import MalformedReplyError, Reply, ReplyReader
+from worker.transport.replies import Reply
+from worker.transport.reply_reader import MalformedReplyError, ReplyReader
 
 
 class Cause(StrEnum):

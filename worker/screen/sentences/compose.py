@@ -26,13 +26,33 @@ def _unknown_key(key: str, where: str, near: str, known: Sequence[str]) -> str:
     return f"{key} is not a key of {_place(where)}; {hint}"
 
 
+_CONSTRUCTS = {
+    "Call": "a call",
+    "Getattr": "a dot after a name",
+    "Getitem": "an index in brackets",
+    "Assign": "set",
+}
+_FILTER_SHAPES = {
+    "default": '| default("text")',
+    "upper": "| upper",
+    "lower": "| lower",
+    "title": "| title",
+    "truncate": "| truncate(40), with 1 to {limit} characters",
+    "date": "| date",
+}
+
+
+def _unreadable_tag(at: str, known: Sequence[str]) -> str:
+    trouble = f"a tag cannot be read at {at}" if at else "a tag is not written as it should be"
+    return f"{trouble}; a tag is {{{{ name }}}} or {{% word … %}}, with: {', '.join(known)}"
+
+
 SENTENCES: dict[str, str | Callable[..., str]] = {
     "issue_file.missing": "{path} does not exist; check the name and the folder",
     "issue_file.unreadable": "{path} cannot be read ({reason}); check what it is and who may read it",
     "issue_file.too_large": "{path} is larger than {limit_mb} MB; an issue is text, pictures are files",
     "issue_file.too_many_media": "{path} names {number} pictures and files, more than {limit}; split the issue",
     "issue_file.malformed": "{path} line {line}: {problem}",
-    "issue_file.tag_refused": "{path} line {line}: {why}",
     # What may be malformed
     "text.not_utf8": "the text is not UTF-8; save the file as UTF-8",
     "text.too_long": "the file is longer than {limit} characters; an issue is text, not data",
@@ -79,6 +99,47 @@ SENTENCES: dict[str, str | Callable[..., str]] = {
     "image.decorative_unclear": 'decorative "{value}" must be true or false',
     "image.not_pixels": '{key} "{value}" must be whole pixels from 1 to {limit}',
     "enclosure.not_one_target": "an enclosure needs either link: … or file: …, and not both",
+    # Tags and blocks in a text
+    "tag.text_too_long": "the text is longer than {limit} characters",
+    "tag.private_use": "the text contains the private-use character U+E000 or U+E001",
+    "tag.without_opening": "{{% {tag} %}} stands without its {{% {opening} … %}}",
+    "tag.unknown": lambda tag, known: f"the tag {{% {tag} %}} is not known; allowed: {', '.join(known)}",
+    "tag.never_closed": "{{% {tag} … %}} is never closed; add {{% end{tag} %}}",
+    "tag.left_open": "{tag} is never closed",
+    "tag.odd_character": "the character {character} cannot stand in a tag",
+    "tag.unreadable": _unreadable_tag,
+    "tag.nested_endlessly": "the tags are nested too deeply",
+    "tag.nested_too_deep": "tags are nested more than {limit} deep",
+    "tag.expression_too_deep": "an expression is nested too deeply",
+    "tag.number_too_long": "a number in a tag is too long",
+    "tag.not_allowed": lambda construct: (
+        f"{_CONSTRUCTS.get(construct, construct.lower())} is not part of the template language here"
+    ),
+    "tag.for_in_for": "a for inside a for is not allowed",
+    "tag.for_misused": "a for may only say: for word in value",
+    "tag.without_default": '{{{{ {name} }}}} has no default: write {{{{ {name} | default("…") }}}}',
+    "tag.odd_value": "only texts and whole numbers may be written in a tag",
+    "tag.odd_comparison": "values may only be compared with == and !=",
+    "tag.filter_unknown": lambda name, known: f"the filter {name} does not exist: use one of {', '.join(known)}",
+    "tag.filter_overfull": "the filter {name} is written with more than it takes",
+    "tag.filter_misused": lambda name, limit: (
+        f"the filter {name} is written {_FILTER_SHAPES[name].format(limit=limit)}"
+    ),
+    "tag.sets_a_value": "a template may not set a value",
+    "tag.name_unknown": lambda name, known: f"{name} is not known: use one of {', '.join(known)}",
+    "tag.belongs_to_layout": lambda names: f"{', '.join(names)} belong to the layout, not to the text",
+    "tag.in_attribute": (
+        "{tag} stands inside a link address or another attribute, where reader values are not allowed"
+    ),
+    "tag.across_elements": "{opening} opens in one paragraph, list item or cell and {tag} stands in another",
+    "tag.would_be_lost": "{tag} stands where it would be lost, such as in a link address",
+    "tag.moved_by_styles": "the CSS inliner moved a tag; simplify the markup around it",
+    "tag.lost_in_text_part": ("a condition lost one of its tags in the text part; keep it inside one paragraph"),
+    "block.unknown": '"{block}" is not known; write ::: figure, ::: figure 2, ::: quote or ::: cards',
+    "block.quote_never_closed": "::: quote of line {line} is not closed; end it with a line of :::",
+    "figure.personal": "a caption or credit cannot hold a reader's value; its page is for all",
+    "figure.without_entry": "::: figure {number} has no entry of its own in figures",
+    "enclosure.file_missing": "the enclosed file {file} is missing",
     # Pictures and files
     "media.missing": "the file is missing",
     "media.outside_folder": "{src} lies outside the folder of the issue; move it there",

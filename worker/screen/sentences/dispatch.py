@@ -55,6 +55,10 @@ def _address(typed: str, why: str) -> str:
 _START = "start one with: corranto worker"
 
 SENTENCES: dict[str, str | Callable[..., str]] = {
+    "issue.none_yet": "no issue was queued yet; queue one with: corranto queue FILE",
+    "issue.unknown": lambda ref, near: (
+        f"there is no issue {ref}" + (f"; did you mean {' or '.join(near)}?" if near else "; see: corranto issue list")
+    ),
     "issue_file.publication": "{path} line {line}: {cause}",
     "issue_file.errors": _errors,
     "issue.already_queued": _already_queued,

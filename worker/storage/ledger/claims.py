@@ -1,6 +1,7 @@
 """Claims: which worker holds which rows. The claim commits first; its id is the epoch every later write names.
 
 Locks are taken in one order everywhere: issue, claim, delivery, shard.
+Which rows a claim holds is said here once, in two forms: `rows_of` of a claim at hand, `holds_row` between the tables.
 """
 
 from collections.abc import Sequence
@@ -8,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, func, literal, or_, select, update
 
-from worker.domain.delivery import DeliveryState
+from worker.domain.delivery import ClaimKind, DeliveryState, DoubtReason
 from worker.domain.issue import IssueState
 from worker.storage.engine import database_now
 from worker.storage.schema import claim, delivery, issue, shard
@@ -18,30 +19,46 @@ from worker.storage.schema import claim, delivery, issue, shard
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Rows from_n..to_n of one shard, held by one worker; of a retry claim only the rows that carry its id."""
+    """A worker's hold on rows of one shard, as it was when claimed; the row in the table goes on changing."""
 
     id: int
+    """The epoch: never used again, so a write that names it comes from this holder or touches nothing."""
     issue_id: int
     shard_no: int
-    kind: str
+    kind: ClaimKind
+    """Whether it holds a range or single rows."""
     from_n: int
     to_n: int
+    """First and last number, both included; of a retry claim only the rows between that carry its id."""
     left: int
+    """Rows without a result when it was made. Settlements count the table's own down; at 0 the claim ends."""
     of_state: DeliveryState
+    """The stored state of all its rows, to which a release returns them."""
     claimed_at: datetime
+    """The Date of the mails built under it. The database's clock, aware UTC."""
+
+
+_UNTOUCHED = and_(delivery.c.next_try.is_(None), delivery.c.claim.is_(None))
+"""What marks a range's rows: reopened ones have a next_try, and belong to retry claims."""
 
 
 def rows_of(held: Claim) -> ColumnElement[bool]:
     """The WHERE that finds a claim's rows which have no result yet."""
-    place = and_(delivery.c.issue_id == held.issue_id, delivery.c.n.between(held.from_n, held.to_n))
-    if held.kind == "first":
-        return and_(
-            place,
-            delivery.c.state == DeliveryState.WAITING,
-            delivery.c.next_try.is_(None),
-            delivery.c.claim.is_(None),
-        )
-    return and_(place, delivery.c.state == held.of_state, delivery.c.claim == held.id)
+    mark = _UNTOUCHED if held.kind is ClaimKind.FIRST else delivery.c.claim == held.id
+    return _holds(held.issue_id, held.from_n, held.to_n, held.of_state, mark)
+
+
+def holds_row() -> ColumnElement[bool]:
+    """Whether a row of `claim` holds a row of `delivery`: `rows_of`, written between the two tables."""
+    mark = or_(
+        and_(claim.c.kind == ClaimKind.FIRST, _UNTOUCHED),
+        and_(claim.c.kind == ClaimKind.RETRY, delivery.c.claim == claim.c.id),
+    )
+    return _holds(claim.c.issue_id, claim.c.from_n, claim.c.to_n, claim.c.of_state, mark)
+
+
+def _holds(issue_id: Any, from_n: Any, to_n: Any, of_state: Any, mark: ColumnElement[bool]) -> ColumnElement[bool]:  # noqa: ANN401 - values or columns
+    return and_(delivery.c.issue_id == issue_id, delivery.c.n.between(from_n, to_n), delivery.c.state == of_state, mark)
 
 
 def claim_first(conn: Connection, issue_id: int, owner: str, size: int) -> Claim | None:
@@ -60,21 +77,21 @@ def claim_first(conn: Connection, issue_id: int, owner: str, size: int) -> Claim
     ).first()
     if released is not None:
         to_n = _shorten(conn, _claim(released._mapping), size)
-        return _insert(conn, issue_id, released.shard_no, "first", released.from_n, to_n, owner)
+        return _insert_first(conn, issue_id, released.shard_no, released.from_n, to_n, owner)
     open_shards = (
         select(shard.c.no, shard.c.next_n, shard.c.to_n)
         .where(shard.c.issue_id == issue_id, shard.c.next_n <= shard.c.to_n)
         .order_by(shard.c.no)
         .limit(1)
     )
-    found = conn.execute(open_shards.with_for_update(skip_locked=True)).first()
-    if found is None:
-        found = conn.execute(open_shards.with_for_update()).first()
-    if found is None:
+    free = conn.execute(open_shards.with_for_update(skip_locked=True)).first()
+    if free is None:
+        free = conn.execute(open_shards.with_for_update()).first()
+    if free is None:
         return None
-    to_n = min(found.next_n + size - 1, found.to_n)
-    conn.execute(update(shard).where(shard.c.issue_id == issue_id, shard.c.no == found.no).values(next_n=to_n + 1))
-    return _insert(conn, issue_id, found.no, "first", found.next_n, to_n, owner)
+    to_n = min(free.next_n + size - 1, free.to_n)
+    conn.execute(update(shard).where(shard.c.issue_id == issue_id, shard.c.no == free.no).values(next_n=to_n + 1))
+    return _insert_first(conn, issue_id, free.no, free.next_n, to_n, owner)
 
 
 def _shorten(conn: Connection, released: Claim, size: int) -> int:
@@ -117,7 +134,8 @@ def claim_retry(conn: Connection, issue_id: int, owner: str, size: int) -> Claim
     )
     if not numbers:
         return None
-    held = _insert(conn, issue_id, first.no, "retry", numbers[0], numbers[-1], owner, first.state, len(numbers))
+    values = {"shard_no": first.no, "kind": ClaimKind.RETRY, "from_n": numbers[0], "to_n": numbers[-1]}
+    held = _insert(conn, issue_id, owner, of_state=first.state, left=len(numbers), **values)
     conn.execute(
         update(delivery).where(delivery.c.issue_id == issue_id, delivery.c.n.in_(numbers)).values(claim=held.id)
     )
@@ -137,9 +155,9 @@ def release(conn: Connection, held: Claim, owner: str) -> bool:
         return False
     if state == IssueState.CANCELLED:
         cancel_rows(conn, held)
-    elif held.kind == "retry":
+    elif held.kind is ClaimKind.RETRY:
         conn.execute(update(delivery).where(rows_of(held)).values(claim=None))
-    if state == IssueState.CANCELLED or held.kind == "retry" or mine == 0:
+    if state == IssueState.CANCELLED or held.kind is ClaimKind.RETRY or mine == 0:
         conn.execute(delete(claim).where(claim.c.id == held.id))
     else:
         conn.execute(update(claim).where(claim.c.id == held.id).values(owner=None))
@@ -157,7 +175,7 @@ def cancel_rows(conn: Connection, held: Claim) -> int:
     return done
 
 
-def lose(conn: Connection, held: Claim, reason: str) -> int:
+def lose(conn: Connection, held: Claim, reason: DoubtReason) -> int:
     """A dead worker's rows without result become in doubt as a whole, and the claim ends. Returns how many.
 
     They keep the claim's id and time: only evidence about that claim may move them later.
@@ -232,49 +250,23 @@ def _is_sending(conn: Connection, issue_id: int) -> bool:
     return conn.execute(select(issue.c.state).where(issue.c.id == issue_id)).scalar() == IssueState.SENDING
 
 
-def _insert(
-    conn: Connection,
-    issue_id: int,
-    shard_no: int,
-    kind: str,
-    from_n: int,
-    to_n: int,
-    owner: str,
-    of_state: str = DeliveryState.WAITING,
-    left: int | None = None,
-) -> Claim:
-    if left is None:
-        left = conn.execute(
-            select(func.count())
-            .select_from(delivery)
-            .where(
-                delivery.c.issue_id == issue_id,
-                delivery.c.n.between(from_n, to_n),
-                delivery.c.state == DeliveryState.WAITING,
-                delivery.c.next_try.is_(None),
-                delivery.c.claim.is_(None),
-            )
-        ).scalar_one()
+def _insert_first(conn: Connection, issue_id: int, shard_no: int, from_n: int, to_n: int, owner: str) -> Claim:
+    rows = _holds(issue_id, from_n, to_n, DeliveryState.WAITING, _UNTOUCHED)
+    left = conn.execute(select(func.count()).select_from(delivery).where(rows)).scalar_one()
+    values = {"shard_no": shard_no, "kind": ClaimKind.FIRST, "from_n": from_n, "to_n": to_n}
+    return _insert(conn, issue_id, owner, of_state=DeliveryState.WAITING, left=left, **values)
+
+
+def _insert(conn: Connection, issue_id: int, owner: str, **values: Any) -> Claim:  # noqa: ANN401 - columns of `claim`
     row = conn.execute(
-        claim.insert()
-        .values(
-            issue_id=issue_id,
-            shard_no=shard_no,
-            kind=kind,
-            from_n=from_n,
-            to_n=to_n,
-            owner=owner,
-            left=left,
-            of_state=of_state,
-            claimed_at=database_now(),
-        )
-        .returning(claim.c.id, claim.c.claimed_at)
+        claim.insert().values(issue_id=issue_id, owner=owner, claimed_at=database_now(), **values).returning(claim)
     ).one()
-    return Claim(int(row.id), issue_id, shard_no, kind, from_n, to_n, left, DeliveryState(of_state), row.claimed_at)
+    return _claim(row._mapping)
 
 
 def _claim(row: RowMapping) -> Claim:
     values: dict[str, Any] = dict(row)
     values.pop("owner")
+    values["kind"] = ClaimKind(values["kind"])
     values["of_state"] = DeliveryState(values["of_state"])
     return Claim(**values)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, func, literal, or_, select, update
 
-from worker.domain.delivery import DeliveryState
+from worker.domain.delivery import DeliveryState, DoubtReason, SkipReason
 from worker.domain.issue import IssueState
 from worker.domain.subscriber import Recipient
 from worker.storage.engine import database_now
@@ -19,14 +19,19 @@ from worker.storage.schema import claim, delivery, issue, reply, shard, subscrib
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One row a claim must send, with what the ledger knows of it; `skip` names why it must not be sent after all."""
+    """One row a claim must send, as the ledger had it when it was read."""
 
     recipient: Recipient
     state: DeliveryState
+    """The stored one, to which a release returns it."""
     tries: int
+    """Hand-overs before this one."""
     first_try: datetime | None
-    skip: str | None
+    """When it was first put off; None before that. The time to try counts from here."""
+    skip: SkipReason | None
+    """Why it must not be sent after all."""
     fingerprint: bytes | None
+    """8 octets over what the copy in doubt was built from; None on a row that repeats none."""
     claimed_at: datetime | None
     """Set on a row that repeats a copy in doubt: its Date and fingerprint must come out the same."""
 
@@ -80,7 +85,7 @@ def read_due(conn: Connection, held: Claim) -> list[Due]:
             DeliveryState(row.state),
             row.tries,
             row.first_try,
-            row.skip,
+            SkipReason(row.skip) if row.skip else None,
             row.fingerprint,
             row.claimed_at,
         )
@@ -88,7 +93,7 @@ def read_due(conn: Connection, held: Claim) -> list[Due]:
     ]
 
 
-def read_stops(conn: Connection, held: Claim, owner: str) -> tuple[bool, dict[int, str]]:
+def read_stops(conn: Connection, held: Claim, owner: str) -> tuple[bool, dict[int, SkipReason]]:
     """(claim still ours and issue still sending, {n: skip reason}): the look that precedes every arming."""
     reason = skip_reason()
     rows = conn.execute(
@@ -105,7 +110,7 @@ def read_stops(conn: Connection, held: Claim, owner: str) -> tuple[bool, dict[in
         .outerjoin(suppression, suppression.c.address_hash == subscriber.c.address_hash)
         .where(claims.rows_of(held), reason.is_not(None))
     )
-    stops = {row[0]: row[1] for row in rows}
+    stops = {n: SkipReason(why) for n, why in rows}
     return is_live(conn, held, owner), stops
 
 
@@ -117,40 +122,36 @@ def is_live(conn: Connection, held: Claim, owner: str) -> bool:
 
 @dataclass(frozen=True)
 class DeliveryRow:
-    """One line of `issue deliveries`. `state` is the shown one: an owned row reads sending."""
+    """One line of `issue deliveries`: a copy as people see it."""
 
     n: int
+    """Its number in the issue."""
     address: str
     name: str
     state: str
+    """The shown one: a row that an owned claim holds reads sending."""
     reason: str | None
     code: int | None
+    """Last reply's three digits (RFC 5321 4.2)."""
     enhanced: str | None
+    """Its status code (RFC 3463)."""
     provider: str | None
     tries: int
+    """Times it was handed over, or may have been."""
     at: datetime | None
+    """When its state became known, aware UTC; None before the first try."""
     next_try: datetime | None
+    """When it may be claimed again, aware UTC."""
     reply_text: str
+    """The relay's last words about it, cut and escaped; or ""."""
 
 
 def list_by_state(
     conn: Connection, issue_id: int, state: str | None = None, after_n: int = 0, limit: int = 1000
 ) -> list[DeliveryRow]:
     """Rows after number `after_n`, in order; `state` is a shown state (sending included) or None for all."""
-    owned = exists().where(
-        claim.c.issue_id == delivery.c.issue_id,
-        claim.c.owner.is_not(None),
-        or_(
-            and_(
-                claim.c.kind == "first",
-                delivery.c.n.between(claim.c.from_n, claim.c.to_n),
-                delivery.c.next_try.is_(None),
-            ),
-            claim.c.id == delivery.c.claim,
-        ),
-    )
-    is_open = delivery.c.state.in_([str(DeliveryState.WAITING), str(DeliveryState.DEFERRED)])
-    shown = case((and_(is_open, owned), literal("sending")), else_=delivery.c.state)
+    owned = exists().where(claim.c.owner.is_not(None), claims.holds_row())
+    shown = case((owned, literal("sending")), else_=delivery.c.state)
     last = (
         select(reply.c.text)
         .where(reply.c.issue_id == delivery.c.issue_id, reply.c.n == delivery.c.n)
@@ -206,20 +207,20 @@ def reopen(conn: Connection, issue_id: int, states: Iterable[DeliveryState]) -> 
     )
 
 
-def _awaits_repeat(settle_s: float) -> ColumnElement[bool]:
+def awaits_repeat() -> ColumnElement[bool]:
     """A copy in its first doubt whose fingerprint is known, so that a repeat can be proven to be the same message."""
     return and_(
         delivery.c.state == DeliveryState.IN_DOUBT,
         delivery.c.doubts == 1,
         delivery.c.fingerprint.is_not(None),
-        delivery.c.reason != "not_the_same",
-        delivery.c.at <= database_now(-settle_s),
+        delivery.c.reason != DoubtReason.NOT_THE_SAME,
     )
 
 
 def repeat_doubts(conn: Connection, issue_id: int, settle_s: float) -> int:
     """never-miss: copies in doubt for `settle_s` become waiting again, once, keeping Date and fingerprint."""
-    return _reopen(conn, issue_id, DeliveryState.IN_DOUBT, _awaits_repeat(settle_s))
+    settled = delivery.c.at <= database_now(-settle_s)
+    return _reopen(conn, issue_id, DeliveryState.IN_DOUBT, and_(awaits_repeat(), settled))
 
 
 def _reopen(
@@ -264,18 +265,11 @@ def cancel_open(conn: Connection, issue_id: int) -> int:
         .with_for_update()
     ).all()
     conn.execute(delete(claim).where(claim.c.issue_id == issue_id, claim.c.owner.is_(None)))
-    owned = [
-        row._mapping
-        for row in conn.execute(select(claim).where(claim.c.issue_id == issue_id, claim.c.owner.is_not(None)))
-    ]
+    # A single row claimed at this moment is not seen among the claims yet: its own column keeps it.
+    is_held = or_(delivery.c.claim.is_not(None), exists().where(claim.c.owner.is_not(None), claims.holds_row()))
     total = 0
     for no, from_n, to_n in shards:
         conn.execute(update(shard).where(shard.c.issue_id == issue_id, shard.c.no == no).values(next_n=to_n + 1))
-        kept = [
-            and_(delivery.c.n.between(c["from_n"], c["to_n"]), delivery.c.next_try.is_(None))
-            for c in owned
-            if c["kind"] == "first" and c["shard_no"] == no
-        ]
         for state in (DeliveryState.WAITING, DeliveryState.DEFERRED):
             done = conn.execute(
                 update(delivery)
@@ -283,8 +277,7 @@ def cancel_open(conn: Connection, issue_id: int) -> int:
                     delivery.c.issue_id == issue_id,
                     delivery.c.n.between(from_n, to_n),
                     delivery.c.state == state,
-                    delivery.c.claim.is_(None),
-                    *(~part for part in kept),
+                    ~is_held,
                 )
                 .values(state=DeliveryState.CANCELLED, at=database_now(), next_try=None)
             ).rowcount

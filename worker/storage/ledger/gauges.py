@@ -4,6 +4,7 @@ from sqlalchemy import Connection, exists, func, or_, select
 
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
+from worker.domain.process import WorkerState
 from worker.metrics import LedgerReading
 from worker.storage.engine import database_now
 from worker.storage.schema import claim, delivery, issue, shard, worker
@@ -16,7 +17,7 @@ def read_gauges(conn: Connection) -> LedgerReading:
     issues = {str(state): 0 for state in IssueState}
     for state, number in conn.execute(select(issue.c.state, func.count()).group_by(issue.c.state)):
         issues[state] = int(number)
-    workers = dict.fromkeys(("ready", "draining", "lost"), 0)
+    workers = {str(state): 0 for state in WorkerState}
     for state, number in conn.execute(select(worker.c.state, func.count()).group_by(worker.c.state)):
         workers[state] = int(number)
     return LedgerReading(issues, _deliveries(conn), workers, _oldest_waiting_s(conn), _discrepancy(conn))
@@ -30,16 +31,19 @@ def _deliveries(conn: Connection) -> dict[str, int]:
         )
     ).one()
     counts = {str(state): int(value) for state, value in zip(DeliveryState, sums, strict=True)}
-    flying: dict[str, int] = {"first": 0, "retry": 0}
-    for kind, number in conn.execute(
-        select(claim.c.kind, func.sum(claim.c.left)).where(claim.c.owner.is_not(None)).group_by(claim.c.kind)
-    ):
-        flying[kind] = int(number)
-    # As issue totals say it: what is being sent is taken out of the stored state it will return to.
-    deferred = min(flying["retry"], counts["deferred"])
-    counts["deferred"] -= deferred
-    counts["waiting"] -= min(counts["waiting"], flying["first"] + flying["retry"] - deferred)
-    counts["sending"] = flying["first"] + flying["retry"]
+    counts["sending"] = 0
+    is_open = claim.c.issue_id.in_(open_issues)
+    claimed = (
+        select(claim.c.of_state, is_open, func.sum(claim.c.left))
+        .where(claim.c.owner.is_not(None))
+        .group_by(claim.c.of_state, is_open)
+    )
+    for state, counted, number in conn.execute(claimed):
+        counts["sending"] += int(number)
+        if counted:
+            # As issue totals say it: what is being sent is taken out of the stored state it will return to. A
+            # settlement between the two questions must not make it less than nothing.
+            counts[state] = max(0, counts[state] - int(number))
     return counts
 
 

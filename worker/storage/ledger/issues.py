@@ -2,27 +2,24 @@
 
 import difflib
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, ScalarSelect, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, ScalarSelect, and_, exists, func, or_, select, update
 
 from worker.domain.delivery import DeliveryState, DoubtPolicy, Totals
 from worker.domain.issue import AudienceKind, Issue, IssueKind, IssueState, WaitReason
-from worker.errors import NotFoundError
+from worker.errors import NotFoundError, Remedy
 from worker.storage.engine import database_now
+from worker.storage.ledger import deliveries
 from worker.storage.schema import claim, compiled_issue, delivery, figure, issue, publication, shard
 
+_NO_WAIT = {"nudge_at": None, "wait_reason": WaitReason.NONE, "wait_detail": ""}
+
+TO_SWEEP = {**_NO_WAIT, "unswept": True}
+"""With a move to cancelled: the tick sweeps until no copy of the issue is in flight any more."""
+
 _COLUMNS = [issue.c[name] for name in Issue.__dataclass_fields__]
-
-
-_SENTENCES = {
-    WaitReason.NONE: "",
-    WaitReason.LATER_TRIES: "only later tries are left",
-    WaitReason.RATE_LIMIT: "rate limit {detail}",
-    WaitReason.RELAY: "{detail}",
-    WaitReason.OWN_FAULT: "a fault of our own: see the workers' log",
-}
 
 
 def _issue(row: RowMapping) -> Issue:
@@ -30,6 +27,7 @@ def _issue(row: RowMapping) -> Issue:
     values["kind"] = IssueKind(values["kind"])
     values["state"] = IssueState(values["state"])
     values["doubt"] = DoubtPolicy(values["doubt"])
+    values["wait_reason"] = WaitReason(values["wait_reason"])
     return Issue(**values)
 
 
@@ -48,10 +46,9 @@ def get(conn: Connection, ref: str | int) -> Issue:
     if row is not None:
         return _issue(row)
     if ref == "latest":
-        raise NotFoundError("no issue was queued yet; queue one with: corranto queue FILE")
+        raise NotFoundError("issue.none_yet", remedy=Remedy.CREATE)
     near = difflib.get_close_matches(str(ref), slugs(conn), n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else "; see: corranto issue list"
-    raise NotFoundError(f"there is no issue {ref}{hint}")
+    raise NotFoundError("issue.unknown", ref=str(ref), near=near)
 
 
 def find(conn: Connection, slug: str) -> Issue | None:
@@ -200,13 +197,7 @@ def finish_done(conn: Connection) -> list[int]:
         .where(shard.c.issue_id == issue.c.id)
         .scalar_subquery()
     )
-    awaits_repeat = exists().where(
-        delivery.c.issue_id == issue.c.id,
-        delivery.c.state == DeliveryState.IN_DOUBT,
-        delivery.c.doubts == 1,
-        delivery.c.fingerprint.is_not(None),
-        delivery.c.reason != "not_the_same",
-    )
+    awaits_repeat = exists().where(delivery.c.issue_id == issue.c.id, deliveries.awaits_repeat())
     done = and_(
         issue.c.state == IssueState.SENDING,
         issue.c.plan_cursor.is_(None),
@@ -218,7 +209,7 @@ def finish_done(conn: Connection) -> list[int]:
     rows = conn.execute(
         update(issue)
         .where(issue.c.id.in_(likely), done)
-        .values(state=IssueState.FINISHED, finished_at=database_now(), nudge_at=None, wait_reason="")
+        .values(state=IssueState.FINISHED, finished_at=database_now(), **_NO_WAIT)
         .returning(issue.c.id)
     )
     return [int(row.id) for row in rows]
@@ -226,26 +217,23 @@ def finish_done(conn: Connection) -> list[int]:
 
 def cancelled_unswept(conn: Connection) -> list[int]:
     """Cancelled issues in which a copy may have been in flight: what comes back of it unsent is to be cancelled."""
-    rows = conn.execute(select(issue.c.id).where(issue.c.state == IssueState.CANCELLED, issue.c.nudge_at.is_not(None)))
+    rows = conn.execute(select(issue.c.id).where(issue.c.unswept))
     return [int(row.id) for row in rows]
 
 
 def note_swept(conn: Connection, issue_id: int) -> None:
     """A cancelled issue that nobody holds a claim of any more needs no sweep."""
     held = exists().where(claim.c.issue_id == issue_id)
-    conn.execute(
-        update(issue).where(issue.c.id == issue_id, issue.c.state == IssueState.CANCELLED, ~held).values(nudge_at=None)
-    )
+    conn.execute(update(issue).where(issue.c.id == issue_id, ~held).values(unswept=False))
 
 
 def bump_nudge(conn: Connection, issue_id: int) -> int:
     """A new nudge number: nudges with an older one are dropped when they arrive."""
-    until_swept = case((issue.c.state == IssueState.CANCELLED, issue.c.nudge_at), else_=None)
     return int(
         conn.execute(
             update(issue)
             .where(issue.c.id == issue_id)
-            .values(nudge_no=issue.c.nudge_no + 1, nudge_at=until_swept, wait_reason="", last_claim_at=database_now())
+            .values(nudge_no=issue.c.nudge_no + 1, last_nudged_at=database_now(), **_NO_WAIT)
             .returning(issue.c.nudge_no)
         ).scalar_one()
     )
@@ -257,17 +245,20 @@ def wait_until(conn: Connection, issue_id: int, seconds: float, reason: WaitReas
     conn.execute(
         update(issue)
         .where(issue.c.id == issue_id, issue.c.state == IssueState.SENDING)
-        .values(nudge_at=at, wait_reason=_SENTENCES[reason].format(detail=detail))
+        .values(nudge_at=at, wait_reason=reason, wait_detail=detail)
     )
 
 
 def touch_claimed(conn: Connection, issue_id: int) -> None:
-    """Note that a claim was made, at most once a second: the tick looks for issues without one."""
+    """Note that a claim was made, at most once a second: the tick looks for issues without one.
+
+    A nudge in the same second says as much, and has cleared the wait as well.
+    """
     conn.execute(
         update(issue)
         .where(issue.c.id == issue_id, issue.c.state == IssueState.SENDING)
-        .where(or_(issue.c.last_claim_at.is_(None), issue.c.last_claim_at < database_now(-1)))
-        .values(last_claim_at=database_now(), nudge_at=None, wait_reason="")
+        .where(_is_old(issue.c.last_claim_at, 1), _is_old(issue.c.last_nudged_at, 1))
+        .values(last_claim_at=database_now(), **_NO_WAIT)
     )
 
 
@@ -276,34 +267,39 @@ def touch_progress(conn: Connection, issue_id: int) -> None:
     conn.execute(
         update(issue)
         .where(issue.c.id == issue_id)
-        .where(or_(issue.c.last_progress_at.is_(None), issue.c.last_progress_at < database_now(-1)))
+        .where(_is_old(issue.c.last_progress_at, 1))
         .values(last_progress_at=database_now())
     )
+
+
+def _is_old(noted_at: ColumnElement[Any], seconds: float) -> ColumnElement[bool]:
+    return or_(noted_at.is_(None), noted_at < database_now(-seconds))
 
 
 def without_nudge(conn: Connection, quiet_s: float) -> list[tuple[int, bool]]:
     """(issue, still planning) of sending issues that need a nudge now.
 
-    Either their nudge_at has come, or they had no claim for `quiet_s` although rows are claimable (or unplanned).
+    Either their nudge_at has come, or they had neither claim nor nudge for `quiet_s` although rows are claimable (or
+    unplanned).
     """
-    now_value: datetime = conn.execute(select(database_now())).scalar_one()
-    quiet = now_value - timedelta(seconds=quiet_s)
+    is_due = and_(delivery.c.next_try <= database_now(), delivery.c.claim.is_(None))
     claimable = or_(
         exists().where(shard.c.issue_id == issue.c.id, shard.c.next_n <= shard.c.to_n),
         exists().where(claim.c.issue_id == issue.c.id, claim.c.owner.is_(None)),
-        exists().where(delivery.c.issue_id == issue.c.id, delivery.c.next_try <= now_value, delivery.c.claim.is_(None)),
+        exists().where(delivery.c.issue_id == issue.c.id, is_due),
     )
+    is_quiet = and_(_is_old(issue.c.last_claim_at, quiet_s), _is_old(issue.c.last_nudged_at, quiet_s))
     planning = issue.c.plan_cursor.is_not(None)
     rows = conn.execute(
         select(issue.c.id, planning).where(
             issue.c.state == IssueState.SENDING,
             or_(
-                issue.c.nudge_at <= now_value,
+                issue.c.nudge_at <= database_now(),
                 and_(
                     issue.c.nudge_at.is_(None),
                     or_(
-                        and_(planning, issue.c.last_progress_at < quiet),
-                        and_(or_(issue.c.last_claim_at.is_(None), issue.c.last_claim_at < quiet), claimable),
+                        and_(planning, issue.c.last_progress_at < database_now(-quiet_s)),
+                        and_(is_quiet, claimable),
                     ),
                 ),
             ),
@@ -320,10 +316,4 @@ def audience_kind(conn: Connection, issue_id: int) -> tuple[AudienceKind, int | 
 def is_anything_open(conn: Connection) -> bool:
     """Whether time or a crash may still bring something about: an unfinished issue, or a cancel to be swept after."""
     quiet = [str(state) for state in (IssueState.DRAFT, IssueState.FINISHED, IssueState.CANCELLED)]
-    unswept = and_(issue.c.state == IssueState.CANCELLED, issue.c.nudge_at.is_not(None))
-    return bool(conn.execute(select(exists().where(or_(issue.c.state.not_in(quiet), unswept)))).scalar())
-
-
-def wait_reason(conn: Connection, issue_id: int) -> str:
-    """Why nothing of an issue may be sent before its nudge_at, or ""."""
-    return str(conn.execute(select(issue.c.wait_reason).where(issue.c.id == issue_id)).scalar_one())
+    return bool(conn.execute(select(exists().where(or_(issue.c.state.not_in(quiet), issue.c.unswept)))).scalar())

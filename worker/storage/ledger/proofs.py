@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import CheckConstraint, ColumnElement, Connection, Select, and_, case, exists, func, not_, or_, select
 from sqlalchemy import text as sql_text
 
-from worker.domain.delivery import OPEN, DeliveryState
+from worker.domain.delivery import OPEN, ClaimKind, DeliveryState
 from worker.domain.issue import IssueState
 from worker.domain.subscription import ConsentEvent
 from worker.storage.schema import (
@@ -45,8 +45,8 @@ class Discrepancy:
 def count_rows(conn: Connection, issue_id: int | None = None) -> tuple[int, int]:
     """(issues with a ledger, ledger rows) that a proof covers."""
     query = select(func.count(func.distinct(delivery.c.issue_id)), func.count()).select_from(delivery)
-    found = conn.execute(_of(query, delivery.c.issue_id, issue_id)).one()
-    return int(found[0]), int(found[1])
+    issues, rows = conn.execute(_of(query, delivery.c.issue_id, issue_id)).one()
+    return int(issues), int(rows)
 
 
 def shard_counters(conn: Connection, issue_id: int | None = None) -> list[Discrepancy]:
@@ -93,29 +93,32 @@ def audiences(conn: Connection, issue_id: int | None = None) -> list[Discrepancy
         highest.scalar_subquery().label("highest"),
         covered.scalar_subquery().label("covered"),
     )
-    found = []
+    wrong = []
     for row in conn.execute(_of(query, issue.c.id, issue_id)):
         where = f"issue {row.id}"
         if row.audience != row.rows:
-            found.append(Discrepancy(where, f"has an audience of {row.audience} and {row.rows} rows"))
+            wrong.append(Discrepancy(where, f"has an audience of {row.audience} and {row.rows} rows"))
         if (row.lowest, row.highest) != (1, row.rows):
-            found.append(
+            wrong.append(
                 Discrepancy(where, f"numbers its {row.rows} rows {row.lowest} to {row.highest}, not 1 to {row.rows}")
             )
         if row.covered != row.rows:
-            found.append(Discrepancy(where, f"has shards for {row.covered} rows, and {row.rows} rows"))
-    return found
+            wrong.append(Discrepancy(where, f"has shards for {row.covered} rows, and {row.rows} rows"))
+    return wrong
 
 
 def claims_left(conn: Connection, issue_id: int | None = None) -> list[Discrepancy]:
-    """Each claim's `left` against its rows that have no result."""
+    """Each claim's `left` against its rows that have no result.
+
+    Which rows those are is written out again on purpose: a proof that asked `claims.holds_row` would share its faults.
+    """
     open_rows = and_(
         delivery.c.issue_id == claim.c.issue_id,
         delivery.c.n.between(claim.c.from_n, claim.c.to_n),
         delivery.c.state == claim.c.of_state,
         or_(
-            and_(claim.c.kind == "first", delivery.c.next_try.is_(None), delivery.c.claim.is_(None)),
-            and_(claim.c.kind == "retry", delivery.c.claim == claim.c.id),
+            and_(claim.c.kind == ClaimKind.FIRST, delivery.c.next_try.is_(None), delivery.c.claim.is_(None)),
+            and_(claim.c.kind == ClaimKind.RETRY, delivery.c.claim == claim.c.id),
         ),
     )
     counted = select(func.count()).select_from(delivery).where(open_rows).scalar_subquery().label("counted")
@@ -133,8 +136,8 @@ def overlapping_claims(conn: Connection, issue_id: int | None = None) -> list[Di
     query = select(claim.c.issue_id, claim.c.id, other.c.id.label("other")).where(
         claim.c.issue_id == other.c.issue_id,
         claim.c.id < other.c.id,
-        claim.c.kind == "first",
-        other.c.kind == "first",
+        claim.c.kind == ClaimKind.FIRST,
+        other.c.kind == ClaimKind.FIRST,
         claim.c.from_n <= other.c.to_n,
         other.c.from_n <= claim.c.to_n,
     )
@@ -148,7 +151,7 @@ def stranded_rows(conn: Connection, issue_id: int | None = None) -> list[Discrep
     """Open rows that no claim could ever reach again: readers who would be forgotten."""
     covered = exists().where(
         claim.c.issue_id == delivery.c.issue_id,
-        claim.c.kind == "first",
+        claim.c.kind == ClaimKind.FIRST,
         delivery.c.n.between(claim.c.from_n, claim.c.to_n),
     )
     passed_over = and_(delivery.c.next_try.is_(None), delivery.c.n < shard.c.next_n, not_(covered))

@@ -5,7 +5,8 @@ Read only, and after the fact: these read an issue's rows, where progress reads 
 
 from sqlalchemy import Connection, and_, func, select
 
-from worker.domain.delivery import DeliveryState
+from worker.domain.delivery import DeliveryState, DoubtReason
+from worker.domain.provider import Provider
 from worker.domain.report import TRIED, Doubt, Refusal, Span
 from worker.domain.subscription import ConsentEvent
 from worker.storage.schema import consent_log, delivery, reply, subscriber
@@ -13,16 +14,16 @@ from worker.storage.schema import consent_log, delivery, reply, subscriber
 
 def by_provider(conn: Connection, issue_id: int) -> dict[str, dict[DeliveryState, int]]:
     """Provider → state → rows, of the rows that met the relay."""
-    name = func.coalesce(delivery.c.provider, "other")
+    name = func.coalesce(delivery.c.provider, Provider.OTHER)
     query = (
         select(name.label("provider"), delivery.c.state, func.count().label("rows"))
         .where(delivery.c.issue_id == issue_id, delivery.c.state.in_([str(state) for state in TRIED]))
         .group_by(name, delivery.c.state)
     )
-    found: dict[str, dict[DeliveryState, int]] = {}
+    providers: dict[str, dict[DeliveryState, int]] = {}
     for row in conn.execute(query):
-        found.setdefault(row.provider, {})[DeliveryState(row.state)] = int(row.rows)
-    return found
+        providers.setdefault(row.provider, {})[DeliveryState(row.state)] = int(row.rows)
+    return providers
 
 
 def by_reason(conn: Connection, issue_id: int) -> list[tuple[DeliveryState, str, int]]:
@@ -60,8 +61,8 @@ def span(conn: Connection, issue_id: int, state: DeliveryState) -> Span:
     query = select(func.min(delivery.c.at), func.max(delivery.c.at)).where(
         delivery.c.issue_id == issue_id, delivery.c.state == state
     )
-    found = conn.execute(query).one()
-    return Span(found[0], found[1])
+    first, last = conn.execute(query).one()
+    return Span(first, last)
 
 
 def leavers(conn: Connection, issue_id: int) -> tuple[dict[str, int], int]:
@@ -97,4 +98,4 @@ def doubts(conn: Connection, issue_id: int, limit: int) -> list[Doubt]:
         .order_by(delivery.c.n)
         .limit(limit)
     )
-    return [Doubt(int(row.n), row.address, str(row.reason), row.at) for row in conn.execute(query)]
+    return [Doubt(int(row.n), row.address, DoubtReason(row.reason), row.at) for row in conn.execute(query)]

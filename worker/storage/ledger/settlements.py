@@ -6,9 +6,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, literal, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    bindparam,
+    case,
+    column,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
 
-from worker.domain.delivery import DeliveryState
+from worker.domain.delivery import DeliveryState, Reason
 from worker.storage.engine import database_now
 from worker.storage.ledger import claims
 from worker.storage.ledger.claims import Claim
@@ -20,45 +37,44 @@ class Result:
     """What became of one row: the state to store, and the columns that state requires."""
 
     n: int
+    """The row's number in the issue."""
     old: DeliveryState
+    """The stored state it has to be in still."""
     state: DeliveryState
-    reason: str | None = None
+    reason: Reason | None = None
     code: int | None = None
+    """The reply's three digits (RFC 5321 4.2); None when no reply came."""
     enhanced: str | None = None
+    """The reply's status code (RFC 3463)."""
     provider: str | None = None
     next_try: datetime | None = None
+    """When a deferred row may be claimed again, aware UTC."""
     first_try: datetime | None = None
+    """When it was first put off: the time to try counts from here."""
     tried: int = 1
     """How much `tries` grows: 0 for a row that never was handed over (skipped)."""
     fingerprint: bytes | None = None
+    """Of a copy in doubt: 8 octets over what it was built from, so that a repeat can be proven to be the same."""
     phase: str = ""
+    """Where in the dialogue the reply came."""
     text: str = ""
     """The relay's words, escaped; kept for non-2xx."""
 
 
-_SETTLE_POSTGRESQL = text(
-    """
-    UPDATE delivery AS d SET
-      state = v.state, reason = v.reason, code = v.code, enhanced = v.enhanced, provider = v.provider,
-      next_try = v.next_try, first_try = v.first_try, at = now(),
-      fingerprint = CASE WHEN v.state = 'deferred' THEN d.fingerprint ELSE v.fingerprint END,
-      tries = d.tries + v.tried,
-      claim = CASE WHEN v.state = 'in_doubt' THEN CAST(:claim AS bigint) END,
-      claimed_at = CASE WHEN v.state = 'in_doubt' THEN COALESCE(d.claimed_at, CAST(:claimed_at AS timestamptz))
-                        WHEN v.state = 'deferred' THEN d.claimed_at END,
-      doubts = d.doubts + CASE WHEN v.state = 'in_doubt' THEN 1 ELSE 0 END
-    FROM unnest(CAST(:n AS int[]), CAST(:old AS text[]), CAST(:state AS text[]), CAST(:reason AS text[]),
-                CAST(:code AS smallint[]), CAST(:enhanced AS text[]), CAST(:provider AS text[]),
-                CAST(:next_try AS timestamptz[]), CAST(:first_try AS timestamptz[]), CAST(:fingerprint AS bytea[]),
-                CAST(:tried AS smallint[]))
-      AS v(n, old, state, reason, code, enhanced, provider, next_try, first_try, fingerprint, tried)
-    WHERE d.issue_id = :issue_id AND d.n = v.n AND d.state = v.old
-      -- The claim's own range: without it a young table's statistics make the planner read the whole issue.
-      AND d.n BETWEEN :from_n AND :to_n
-      AND (CASE WHEN CAST(:kind AS text) = 'first' THEN d.claim IS NULL AND d.next_try IS NULL
-                ELSE d.claim = :claim END)
-    """
-)
+_GIVEN: dict[str, Any] = {
+    "n": Integer,
+    "old": Text,
+    "state": Text,
+    "reason": Text,
+    "code": SmallInteger,
+    "enhanced": Text,
+    "provider": Text,
+    "next_try": DateTime(timezone=True),
+    "first_try": DateTime(timezone=True),
+    "fingerprint": LargeBinary,
+    "tried": SmallInteger,
+}
+"""The fields of a result that an UPDATE needs, with the types PostgreSQL is told."""
 
 
 def settle(conn: Connection, held: Claim, owner: str, results: Sequence[Result], *, again: bool = False) -> int | None:
@@ -78,10 +94,8 @@ def settle(conn: Connection, held: Claim, owner: str, results: Sequence[Result],
         results = [result for result in results if result.n in still]
     if not results:
         return 0
-    if conn.dialect.name == "postgresql":
-        written = _settle_postgresql(conn, held, results)
-    else:
-        written = _settle_each(conn, held, results)
+    write = _settle_at_once if conn.dialect.name == "postgresql" else _settle_each
+    written = write(conn, held, results)
     if written != len(results):
         raise AssertionError(f"claim {held.id}: {written} of {len(results)} rows were still its own")
     moves: dict[tuple[DeliveryState, DeliveryState], int] = defaultdict(int)
@@ -96,37 +110,36 @@ def settle(conn: Connection, held: Claim, owner: str, results: Sequence[Result],
     return written
 
 
-def _settle_postgresql(conn: Connection, held: Claim, results: Sequence[Result]) -> int:
-    columns = ("n", "code", "enhanced", "provider", "next_try", "first_try", "fingerprint", "tried", "reason")
-    values: dict[str, Any] = {name: [getattr(result, name) for result in results] for name in columns}
-    values["old"] = [str(result.old) for result in results]
-    values["state"] = [str(result.state) for result in results]
-    done = conn.execute(
-        _SETTLE_POSTGRESQL,
-        {
-            **values,
-            "issue_id": held.issue_id,
-            "from_n": held.from_n,
-            "to_n": held.to_n,
-            "claim": held.id,
-            "claimed_at": held.claimed_at,
-            "kind": held.kind,
-        },
+def _settle_at_once(conn: Connection, held: Claim, results: Sequence[Result]) -> int:
+    """PostgreSQL: one statement, whose rows come as one array a column."""
+    arrays = [
+        bindparam(f"b_{name}", [getattr(result, name) for result in results], ARRAY(kind))
+        for name, kind in _GIVEN.items()
+    ]
+    new = func.unnest(*arrays).table_valued(*(column(*field) for field in _GIVEN.items())).render_derived("new").c
+    in_doubt, deferred = new.state == DeliveryState.IN_DOUBT, new.state == DeliveryState.DEFERRED
+    statement = (
+        update(delivery)
+        # The claim's range is part of it: without it a young table's statistics make PostgreSQL read the whole issue.
+        .where(claims.rows_of(held), delivery.c.n == new.n, delivery.c.state == new.old)
+        .values(
+            {name: new[name] for name in ("state", "reason", "code", "enhanced", "provider", "next_try", "first_try")}
+        )
+        .values(
+            at=database_now(),
+            tries=delivery.c.tries + new.tried,
+            # A repeat that is put off still has to come out as the same message, and one lost again keeps its Date.
+            fingerprint=case((deferred, delivery.c.fingerprint), else_=new.fingerprint),
+            claim=case((in_doubt, literal(held.id, delivery.c.claim.type))),
+            claimed_at=case((in_doubt, _first_date(held)), (deferred, delivery.c.claimed_at)),
+            doubts=delivery.c.doubts + case((in_doubt, 1), else_=0),
+        )
     )
-    return done.rowcount
+    return conn.execute(statement).rowcount
 
 
 def _settle_each(conn: Connection, held: Claim, results: Sequence[Result]) -> int:
-    guard = [
-        delivery.c.issue_id == held.issue_id,
-        delivery.c.n == bindparam("b_n"),
-        delivery.c.state == bindparam("b_old"),
-    ]
-    if held.kind == "first":
-        guard += [delivery.c.claim.is_(None), delivery.c.next_try.is_(None)]
-    else:
-        guard.append(delivery.c.claim == held.id)
-    names = ("state", "reason", "code", "enhanced", "provider", "next_try", "first_try", "fingerprint")
+    """SQLite: one statement a state, executed row by row."""
     written = 0
     kinds: dict[DeliveryState, list[Result]] = defaultdict(list)
     for result in results:
@@ -134,15 +147,17 @@ def _settle_each(conn: Connection, held: Claim, results: Sequence[Result]) -> in
     for state, batch in kinds.items():
         extra: dict[str, Any] = {"claim": None, "claimed_at": None}
         if state is DeliveryState.IN_DOUBT:
-            claimed_at = func.coalesce(delivery.c.claimed_at, literal(held.claimed_at, delivery.c.claimed_at.type))
-            extra = {"claim": held.id, "claimed_at": claimed_at, "doubts": delivery.c.doubts + 1}
+            extra = {"claim": held.id, "claimed_at": _first_date(held), "doubts": delivery.c.doubts + 1}
         elif state is DeliveryState.DEFERRED:
-            # A repeat that is put off still has to come out as the same message.
             extra = {"claim": None, "fingerprint": delivery.c.fingerprint}
-        given = [name for name in names if name not in extra]
+        given = [name for name in _GIVEN if name in delivery.c and name not in ("n", *extra)]
         statement = (
             update(delivery)
-            .where(*guard)
+            .where(
+                claims.rows_of(held),
+                delivery.c.n == bindparam("b_n"),
+                delivery.c.state == bindparam("b_old"),
+            )
             .values(
                 **{name: bindparam(f"b_{name}", type_=delivery.c[name].type) for name in given},
                 at=database_now(),
@@ -150,12 +165,14 @@ def _settle_each(conn: Connection, held: Claim, results: Sequence[Result]) -> in
                 **extra,
             )
         )
-        rows = [
-            {"b_n": r.n, "b_old": str(r.old), "b_tried": r.tried, **{f"b_{name}": getattr(r, name) for name in given}}
-            for r in batch
-        ]
+        rows = [{f"b_{name}": getattr(result, name) for name in ("n", "old", "tried", *given)} for result in batch]
         written += conn.execute(statement, rows).rowcount
     return written
+
+
+def _first_date(held: Claim) -> ColumnElement[datetime]:
+    """The Date of the copy that first went in doubt: this claim's, or what a repeat was dated."""
+    return func.coalesce(delivery.c.claimed_at, literal(held.claimed_at, delivery.c.claimed_at.type))
 
 
 def _keep_replies(conn: Connection, held: Claim, results: Iterable[Result]) -> None:

@@ -33,10 +33,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
                 conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             before = version(conn)
             if before is not None and before not in migrations.VERSIONS:
-                raise SchemaError(
-                    f"{database.place} has schema {before}, which is newer than this Corranto knows "
-                    f"({migrations.HEAD}): start the newer Corranto that made it"
-                )
+                raise SchemaError("database.newer", place=database.place, version=before, known=migrations.HEAD)
             if before != migrations.HEAD:
                 config = Config()
                 config.set_main_option("script_location", str(Path(__file__).parent))

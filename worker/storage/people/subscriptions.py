@@ -11,9 +11,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, insert, or_, select, update
 
-from worker.domain.delivery import CLAIMABLE, DeliveryState
+from worker.domain.delivery import DeliveryState
 from worker.domain.subscription import Channel, ConsentEvent, Subscription, SubscriptionState
 from worker.storage.engine import database_now
+from worker.storage.ledger import claims
 from worker.storage.schema import (
     claim,
     consent_log,
@@ -140,7 +141,7 @@ def copies_leaving(conn: Connection, ids: Sequence[int], since: datetime) -> lis
     The look starts from issues that hold owned claims or moved lately, so it stays a few index probes while a million
     rows wait.
     """
-    sending = exists().where(claim.c.issue_id == delivery.c.issue_id, claim.c.owner.is_not(None), _covers())
+    sending = exists().where(_covers())
     left = and_(delivery.c.state.in_([str(state) for state in _MAY_HAVE_LEFT]), delivery.c.at >= since)
     lately = or_(
         exists().where(claim.c.issue_id == issue.c.id, claim.c.owner.is_not(None)),
@@ -177,31 +178,15 @@ def suppressed_leaving(conn: Connection, since: datetime) -> int:
     for held in conn.execute(owned).all():
         # The range as values, so that every planner walks it by the primary key.
         place = and_(delivery.c.issue_id == held.issue_id, delivery.c.n.between(held.from_n, held.to_n))
-        covered = exists().where(claim.c.id == held.id, claim.c.owner.is_not(None), _covers())
+        covered = exists().where(claim.c.id == held.id, _covers())
         rows = select(func.count()).select_from(delivery).where(place, covered, suppressed)
         count += int(conn.execute(rows).scalar_one())
     return count
 
 
 def _covers() -> ColumnElement[bool]:
-    """Whether a row of `claim` holds a row of `delivery`: a range for first claims, row by row for retries.
-
-    The same condition as `claims.rows_of`, written between the two tables.
-    """
-    return or_(
-        and_(
-            claim.c.kind == "first",
-            delivery.c.n.between(claim.c.from_n, claim.c.to_n),
-            delivery.c.state == DeliveryState.WAITING,
-            delivery.c.next_try.is_(None),
-            delivery.c.claim.is_(None),
-        ),
-        and_(
-            claim.c.kind == "retry",
-            delivery.c.claim == claim.c.id,
-            delivery.c.state.in_([str(state) for state in CLAIMABLE]),
-        ),
-    )
+    """Whether an owned claim holds a row: the row is `sending`."""
+    return and_(claim.c.owner.is_not(None), claims.holds_row())
 
 
 def _subscriptions() -> Select[Any]:

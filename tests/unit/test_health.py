@@ -1,0 +1,168 @@
+"""How hard a relay in trouble is tried: pauses that grow and end, fewer connections for a while, never none."""
+
+import random
+
+import pytest
+
+from worker.transport.health import MAX_BARREN, UNCAP_AFTER_S, Pauses, RelayHealth
+from worker.transport.next_hop import Relay
+from worker.transport.replies import Phase
+from worker.transport.waiting import MAX_STRIKES
+
+
+class _Steady(random.Random):
+    def uniform(self, a: float, b: float) -> float:
+        return (a + b) / 2
+
+
+def health_of(connections: int = 10) -> RelayHealth:
+    return RelayHealth(Relay("127.0.0.1", 25, connections=connections), Pauses(), _Steady())
+
+
+def refuse(health: RelayHealth, now: float, live: int = 0, opening: int = 0) -> None:
+    health.note_refused_connection("it is away", Phase.CONNECT, 421, live=live, opening=opening, now=now)
+
+
+def test_a_relay_that_stays_away_is_asked_after_pauses_that_double_up_to_a_minute():
+    # Given
+    health, now, pauses = health_of(), 100.0, []
+
+    # When each try fails at the very moment it is due
+    for _ in range(9):
+        refuse(health, now)
+        assert health.fault is not None
+        pauses.append(health.fault.retry_at - now)
+        now = health.fault.retry_at
+
+    # Then
+    assert pauses == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60, 60])
+    assert health.fault.since == 100.0, "the trouble is as old as its first failure"
+
+
+def test_a_relay_that_answers_again_gets_all_lanes_and_the_next_trouble_begins_with_the_first_pause():
+    # Given
+    health = health_of()
+    for now in (0.0, 1.0, 3.0):
+        refuse(health, now)
+    assert health.limit(3.0) == 1
+
+    # When
+    assert health.note_answer()
+
+    # Then
+    assert health.fault is None
+    assert health.limit(3.0) == 10
+    assert not health.note_answer(), "only the first answer ends a trouble"
+    refuse(health, 50.0)
+    assert health.fault.retry_at == pytest.approx(51.0)
+    assert health.fault.since == 50.0
+
+
+def test_a_fresh_trouble_rests_until_its_time_and_not_a_moment_longer():
+    health = health_of()
+    assert not health.is_resting(0.0)
+    refuse(health, 10.0)
+    assert health.is_resting(10.0)
+    assert health.is_resting(10.99)
+    assert not health.is_resting(11.0)
+
+
+def test_a_relay_that_allows_fewer_connections_is_asked_for_all_of_them_again_after_a_minute():
+    # Given four work when the fifth is refused
+    health = health_of()
+    refuse(health, 10.0, live=4)
+
+    # Then
+    assert health.fault is None
+    assert health.limit(10.0) == 4
+    assert health.limit(10.0 + UNCAP_AFTER_S - 1) == 4
+    assert health.limit(10.0 + UNCAP_AFTER_S) == 10
+
+
+def test_a_refused_connection_is_no_trouble_while_another_is_being_opened():
+    health = health_of()
+    refuse(health, 10.0, opening=1)
+    assert health.fault is None
+    refuse(health, 10.0)
+    assert health.fault is not None
+    assert (health.fault.relay, health.fault.code, health.fault.phase) == ("127.0.0.1:25", 421, Phase.CONNECT)
+
+
+def test_one_poisonous_mail_alone_never_looks_like_trouble_with_the_relay():
+    # Given as many broken connections as one mail can cause
+    health = health_of()
+    for _ in range(MAX_STRIKES):
+        health.note_barren("broken", 0.0)
+    assert health.fault is None
+
+    # When a mail is judged, the count begins anew
+    health.note_answer()
+    for _ in range(MAX_BARREN - 1):
+        health.note_barren("broken", 0.0)
+    assert health.fault is None
+    health.note_barren("broken", 0.0)
+
+    # Then
+    assert health.fault is not None
+
+
+def test_a_connection_alone_does_not_clear_a_relay_that_breaks_each_of_them():
+    health = health_of()
+    for _ in range(MAX_BARREN):
+        health.note_barren("broken", 0.0)
+    health.note_connected()
+    assert health.fault is not None
+    health.note_answer()
+    assert health.fault is None
+
+
+def test_a_relay_that_was_away_is_clear_as_soon_as_it_opens_a_session():
+    health = health_of()
+    refuse(health, 0.0)
+    health.note_connected()
+    assert health.fault is None
+    assert health.limit(5.0) == 1, "but one lane is enough until a mail was judged"
+
+
+def test_lanes_that_die_are_replaced_one_at_a_time_after_pauses_that_double():
+    # Given ten lanes, of which one after the other dies as soon as it may begin
+    health, now, pauses = health_of(), 100.0, []
+
+    # When
+    for _ in range(8):
+        health.note_death(9, now)
+        assert health.limit(now) == 10, "one more than are left"
+        assert not health.may_begin(now)
+        pauses.append(health.restart_at - now)
+        now = health.restart_at
+        assert health.may_begin(now)
+
+    # Then
+    assert pauses == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60])
+    assert health.fault is None
+
+
+def test_after_many_deaths_the_lanes_come_back_and_a_later_death_costs_the_first_pause_again():
+    # Given all ten died
+    health = health_of()
+    for left in range(9, -1, -1):
+        health.note_death(left, 0.0)
+    assert health.limit(0.0) == 1
+
+    # When a minute passes without another
+    quiet = health.restart_at + UNCAP_AFTER_S
+
+    # Then
+    assert health.limit(quiet - 1) == 1
+    assert health.limit(quiet) == 10
+    health.note_death(9, quiet)
+    assert health.restart_at == pytest.approx(quiet + 1)
+
+
+def test_answers_on_other_lanes_do_not_hasten_the_replacement_of_a_dead_one():
+    health = health_of()
+    health.note_death(3, 0.0)
+    health.note_answer()
+    assert not health.may_begin(0.5)
+    health.note_death(3, 1.0)
+    assert health.restart_at == pytest.approx(3.0)
