@@ -1,5 +1,6 @@
 """Progress says what is true at this moment: rates, the finish, and the first cause when nothing moves."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -57,6 +58,11 @@ def earlier(progress: Progress, seconds: float, done: int) -> Progress:
     return replace(progress, seen=((clock.monotonic() - seconds, done),))
 
 
+def span_s(progress: Progress) -> float:
+    """Seconds between the first and the last time it was seen."""
+    return progress.seen[-1][0] - progress.seen[0][0]
+
+
 def cause(progress: Progress) -> str:
     return word(progress.cause) if progress.cause else ""
 
@@ -74,8 +80,8 @@ def test_the_finish_counts_nobody_who_has_to_wait_for_a_later_try(
 
     # Then
     assert seen.done == 5
-    assert seen.rate_now == pytest.approx(1.0, rel=0.1)
-    assert seen.eta_low_s == pytest.approx(5.0, rel=0.1)
+    assert seen.rate_now == pytest.approx(5 / span_s(seen))
+    assert seen.eta_low_s == pytest.approx(5 / seen.rate_now)
     assert (seen.totals.deferred, seen.totals.waiting) == (1, 5)
 
 
@@ -91,8 +97,9 @@ def test_the_rate_of_now_forgets_what_was_half_a_minute_ago(settings: Settings, 
 
     # Then the finish still goes by the last two minutes, and not by anything older
     assert seen.rate_now == 0.0
-    assert seen.eta_high_s == pytest.approx(30.0, rel=0.1)
+    assert seen.eta_high_s == pytest.approx(span_s(seen))
     assert much_later.eta_high_s is None
+    assert len(much_later.seen) == 1  # or watching for a day would fill the memory
 
 
 def test_an_issue_that_moved_just_now_has_no_cause_to_stand_still(
@@ -100,7 +107,7 @@ def test_an_issue_that_moved_just_now_has_no_cause_to_stand_still(
 ) -> None:
     # Given
     issue_id = planned_issue(sqlite_database, 3)
-    stand_still(sqlite_database, 29.0)
+    stand_still(sqlite_database, 24.0)
 
     # When / Then
     assert observe(sqlite_database, settings, issue_id).cause is None
@@ -130,7 +137,7 @@ def test_workers_that_stop_are_named_only_when_all_of_them_do(settings: Settings
     )
 
 
-@pytest.mark.parametrize(("silent_s", "workers"), [(SILENT_AFTER_S - 1, 1), (SILENT_AFTER_S + 1, 0)])
+@pytest.mark.parametrize(("silent_s", "workers"), [(SILENT_AFTER_S - 5, 1), (SILENT_AFTER_S + 1, 0)])
 def test_a_worker_counts_as_alive_for_as_long_on_every_screen(
     settings: Settings, sqlite_database: Database, silent_s: float, workers: int
 ) -> None:
@@ -164,7 +171,7 @@ def test_what_an_issue_waits_for_is_said_with_the_time_it_is_tried_again(
     issue_id = planned_issue(sqlite_database, 3)
     stand_still(sqlite_database)
     with sqlite_database.write() as conn:
-        issues.wait_until(conn, issue_id, 60.4, reason, detail)
+        issues.wait_until(conn, issue_id, 3600, reason, detail)
 
     # When
     seen = observe(sqlite_database, settings, issue_id)
@@ -174,7 +181,7 @@ def test_what_an_issue_waits_for_is_said_with_the_time_it_is_tried_again(
     if reason is WaitReason.LATER_TRIES:
         assert spell_wait(seen) == f"standing still: {cause(seen)}"
     else:
-        assert spell_wait(seen) == f"waiting: {said}; looks again in 60 s"
+        assert re.fullmatch(rf"waiting: {said}; looks again in 3[56]\d\d s", spell_wait(seen))
     waits = status.collect(settings, sqlite_database).in_flight[0].wait
     assert waits is not None
     assert word(waits) == said
