@@ -33,7 +33,7 @@ def host_id(state_dir: Path) -> str:
             made.unlink()
         return f"{boot}.{mark.read_text().strip()}"[:80]
     except OSError as error:
-        raise UnreachableError(_cannot(state_dir, error)) from error
+        raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
 
 
 def _boot_id() -> str:
@@ -41,13 +41,6 @@ def _boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return "no-boot-id"
-
-
-def _cannot(place: Path, error: OSError) -> str:
-    return (
-        f"the journal cannot be kept in {place}: {error.strerror}; nothing is sent without it."
-        " Make the folder writable, or name another in CORRANTO_STATE_DIR"
-    )
 
 
 class Journal:
@@ -66,7 +59,7 @@ class Journal:
             os.pwrite(self._file, _MAGIC + worker_id.encode() + b"\n", 0)
             os.fsync(self._file)
         except OSError as error:
-            raise UnreachableError(_cannot(state_dir, error)) from error
+            raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
 
     def still_ours(self) -> bool:
         """Whether the file is still the one we locked: a removed or replaced file protects nobody."""

@@ -4,42 +4,23 @@ Read from the syntax tree, so that a raise which no test reaches is held too.
 """
 
 import ast
-import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from string import Formatter
 
 import pytest
 
 from tests.house.checkout import modules
 from worker import errors
 from worker.errors import CorrantoError, Remedy
-from worker.screen.sentences import SENTENCES
-from worker.screen.sentences.doctor import FIXES
+from worker.screen.sentences import FIXES, SENTENCES, Sentence, names_of
 from worker.web.sentences import PAGES, STATUS_OF, status_of
 
 CODE = re.compile(r"[a-z0-9_]+\.[a-z0-9_]+")
 COMMAND = re.compile(r"\bcorranto [a-z]|(?<![\w-])--[a-z]")
 ABOVE = ("worker/cli/", "worker/web/", "worker/demo/", "worker/screen/", "worker/supervisor.py")
 """Where commands and options may be named: the faces, and what is shown by them."""
-
-NOT_YET_CONVERTED: frozenset[str] = frozenset(
-    {
-        "worker/broker/build.py",
-        "worker/broker/redis.py",
-        "worker/journal.py",
-        "worker/settings.py",
-        "worker/storage/driver_errors.py",
-        "worker/storage/engine.py",
-        "worker/storage/ledger/issues.py",
-        "worker/storage/migrations/upgrade.py",
-        "worker/storage/sqlite.py",
-        "worker/transport/next_hop.py",
-    }
-)
-"""Files that still raise sentences, or name commands in them. Nothing may be added; a converted file is taken out."""
 
 
 @dataclass(frozen=True)
@@ -149,12 +130,7 @@ def prose() -> dict[str, list[str]]:
 
 
 def test_a_room_below_the_faces_says_codes_and_leaves_commands_to_them() -> None:
-    # When
-    seen = prose()
-
-    # Then
-    assert {path: said for path, said in seen.items() if path not in NOT_YET_CONVERTED} == {}
-    assert {path for path in NOT_YET_CONVERTED if path not in seen} == set(), "converted: take it off the list"
+    assert prose() == {}
 
 
 def test_a_person_reads_a_sentence_for_everything_that_can_go_wrong() -> None:
@@ -181,16 +157,10 @@ def test_a_sentence_finds_every_field_it_names() -> None:
     assert short == {}
 
 
-def _misfit(sentence: object, given: frozenset[str]) -> set[str]:
-    """Fields that a sentence needs and is not given, or is given and cannot take."""
-    if isinstance(sentence, str):
-        named = {re.split(r"[.\[]", field)[0] for _, field, _, _ in Formatter().parse(sentence) if field is not None}
-        return named - given
-    parameters = inspect.signature(sentence).parameters.values()  # type: ignore[arg-type]
-    needed = {one.name for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD}
-    takes_all = any(one.kind is one.VAR_KEYWORD for one in parameters)
-    taken = given if takes_all else {one.name for one in parameters}
-    return (needed - given) | (given - taken)
+def _misfit(sentence: Sentence, given: frozenset[str]) -> set[str]:
+    """Fields that a sentence needs and is not given."""
+    texts = [sentence] if isinstance(sentence, str) else sentence
+    return {name for text in texts for name in names_of(text)} - given
 
 
 def test_one_code_has_the_same_fields_wherever_it_is_raised() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.sink import ROOT
+from tests.support.words import refuses
 from worker import journal
 from worker.errors import UnreachableError
 from worker.journal import SIZE_OCTETS, Journal, dead_workers, host_id
@@ -115,14 +116,14 @@ def test_a_removed_or_replaced_file_is_no_longer_ours(tmp_path: Path) -> None:
 
 def test_no_second_journal_is_made_for_the_same_worker(tmp_path: Path) -> None:
     kept = Journal(tmp_path, "w1")
-    with pytest.raises(UnreachableError, match="the journal cannot be kept in"):
+    with refuses(UnreachableError, match="the journal cannot be kept in"):
         Journal(tmp_path, "w1")
     kept.close()
 
 
 def test_a_place_that_cannot_hold_it_is_named_with_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UnreachableError, match=r"file/state: Not a directory.*CORRANTO_STATE_DIR"):
+    with refuses(UnreachableError, match=r"file/state: Not a directory.*CORRANTO_STATE_DIR"):
         Journal(tmp_path / "file" / "state", "w1")
 
 
@@ -131,7 +132,7 @@ def test_a_full_disk_is_known_before_anything_is_sent(tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UnreachableError, match="No space left on device; nothing is sent without it"):
+    with refuses(UnreachableError, match="No space left on device; nothing is sent without it"):
         Journal(tmp_path, "w1")
 
 

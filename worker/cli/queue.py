@@ -10,7 +10,7 @@ from worker import clock
 from worker.cli.context import Ledger, open_ledger
 from worker.cli.drafts import show_findings
 from worker.cli.output import Json, Yes, confirm, end, hint, say, tell, tell_json, warn
-from worker.cli.times import parse_span, parse_when
+from worker.cli.times import FORMS, parse_span, parse_when
 from worker.cli.watch import watch
 from worker.dispatch.progress import count_workers
 from worker.dispatch.queue import Prepared, prepare, queue_issue, refuse_unready
@@ -21,7 +21,6 @@ from worker.quantities import count, spell_number, spell_span
 from worker.screen.instants import When
 from worker.screen.layout import paragraph
 from worker.screen.sentences import word
-from worker.screen.sentences.command_line import TIME_FORMS
 from worker.settings import Settings
 from worker.transport.shaping import parse_rates
 
@@ -42,7 +41,7 @@ class Plan:
 
 def queue(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The issue: Markdown with front matter.")],
-    at: Annotated[str | None, typer.Option("--at", metavar="WHEN", help=f"Start then: {TIME_FORMS}.")] = None,
+    at: Annotated[str | None, typer.Option("--at", metavar="WHEN", help=f"Start then: {FORMS}.")] = None,
     tz: Annotated[
         str | None, typer.Option("--tz", metavar="ZONE", help="Zone of WHEN. Default: the publication's.")
     ] = None,

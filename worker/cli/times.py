@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from worker.errors import UsageError
 from worker.screen.instants import When
 
+FORMS = '"2026-11-24 09:00" with --tz Europe/Paris, 2026-11-24T08:00Z, "tomorrow 9:00" or +2h'
+
 _SPAN_PART = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)\s*(d|h|min|m|s)", re.ASCII)
 _SPAN = re.compile(r"(?:\d{1,6}(?:\.\d{1,3})?\s*(?:d|h|min|m|s)\s*)+", re.ASCII)
 _UNIT_S = {"d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
@@ -40,7 +42,7 @@ def parse_when(text: str, zone: str, now: datetime) -> When:
     elif local := _LOCAL.fullmatch(stripped):
         at = _local(text, local, place, now)
     else:
-        raise UsageError("time.unreadable", typed=text)
+        raise UsageError("time.unreadable", typed=text, forms=FORMS)
     if at <= now:
         raise UsageError("time.past", typed=text, at=at, zone=zone, seconds=(now - at).total_seconds())
     return When(at, zone)

@@ -114,7 +114,8 @@ def read_publication(
         if not value and field not in problems:
             problems[field] = Trouble("publication.required")
     if problems:
-        raise UsageError("publication.wrong", fields=list(problems), causes=list(problems.values()))
+        wrong = [Trouble("publication.field", field=field, cause=cause) for field, cause in problems.items()]
+        raise UsageError("publication.wrong", problems=wrong)
     return publication
 
 
