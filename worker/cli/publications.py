@@ -1,7 +1,7 @@
 """`corranto publication`: what one can subscribe to."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -46,20 +46,7 @@ def create(
     json: Json = False,
 ) -> None:
     """Make a publication. --title, --from and --postal-address are required."""
-    typed = {
-        "slug": slug,
-        "title": title,
-        "from": sender,
-        "postal_address": postal_address,
-        "reply_to": reply_to,
-        "bounce_address": bounce_address,
-        "contact": contact,
-        "promise": promise,
-        "privacy_url": privacy_url,
-        "language": language,
-        "zone": zone,
-        "description": description,
-    }
+    typed = _typed(locals())
     ledger = open_ledger()
     made = publications.create_publication(ledger.database, typed, actor=ledger.actor)
     if json:
@@ -86,19 +73,8 @@ def edit(
     json: Json = False,
 ) -> None:
     """Change what is given and keep the rest. Issues already queued stay as they are."""
-    typed = {
-        "title": title,
-        "from": sender,
-        "postal_address": postal_address,
-        "reply_to": reply_to,
-        "bounce_address": bounce_address,
-        "contact": contact,
-        "promise": promise,
-        "privacy_url": privacy_url,
-        "language": language,
-        "zone": zone,
-        "description": description,
-    }
+    typed = _typed(locals())
+    del typed["slug"]
     ledger = open_ledger()
     edited = publications.edit_publication(ledger.database, slug, typed, actor=ledger.actor)
     if json:
@@ -162,3 +138,9 @@ def list_all(json: Json = False) -> None:
 def _spell_counts(counts: Mapping[SubscriptionState, int]) -> str:
     confirmed = count(counts[SubscriptionState.CONFIRMED], "person gets it", "people get it")
     return f"{confirmed}, {counts[SubscriptionState.PENDING]:,} unconfirmed, {counts[SubscriptionState.ENDED]:,} left"
+
+
+def _typed(options: Mapping[str, object]) -> dict[str, str | None]:
+    """A command's options as the fields of a publication; None was not given."""
+    fields = {"from" if name == "sender" else name: value for name, value in options.items() if name != "json"}
+    return cast("dict[str, str | None]", fields)

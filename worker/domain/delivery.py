@@ -99,31 +99,11 @@ class DoubtPolicy(StrEnum):
     """It is sent once more, as the same message, after the settle time."""
 
 
+_RESULTS = frozenset(DeliveryState) - {DeliveryState.WAITING}
+
 TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
-    DeliveryState.WAITING: frozenset(
-        {
-            DeliveryState.ACCEPTED,
-            DeliveryState.BOUNCED,
-            DeliveryState.DEFERRED,
-            DeliveryState.IN_DOUBT,
-            DeliveryState.FAILED,
-            DeliveryState.SKIPPED,
-            DeliveryState.CANCELLED,
-            DeliveryState.EXPIRED,
-        }
-    ),
-    DeliveryState.DEFERRED: frozenset(
-        {
-            DeliveryState.ACCEPTED,
-            DeliveryState.BOUNCED,
-            DeliveryState.DEFERRED,
-            DeliveryState.IN_DOUBT,
-            DeliveryState.FAILED,
-            DeliveryState.SKIPPED,
-            DeliveryState.CANCELLED,
-            DeliveryState.EXPIRED,
-        }
-    ),
+    DeliveryState.WAITING: _RESULTS,
+    DeliveryState.DEFERRED: _RESULTS,
     DeliveryState.ACCEPTED: frozenset({DeliveryState.BOUNCED}),
     DeliveryState.IN_DOUBT: frozenset({DeliveryState.ACCEPTED, DeliveryState.BOUNCED, DeliveryState.WAITING}),
     DeliveryState.FAILED: frozenset({DeliveryState.WAITING}),
