@@ -56,7 +56,9 @@ BANNED_TEXT = {
 }
 RESERVED = re.compile(r"(?:^|\.)(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE)
 ADDRESS = re.compile(r"[A-Za-z0-9.+_-]+@((?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})")
-INVENTED_CONTENT = ("templates/mail/", "templates/web/", "config/", "tests/samples/", "worker/demo/", "README.md")
+INVENTED_CONTENT = (
+    "templates/mail/", "templates/web/", "config/", "tests/samples/", "worker/demo/", "README.md", "Procfile",
+)  # fmt: skip
     "templates/mail/",
     "templates/web/",
     "config/",
