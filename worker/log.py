@@ -64,5 +64,5 @@ def configure(log_format: str, level: str) -> None:
 
 def logger(room: str) -> structlog.stdlib.BoundLogger:
     """The logger of one room, such as `dispatch.send`."""
-    found: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(room)
-    return found
+    bound: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(room)
+    return bound

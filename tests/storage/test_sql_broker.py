@@ -234,18 +234,18 @@ def test_weeks_of_unheard_nudges_do_not_grow_without_bound_and_the_newest_are_ke
     assert bytes(newest[12]) == b"old"
 
 
-def test_an_idle_look_writes_nothing(sqlite_database: Database) -> None:
+def test_an_idle_poll_writes_nothing(sqlite_database: Database) -> None:
     broker = broker_on(sqlite_database)
     declare(broker, Woken())
     consumer = broker.consume(QUEUE, prefetch=2, timeout=1)
 
     with sqlite_database.write():
-        # The file's one writer is us: a look that wrote would wait for the end of this block, and give up.
-        looked = threading.Thread(target=lambda: next(consumer))
-        looked.start()
-        looked.join(JOIN_MS / 1000)
+        # The file's one writer is us: a poll that wrote would wait for the end of this block, and give up.
+        polled = threading.Thread(target=lambda: next(consumer))
+        polled.start()
+        polled.join(JOIN_MS / 1000)
 
-        assert not looked.is_alive()
+        assert not polled.is_alive()
 
 
 def test_a_database_that_is_gone_is_said_and_not_thrown_at_the_worker(tmp_path: Path) -> None:
@@ -276,10 +276,10 @@ def test_a_sealed_nudge_can_name_no_follow_up_and_no_option(database: Database) 
     sealer = Sealer(SECRET, "corranto")
     sealed = sealer.seal(Message(QUEUE, "send", (), {"issue_id": 1}, {"pipe_target": {"actor_name": "erase"}}))
 
-    opened = sealer.unseal(sealed)
+    unsealed = sealer.unseal(sealed)
 
-    assert opened.options == {}
-    assert opened.args == ()
+    assert unsealed.options == {}
+    assert unsealed.args == ()
 
 
 @pytest.mark.parametrize("length", [0, 31, 32, MAX_BODY_OCTETS + 1])

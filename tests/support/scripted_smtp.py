@@ -105,7 +105,7 @@ class ScriptedRelay:
         """The connections on which a command arrived before the one before it was answered."""
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        self._changed = asyncio.Condition()
+        self.changed = asyncio.Condition()
 
     async def __aenter__(self) -> "ScriptedRelay":
         sock = socket.create_server(("127.0.0.1", 0))
@@ -131,8 +131,8 @@ class ScriptedRelay:
 
     async def has_taken(self, count: int) -> None:
         """Wait until `count` mails were taken."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self.taken) >= count)
+        async with self.changed:
+            await self.changed.wait_for(lambda: len(self.taken) >= count)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Its sockets come from a listener without a protocol number, so asyncio does not do this by itself.
@@ -261,8 +261,8 @@ class _Conversation:
 
     async def _keep(self) -> None:
         self.relay.taken.append(Taken(self.mail, self.rcpt, self.body, self.number))
-        async with self.relay._changed:
-            self.relay._changed.notify_all()
+        async with self.relay.changed:
+            self.relay.changed.notify_all()
 
     async def _step(self, event: str, line: str, usual: bytes) -> bool:
         """Whether the answer was positive, or for data and body whether the usual thing was done."""

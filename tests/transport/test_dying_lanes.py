@@ -287,6 +287,8 @@ def test_a_broken_promise_of_ours_stops_the_pool_says_so_and_loses_no_result(cal
             assert len(back) >= 40
             while server.open > 1:
                 await asyncio.sleep(0)
+            pool.submit(mails(51)[50:])
+            assert handed.outcomes.pop(50).permanence is UNSENT
             await pool.close(0.0)
             assert pool.outstanding == 0
             assert handed.outcomes[0].permanence is DOUBT

@@ -38,7 +38,7 @@ def ca_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def look(server: ScriptedRelay, **more: Any) -> RelayReport:
+def probe_and_hand(server: ScriptedRelay, **more: Any) -> RelayReport:
     """Probe, and see that a pool meeting the same trouble gives its mails back unsent with the same cause."""
 
     async def story() -> RelayReport:
@@ -74,7 +74,7 @@ def look(server: ScriptedRelay, **more: Any) -> RelayReport:
     ],
 )
 def test_a_relay_that_does_not_greet_is_reported_at_its_greeting(steps: Any, phase: Phase, code: int | None):
-    report = look(ScriptedRelay([On("connect", *steps)]))
+    report = probe_and_hand(ScriptedRelay([On("connect", *steps)]))
     assert (report.phase, report.code) == (phase, code)
     assert not report.is_reachable
     assert "127.0.0.1:" in (report.cause or "")
@@ -105,7 +105,7 @@ def test_the_client_says_nothing_before_the_greeting_is_complete():
     server = ScriptedRelay([On("connect", *steps)])
 
     # Then
-    assert look(server).is_ready
+    assert probe_and_hand(server).is_ready
     assert not server.early_talk
 
 
@@ -127,7 +127,7 @@ def test_the_client_says_nothing_before_the_greeting_is_complete():
     ],
 )
 def test_a_relay_that_fails_at_ehlo_gets_no_mail(steps: Any):
-    report = look(ScriptedRelay([On("ehlo", *steps)]))
+    report = probe_and_hand(ScriptedRelay([On("ehlo", *steps)]))
     assert report.phase is Phase.EHLO
     assert report.is_reachable
     assert not report.is_ready
@@ -138,7 +138,7 @@ def test_an_old_server_without_ehlo_is_greeted_with_helo_when_nothing_secret_is_
     server = ScriptedRelay([On("ehlo", b"502 5.5.1 what?\r\n")])
 
     # When
-    report = look(server)
+    report = probe_and_hand(server)
 
     # Then
     assert report.is_ready
@@ -148,7 +148,7 @@ def test_an_old_server_without_ehlo_is_greeted_with_helo_when_nothing_secret_is_
 
 def test_helo_is_not_tried_when_tls_is_required():
     server = ScriptedRelay([On("ehlo", b"502 5.5.1 what?\r\n")])
-    assert look(server, starttls="required").phase is Phase.EHLO
+    assert probe_and_hand(server, starttls="required").phase is Phase.EHLO
     assert not any(line.startswith("HELO") for line in server.lines)
 
 
@@ -157,7 +157,7 @@ def test_odd_but_harmless_announcements_are_understood():
     odd = b"250-relay\r\n250-pipelining \r\n250-SIZE  1000\r\n250-size 7\r\n250-AUTH=PLAIN\r\n250 chunking\r\n"
 
     # When
-    report = look(ScriptedRelay([On("ehlo", odd)]))
+    report = probe_and_hand(ScriptedRelay([On("ehlo", odd)]))
 
     # Then
     assert report.size_limit == 1000
@@ -179,7 +179,7 @@ def test_a_relay_without_starttls_gets_no_mail_when_tls_is_required():
     server = ScriptedRelay()
 
     # Then
-    report = look(server, starttls="required")
+    report = probe_and_hand(server, starttls="required")
     assert report.phase is Phase.STARTTLS
     assert "does not offer STARTTLS" in (report.cause or "")
 
@@ -199,7 +199,7 @@ def test_a_failing_starttls_is_never_followed_by_plain_text(steps: Any, ca_file:
     server = ScriptedRelay([On("starttls", *steps)], (*ALL, "STARTTLS"), tls=server_tls())
 
     # Then
-    assert look(server, starttls="required", ca_file=ca_file).phase is Phase.STARTTLS
+    assert probe_and_hand(server, starttls="required", ca_file=ca_file).phase is Phase.STARTTLS
     assert not any(line.startswith(("MAIL", "AUTH")) for line in server.lines)
 
 
@@ -209,7 +209,7 @@ def test_a_reply_injected_behind_the_starttls_reply_is_not_believed(ca_file: str
     server = ScriptedRelay(scenario, (*ALL, "STARTTLS"), tls=server_tls())
 
     # Then whatever becomes of the connection, the injected words are not heard
-    report = look(server, starttls="required", ca_file=ca_file)
+    report = probe_and_hand(server, starttls="required", ca_file=ca_file)
     assert "X-INJECTED" not in " ".join(report.extensions)
     assert report.cause is not None or report.tls_version
 
@@ -219,7 +219,7 @@ def test_what_was_announced_before_tls_is_forgotten(ca_file: str):
     server = ScriptedRelay([], (*ALL, "STARTTLS"), extensions_after_tls=("8BITMIME",), tls=server_tls())
 
     # When
-    report = look(server, starttls="required", ca_file=ca_file)
+    report = probe_and_hand(server, starttls="required", ca_file=ca_file)
 
     # Then
     assert report.is_ready
@@ -242,7 +242,7 @@ def test_a_certificate_that_is_not_accepted_is_named(context: Any, words: str, i
     how = {"implicit_tls": True} if implicit else {"starttls": "required"}
 
     # When
-    report = look(server, ca_file=ca_file, **how)
+    report = probe_and_hand(server, ca_file=ca_file, **how)
 
     # Then
     assert report.phase is Phase.STARTTLS
@@ -260,13 +260,13 @@ def test_a_relay_that_speaks_only_old_tls_gets_no_mail(ca_file: str):
     old.maximum_version = ssl.TLSVersion.TLSv1
 
     # Then
-    report = look(ScriptedRelay([], (*ALL, "STARTTLS"), tls=old), starttls="required", ca_file=ca_file)
+    report = probe_and_hand(ScriptedRelay([], (*ALL, "STARTTLS"), tls=old), starttls="required", ca_file=ca_file)
     assert report.phase is Phase.STARTTLS
 
 
 def test_a_plain_server_on_the_tls_port_is_reported_and_told_nothing(ca_file: str):
     server = ScriptedRelay()
-    report = look(server, implicit_tls=True, ca_file=ca_file)
+    report = probe_and_hand(server, implicit_tls=True, ca_file=ca_file)
     assert report.phase is Phase.STARTTLS
     assert not any("EHLO" in line for line in server.lines)
 
@@ -302,39 +302,39 @@ def test_a_mail_goes_over_tls_with_a_sign_in(way: str, ca_file: str):
 )
 def test_a_sign_in_that_does_not_succeed_is_reported_without_the_secret(steps: Any, code: int | None):
     server = ScriptedRelay([On("auth", *steps)], (*ALL, "AUTH PLAIN"), login=("news", SECRET))
-    report = look(server, username="news", password=SECRET)
+    report = probe_and_hand(server, username="news", password=SECRET)
     assert (report.phase, report.code) == (Phase.AUTH, code)
 
 
 def test_a_relay_that_offers_no_sign_in_we_know_gets_no_mail():
     server = ScriptedRelay([], (*ALL, "AUTH KERBEROS_V4"))
-    report = look(server, username="news", password=SECRET)
+    report = probe_and_hand(server, username="news", password=SECRET)
     assert report.phase is Phase.AUTH
     assert "PLAIN" in (report.cause or "")
 
 
 def test_a_surplus_reply_to_the_fence_ends_the_connection():
     server = ScriptedRelay([On("rset", b"250 ok\r\n250 ok\r\n")])
-    assert look(server).cause is not None
+    assert probe_and_hand(server).cause is not None
 
 
 def test_a_ca_file_that_cannot_be_read_is_named(tmp_path: Path):
     server = ScriptedRelay([], (*ALL, "STARTTLS"), tls=server_tls())
-    report = look(server, starttls="required", ca_file=str(tmp_path / "none.pem"))
+    report = probe_and_hand(server, starttls="required", ca_file=str(tmp_path / "none.pem"))
     assert "none.pem" in (report.cause or "")
 
 
-def test_a_cancelled_opening_leaves_no_connection():
+def test_a_cancelled_handshake_leaves_no_connection():
     # Given a relay that never greets
     async def story() -> int:
         async with ScriptedRelay([On("connect", HANG)]) as server:
-            opening = asyncio.ensure_future(probe(relay_for(server)))
+            handshake = asyncio.ensure_future(probe(relay_for(server)))
             while not server.open:
                 await asyncio.sleep(0)
 
             # When
-            opening.cancel()
-            await asyncio.gather(opening, return_exceptions=True)
+            handshake.cancel()
+            await asyncio.gather(handshake, return_exceptions=True)
             while server.open:
                 await asyncio.sleep(0)
             return server.open

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.scripted_smtp import CLOSE, HANG, LISTEN, USUAL, On, ScriptedRelay
-from tests.transport.handing import FORMS, HASTY, Handed, hand, mails, relay_for, run
+from tests.transport.handing import FORMS, HASTY, PATIENT, Handed, hand, mails, relay_for, run
 from worker.domain.envelope import Envelope
 from worker.transport.next_hop import Timeouts
 from worker.transport.pool import Pool
@@ -26,7 +26,7 @@ forms = pytest.mark.parametrize("form", list(FORMS))
 
 
 def play(
-    scenario: list[On], form: str, count: int = 3, timeouts: Timeouts = HASTY, **more: Any
+    scenario: list[On], form: str, count: int = 3, timeouts: Timeouts = PATIENT, **more: Any
 ) -> tuple[Handed, ScriptedRelay]:
     server = ScriptedRelay(scenario, FORMS[form])
 
@@ -86,7 +86,7 @@ def test_words_left_over_behind_354_keep_the_body_from_leaving_there(form: str):
 @forms
 def test_a_relay_that_thinks_long_about_a_body_is_waited_for(form: str):
     # Given no time for moving the body at all, and much for the final reply
-    slow = replace(HASTY, body_s=0.0, body_bytes_per_s=1e12, final_s=NEVER_S)
+    slow = replace(PATIENT, body_s=0.0, body_bytes_per_s=1e12, final_s=NEVER_S)
     handed, server = play([On("body", LISTEN, USUAL)], form, timeouts=slow)
     assert verdicts(handed) == [ACCEPTED] * 3
     assert server.connections == 1
@@ -95,7 +95,7 @@ def test_a_relay_that_thinks_long_about_a_body_is_waited_for(form: str):
 @forms
 def test_a_large_body_gets_time_by_its_size(form: str):
     # Given only the size gives time
-    slow = replace(HASTY, body_s=0.0, body_bytes_per_s=0.01, final_s=0.0)
+    slow = replace(PATIENT, body_s=0.0, body_bytes_per_s=0.01, final_s=0.0)
     handed, server = play([On("body", LISTEN, USUAL)], form, timeouts=slow)
     assert verdicts(handed) == [ACCEPTED] * 3
     assert server.connections == 1
@@ -133,7 +133,7 @@ def test_a_kept_connection_takes_the_next_mails_at_once(form: str):
     async def story() -> Handed:
         async with server:
             handed = Handed()
-            relay = relay_for(server, replace(HASTY, idle_s=NEVER_S))
+            relay = relay_for(server, replace(PATIENT, idle_s=NEVER_S))
             pool = Pool(relay, arm=handed.arm, record=handed.record)
             for first in (0, 2, 4):
                 pool.submit(mails(first + 2)[first:])
@@ -170,7 +170,7 @@ def test_a_mail_held_back_after_its_envelope_leaves_no_envelope_behind_on_the_re
 
     async def story() -> Handed:
         async with server:
-            return await hand(relay_for(server, HASTY), mails(3), arm=lambda transaction: transaction.key != 1)
+            return await hand(relay_for(server), mails(3), arm=lambda transaction: transaction.key != 1)
 
     # Then its envelope is followed by a reset on the same line
     assert verdicts(run(story())) == [ACCEPTED, UNSENT, ACCEPTED]
@@ -194,7 +194,7 @@ def test_permission_to_leave_is_asked_after_the_turn_has_come(form: str):
 
     async def story() -> Handed:
         async with server:
-            return await hand(relay_for(server, HASTY), mails(3), arm=arm, pace=pace)
+            return await hand(relay_for(server), mails(3), arm=arm, pace=pace)
 
     # Then
     assert verdicts(run(story())) == [ACCEPTED] * 3
@@ -243,7 +243,7 @@ def test_our_own_refusals_do_not_make_a_relay_that_breaks_every_connection_look_
 
     async def story() -> Handed:
         async with server:
-            return await hand(relay_for(server, HASTY), mixed)
+            return await hand(relay_for(server), mixed)
 
     # Then
     handed = run(story())

@@ -19,8 +19,8 @@ def health_of(connections: int = 10) -> RelayHealth:
     return RelayHealth(Relay("127.0.0.1", 25, connections=connections), Pauses(), _Steady())
 
 
-def refuse(health: RelayHealth, now: float, live: int = 0, opening: int = 0) -> None:
-    health.note_refused_connection("it is away", Phase.CONNECT, 421, live=live, opening=opening, now=now)
+def refuse(health: RelayHealth, now: float, live: int = 0, connecting: int = 0) -> None:
+    health.note_refused_connection("it is away", Phase.CONNECT, 421, live=live, connecting=connecting, now=now)
 
 
 def test_a_relay_that_stays_away_is_asked_after_pauses_that_double_up_to_a_minute():
@@ -79,9 +79,9 @@ def test_a_relay_that_allows_fewer_connections_is_asked_for_all_of_them_again_af
     assert health.limit(10.0 + UNCAP_AFTER_S) == 10
 
 
-def test_a_refused_connection_is_no_trouble_while_another_is_being_opened():
+def test_a_refused_connection_is_no_trouble_while_another_is_on_its_way():
     health = health_of()
-    refuse(health, 10.0, opening=1)
+    refuse(health, 10.0, connecting=1)
     assert health.fault is None
     refuse(health, 10.0)
     assert health.fault is not None

@@ -20,7 +20,7 @@ OUTAGE_WAIT_S = 1.0
 """Between two tries while the broker is away: soon enough for a person, seldom enough for a server that starts."""
 
 _JOIN_POLL_S = 0.01
-_QUIET_LOOKS = 3
+_QUIET_POLLS = 3
 
 _log = log.logger("broker")
 
@@ -99,8 +99,8 @@ class NudgeBroker(Broker):
         """
         deadline = None if timeout is None else clock.monotonic() + timeout / 1000
         quiet = 0
-        # Between the pop and the count of what is in hand lies one network answer: one quiet look proves nothing.
-        while quiet < _QUIET_LOOKS:
+        # Between the pop and the count of what is in hand lies one network answer: one quiet poll proves nothing.
+        while quiet < _QUIET_POLLS:
             quiet = 0 if self._store.size(queue_name) or self._in_hand.get(queue_name) else quiet + 1
             if deadline is not None and clock.monotonic() >= deadline:
                 raise QueueJoinTimeout(queue_name)  # type: ignore[no-untyped-call]

@@ -45,8 +45,8 @@ class Sealer:
         if not hmac.compare_digest(self._tag(body), tag):
             raise SealError("a nudge that this installation did not seal")
         try:
-            found = orjson.loads(body)
-            return Message(found["queue"], found["actor"], (), dict(found["ids"]), {}, found["id"])
+            fields = orjson.loads(body)
+            return Message(fields["queue"], fields["actor"], (), dict(fields["ids"]), {}, fields["id"])
         except (KeyError, TypeError, ValueError) as error:
             raise SealError("a nudge of another version") from error
 

@@ -1,7 +1,7 @@
 """Nudges in the ledger's own database, for one machine without a server, or PostgreSQL without Redis.
 
-Several processes share the table; taking a row is deleting it. Nobody is told when a row comes, so consumers look:
-at once within the process that put it, every few hundred milliseconds from the others. An empty look only reads.
+Several processes share the table; taking a row is deleting it. Nobody is told when a row comes, so consumers poll: at
+once within the process that put it, every few hundred milliseconds from the others. An empty poll only reads.
 """
 
 import threading
@@ -10,12 +10,12 @@ from worker import clock
 from worker.storage import nudges
 from worker.storage.engine import Database
 
-FIRST_LOOK_S = 0.01
-LONGEST_LOOK_S = 0.25  # a mail may begin this much later; four reads a second cost an idle process nothing
+FIRST_POLL_S = 0.01
+LONGEST_POLL_S = 0.25  # a mail may begin this much later; four reads a second cost an idle process nothing
 
 
 class SqlStore:
-    """The `nudge` table as a hint store."""
+    """The `nudge` table as a store of nudges."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -29,7 +29,7 @@ class SqlStore:
 
     def take(self, queue: str, wait_s: float, stop: threading.Event) -> bytes | None:
         deadline = clock.monotonic() + wait_s
-        pause = FIRST_LOOK_S
+        pause = FIRST_POLL_S
         while True:
             with self._database.read() as conn:
                 waiting = nudges.is_waiting(conn, queue)
@@ -43,7 +43,7 @@ class SqlStore:
                 return None
             with self._put:
                 self._put.wait(min(pause, left))
-            pause = min(2 * pause, LONGEST_LOOK_S)
+            pause = min(2 * pause, LONGEST_POLL_S)
 
     def size(self, queue: str) -> int:
         with self._database.read() as conn:

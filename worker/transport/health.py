@@ -97,14 +97,14 @@ class RelayHealth:
         return True
 
     def note_refused_connection(
-        self, cause: str, phase: Phase, code: int | None, *, live: int, opening: int, now: float
+        self, cause: str, phase: Phase, code: int | None, *, live: int, connecting: int, now: float
     ) -> None:
-        """No session could be opened, while `live` others work and `opening` others are being opened."""
+        """No session could be opened, while `live` others work and `connecting` others are on their way."""
         if live:
             # It talks to us on other connections: it allows fewer than we wanted.
             self._cap = live
             self._cap_until = now + UNCAP_AFTER_S
-        elif not opening:
+        elif not connecting:
             self._set_fault(cause, phase, code, now)
 
     def note_barren(self, cause: str, now: float) -> None:

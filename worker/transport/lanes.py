@@ -73,7 +73,7 @@ class Lanes:
         self._idle: deque[asyncio.Future[None]] = deque()
         self._form = WireForm()
         self._context: ssl.SSLContext | None = None
-        self._opening = 0
+        self._connecting = 0
         self.connections = 0
         """Sessions open now."""
         self._is_stopped = False
@@ -174,7 +174,7 @@ class Lanes:
         return True
 
     async def _open(self) -> Session | None:
-        self._opening += 1
+        self._connecting += 1
         refusal: OpeningError | None = None
         try:
             if self._context is None and self._relay.uses_tls:
@@ -186,14 +186,14 @@ class Lanes:
             self._note_barren(is_ours=True)
             raise
         finally:
-            self._opening -= 1
+            self._connecting -= 1
         if refusal is not None:
             self._health.note_refused_connection(
                 refusal.cause,
                 refusal.phase,
                 refusal.code,
                 live=self.connections,
-                opening=self._opening,
+                connecting=self._connecting,
                 now=self._now(),
             )
             self._on_fault()

@@ -75,9 +75,9 @@ class Pool:
         return self._health.fault
 
     def submit(self, transactions: Iterable[Transaction]) -> None:
-        """Queue transactions. While the pool is closing or its fault is fresh they are recorded UNSENT right here."""
+        """Queue transactions. While the pool is closing, broken or resting they are recorded UNSENT right here."""
         self._waiting.add(transactions)
-        if self._is_closing:
+        if self._is_closing or self.broken is not None:
             self._release(_STOPPED)
         elif not self._release_if_resting():
             self._lanes.staff()

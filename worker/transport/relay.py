@@ -1,4 +1,4 @@
-"""The relay: its address as a value, a look at what it can do, and one mail in one call.
+"""The relay: its address as a value, a probe of what it can do, and one mail in one call.
 
 `probe` is what `doctor` shows, `send_one` what proofs and system mails use; the issue itself goes through `pool`.
 """
@@ -28,7 +28,7 @@ def relay_of(settings: Settings) -> Relay:
 
 @dataclass(frozen=True, slots=True)
 class RelayReport:
-    """What one look at the relay found. `cause` None means that all of it worked; else the first true cause."""
+    """What a probe learned. `cause` None means that all of it worked; else the first true cause."""
 
     key: str
     cause: str | None = None
@@ -53,7 +53,7 @@ class RelayReport:
 
 
 async def probe(relay: Relay) -> RelayReport:
-    """Open a session as sending would, look, and quit. Never raises for what the relay does."""
+    """Open a session as sending would, note what it offers, and quit. Never raises for what the relay does."""
     try:
         wire, offer = await open_wire(relay)
     except OpeningError as error:
