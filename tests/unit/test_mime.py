@@ -159,3 +159,20 @@ def test_the_limit_of_a_line_counts_octets_and_the_name() -> None:
 def test_a_comma_in_a_name_never_makes_two_senders() -> None:
     assert phrase_field("From", "Doe, Jane", "a@example.org") == b'From: "Doe, Jane" <a@example.org>\r\n'
     assert phrase_field("From", "Jane (Ms.)", "a@example.org") == b'From: "Jane (Ms.)" <a@example.org>\r\n'
+
+
+@pytest.mark.parametrize(
+    "char", [chr(n) for n in (*range(32), *range(127, 160), 0x2028, 0x2029) if chr(n) not in "\t\n"]
+)
+def test_no_control_character_of_a_readers_value_reaches_a_terminal_or_breaks_a_line(char: str) -> None:
+    ends_a_line = char in "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"
+
+    assert clean_text(f"a{char}b") == ("a\nb" if ends_a_line else "a b")
+    assert one_line(f"a{char}b") == "a b"
+
+
+def test_a_part_that_ends_without_a_line_end_leaves_nothing_open_before_the_boundary() -> None:
+    body = b"".join(Alternative("=_frame").body(end_body([quote("text"), b""]), end_body([quote("html")])))
+
+    assert b"\r\n\r\ntext\r\n--=_frame\r\n" in body
+    assert body.endswith(b"\r\n\r\nhtml\r\n--=_frame--\r\n")
