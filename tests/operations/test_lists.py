@@ -81,5 +81,6 @@ def test_a_return_path_finds_its_own_copy_and_no_other(database: Database) -> No
     copy = find_copy(database, KEYS, path(2))
     assert copy is not None
     assert (copy.issue, copy.row.n, copy.row.address, copy.state) == ("spring", 2, "reader2@example.org", "confirmed")
+    assert find_copy(database, KEYS, path(0)) is None
     assert find_copy(database, KEYS, path(4)) is None
     assert find_copy(database, KEYS, "bounces+nothing@rivers.example.org") is None
