@@ -59,14 +59,6 @@ ADDRESS = re.compile(r"[A-Za-z0-9.+_-]+@((?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,})")
 INVENTED_CONTENT = (
     "templates/mail/", "templates/web/", "config/", "tests/samples/", "worker/demo/", "README.md", "Procfile",
 )  # fmt: skip
-    "templates/mail/",
-    "templates/web/",
-    "config/",
-    "tests/samples/",
-    "worker/demo/",
-    "README.md",
-    "Procfile",
-)
 
 
 def _functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
