@@ -65,6 +65,12 @@ def test_picture_gets_its_hosted_address_and_size() -> None:
     assert '<img src="https://h.test/media/a.png" alt="&lt;A&gt;" width="10" height="20">' in html_of("![<A>](a.png)")
 
 
+def test_a_quote_in_alt_text_keeps_the_words_after_it() -> None:
+    html = html_of('![Say "ah" <b> onload=x](a.png)')
+
+    assert 'alt="Say &quot;ah&quot; &lt;b&gt; onload=x"' in html
+
+
 def test_missing_picture_leaves_its_words() -> None:
     assert html_of("![A map](b.png)") == "<p>[A map]</p>"
 
