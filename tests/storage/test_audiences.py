@@ -5,7 +5,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Connection, event, select, update
 
-from tests.support.ledgers import LONG_AGO, add_issue, add_publication, add_readers, planned_issue, send
+from tests.support.ledgers import (
+    LONG_AGO,
+    add_issue,
+    add_planned,
+    add_publication,
+    add_readers,
+    assert_books_add_up,
+    planned_issue,
+    send,
+)
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import AudienceKind
 from worker.storage import schema
@@ -215,3 +224,90 @@ def test_attribute_names_are_those_of_a_publications_readers(database: Database)
         conn.execute(update(schema.subscriber).where(subscriber.c.id == 1).values(attributes={"town": "Example"}))
         assert audiences.attribute_names(conn, publication_id) == {"town"}
         assert audiences.attribute_names(conn, other) == frozenset()
+
+
+def test_who_confirmed_and_left_after_queueing_has_no_row(database: Database) -> None:
+    # Given: an issue queued now; each reader joined or left at another time around it
+    now = datetime.now(UTC)
+    before, after, later = now - timedelta(days=1), now + timedelta(seconds=5), now + timedelta(seconds=9)
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        add_readers(conn, publication_id, 5)
+        change(conn, 1, state="ended", confirmed_at=after, ended_at=later, ended_by="page")
+        change(conn, 2, state="ended", confirmed_at=None, ended_at=after, ended_by="page")
+        change(conn, 3, state="ended", confirmed_at=before, ended_at=now, ended_by="page")
+        change(conn, 4, confirmed_at=after)
+        issue_id = add_issue(conn, publication_id, queued_at=now)
+
+    # When
+    with database.write() as conn:
+        audiences.plan_page(conn, issue_id, 100, 200)
+
+    # Then: only who was a reader when it was queued is told as skipped
+    assert rows_of(database, issue_id) == [(1, "skipped", "opted_out"), (2, "waiting", None), (3, "waiting", None)]
+
+
+def test_skipped_readers_are_counted_in_their_own_part_of_the_issue(database: Database) -> None:
+    # Given: two issues before each other, and skipped readers in both halves
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        add_readers(conn, publication_id, 8)
+        for n in (1, 2, 5):
+            change(conn, n, paused_until=datetime.now(UTC) + timedelta(days=1))
+
+    # When
+    for slug in ("spring", "summer"):
+        with database.write() as conn:
+            issue_id = add_issue(conn, publication_id, slug)
+        complete = False
+        while not complete:
+            with database.write() as conn:
+                planned = audiences.plan_page(conn, issue_id, 5, 4)
+            assert planned is not None
+            complete = planned[1]
+
+        # Then
+        assert_books_add_up(database)
+        with database.read() as conn:
+            kept = conn.execute(select(shard.c.skipped).where(shard.c.issue_id == issue_id).order_by(shard.c.no))
+            assert list(kept.scalars()) == [2, 1, 0]
+
+
+def test_the_rest_and_the_corrected_are_those_of_the_issue_named(database: Database) -> None:
+    # Given: an issue with one copy of each fate, and another whose copies were all accepted
+    fates: dict[int, dict[str, object]] = {
+        1: {"state": "cancelled"},
+        2: {"state": "expired"},
+        3: {"state": "failed", "reason": "too_big"},
+        4: {"state": "expired", "doubts": 1},
+        5: {"state": "accepted", "doubts": 1, "tries": 2},
+        6: {"state": "accepted", "tries": 1},
+    }
+    first = planned_issue(database, 6)
+    with database.write() as conn:
+        for n, columns in fates.items():
+            conn.execute(update(delivery).where(delivery.c.n == n).values(at=LONG_AGO, **columns))
+    other = add_planned(database, "other")
+    with database.write() as conn:
+        accepted = {"state": "accepted", "tries": 1, "at": LONG_AGO}
+        conn.execute(update(delivery).where(delivery.c.issue_id == other).values(**accepted))
+
+    # When / Then: a repeat that expired may have arrived the first time; an accepted repeat did arrive
+    def people(kind: AudienceKind, of: int) -> set[int]:
+        with database.read() as conn:
+            query = audiences.audience_query(1, kind, of, None)
+            return {row.subscriber_id for row in conn.execute(query)}
+
+    assert people(AudienceKind.REST_OF, first) == {1, 2, 3}
+    assert people(AudienceKind.ACCEPTED_OF, first) == {5, 6}
+    assert people(AudienceKind.REST_OF, other) == set()
+
+
+def test_a_pause_that_is_over_skips_nobody(database: Database) -> None:
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        add_readers(conn, publication_id, 2)
+        change(conn, 1, paused_until=datetime.now(UTC) - timedelta(seconds=5))
+        change(conn, 2, paused_until=datetime.now(UTC) + timedelta(days=1))
+        counted = audiences.count(conn, publication_id, AudienceKind.ALL, None)
+    assert (counted["will_get"], counted["paused"]) == (1, 1)

@@ -136,3 +136,12 @@ _LEDGER = (
     proofs.rows_ahead,
     proofs.ended_with_open_rows,
 )
+
+
+def add_planned(database: Database, slug: str, publication_id: int = 1, shard_size: int = 200, **values: Any) -> int:
+    """One more issue of a publication, planned for its readers; returns its id."""
+    with database.write() as conn:
+        issue_id = add_issue(conn, publication_id, slug, **values)
+    with database.write() as conn:
+        audiences.plan_page(conn, issue_id, 1_000, shard_size)
+    return issue_id

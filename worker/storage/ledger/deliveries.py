@@ -200,6 +200,9 @@ def next_try_in(conn: Connection, issue_id: int) -> float | None:
     return float((at - now).total_seconds())
 
 
+_REOPENABLE = (IssueState.SENDING, IssueState.PAUSED, IssueState.FINISHED)
+
+
 def reopen(conn: Connection, issue_id: int, states: Iterable[DeliveryState]) -> int:
     """An editor's order: rows in the given states become waiting again, due now, as new mails. Returns how many."""
     return sum(
@@ -231,6 +234,9 @@ def _reopen(
     **columns: Any,  # noqa: ANN401
 ) -> int:
     total = 0
+    stands = conn.execute(select(issue.c.state).where(issue.c.id == issue_id).with_for_update()).scalar()
+    if stands not in _REOPENABLE:
+        return 0  # cancelled since the caller looked: a waiting row of it would be waiting for ever
     shards = conn.execute(
         select(shard.c.no, shard.c.from_n, shard.c.to_n)
         .where(shard.c.issue_id == issue_id, shard.c[str(state)] > 0)
