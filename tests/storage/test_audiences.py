@@ -25,12 +25,12 @@ from worker.storage.schema import delivery, shard, subscriber, subscription, sup
 
 def rows_of(database: Database, issue_id: int) -> list[tuple[int, str, str | None]]:
     with database.read() as conn:
-        found = conn.execute(
+        rows = conn.execute(
             select(delivery.c.n, delivery.c.state, delivery.c.reason)
             .where(delivery.c.issue_id == issue_id)
             .order_by(delivery.c.n)
         )
-        return [(row.n, row.state, row.reason) for row in found]
+        return [(row.n, row.state, row.reason) for row in rows]
 
 
 def change(conn: Connection, n: int, **columns: object) -> None:

@@ -150,15 +150,15 @@ def test_upgrade_refuses_a_newer_schema(database: Database, database_url: str) -
 
 def test_upgrade_twice_at_once_makes_one_schema(empty_url: str) -> None:
     # When
-    found: list[tuple[str | None, str]] = []
-    threads = [threading.Thread(target=lambda: found.append(upgrade(empty_url))) for _ in range(2)]
+    upgrades: list[tuple[str | None, str]] = []
+    threads = [threading.Thread(target=lambda: upgrades.append(upgrade(empty_url))) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
     # Then
-    assert sorted(found, key=str) == [(migrations.HEAD, migrations.HEAD), (None, migrations.HEAD)]
+    assert sorted(upgrades, key=str) == [(migrations.HEAD, migrations.HEAD), (None, migrations.HEAD)]
     assert current(empty_url) == head() == migrations.HEAD
 
 

@@ -162,20 +162,20 @@ def test_an_upgrade_keeps_every_row_of_every_table(filled: Filled) -> None:
 
 def test_a_wait_that_was_a_sentence_becomes_a_reason_with_its_detail(filled: Filled) -> None:
     upgrade(filled.url)
-    found = by_slug(filled.database)
+    issues_now = by_slug(filled.database)
     for number, wanted in enumerate(WAITS.values()):
-        row = found[f"waits-{number}"]
+        row = issues_now[f"waits-{number}"]
         assert (row.wait_reason, row.wait_detail) == wanted
         assert (row.nudge_at, row.last_claim_at, row.last_nudged_at) == (AT, AT, None)
 
 
 def test_a_cancel_that_was_to_be_swept_still_is_and_no_other(filled: Filled) -> None:
     upgrade(filled.url)
-    found = by_slug(filled.database)
-    assert {slug for slug, row in found.items() if row.unswept} == {"unswept"}
-    assert found["unswept"].nudge_at is None
+    issues_now = by_slug(filled.database)
+    assert {slug for slug, row in issues_now.items() if row.unswept} == {"unswept"}
+    assert issues_now["unswept"].nudge_at is None
     with filled.database.read() as conn:
-        assert issues.cancelled_unswept(conn) == [found["unswept"].id]
+        assert issues.cancelled_unswept(conn) == [issues_now["unswept"].id]
         assert {issue.state for issue in issues.list_issues(conn)} == set(IssueState)
 
 

@@ -31,10 +31,10 @@ def shape(conn: Connection) -> list[object]:
     if conn.dialect.name == "postgresql":
         rows = [tuple(row) for query in _POSTGRESQL_SHAPE for row in conn.execute(text(query))]
         return sorted((row for row in rows if "alembic_version" not in str(row)), key=str)
-    found = conn.execute(text("SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql <> ''"))
+    rows = conn.execute(text("SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql <> ''"))
     return sorted(
         (name, sorted(line.strip().rstrip(",") for line in sql.splitlines()))
-        for name, sql in found
+        for name, sql in rows
         if name != "alembic_version" and not name.startswith("sqlite_")
     )
 
@@ -61,12 +61,12 @@ def test_migrated_schema_is_the_metadata(created: Database, migrated: Database) 
     with created.read() as conn:
         wanted = shape(conn)
     with migrated.read() as conn:
-        found = shape(conn)
+        made = shape(conn)
     created.close()
     migrated.close()
 
     # Then
-    assert found == wanted
+    assert made == wanted
 
 
 def test_autogenerate_finds_nothing_to_add(database: Database) -> None:

@@ -37,9 +37,9 @@ def held(database: Database) -> Claim:
     """A claim of ten rows."""
     issue_id = planned_issue(database, 30, shard_size=12)
     with database.write() as conn:
-        found = claims.claim_first(conn, issue_id, "w1", 10)
-    assert found is not None
-    return found
+        held = claims.claim_first(conn, issue_id, "w1", 10)
+    assert held is not None
+    return held
 
 
 def settle(database: Database, held: Claim, results: list[Result], **kw: Any) -> int | None:
@@ -63,12 +63,12 @@ def test_each_result_leaves_its_row_with_the_columns_its_state_requires(database
 
     # Then
     for n, result in enumerate(EVERY, 1):
-        found = row(database, n)
-        assert (found.state, found.reason, found.code, found.enhanced) == (
+        stored = row(database, n)
+        assert (stored.state, stored.reason, stored.code, stored.enhanced) == (
             result.state, result.reason, result.code, result.enhanced,
         )  # fmt: skip
-        assert (found.next_try, found.first_try, found.tries) == (result.next_try, result.first_try, result.tried)
-        assert found.at is not None
+        assert (stored.next_try, stored.first_try, stored.tries) == (result.next_try, result.first_try, result.tried)
+        assert stored.at is not None
     doubt = row(database, 4)
     assert (doubt.claim, doubt.claimed_at, doubt.doubts) == (held.id, held.claimed_at, 1)
     assert bytes(doubt.fingerprint) == FINGERPRINT
@@ -165,8 +165,8 @@ def test_a_repeat_keeps_its_date_and_fingerprint_until_it_is_accepted(database: 
     settle(database, first, [replace(DEFERRED, n=1, next_try=NOW)])
 
     # Then
-    found = row(database, 1)
-    assert (found.claimed_at, bytes(found.fingerprint)) == (held.claimed_at, FINGERPRINT)
+    stored = row(database, 1)
+    assert (stored.claimed_at, bytes(stored.fingerprint)) == (held.claimed_at, FINGERPRINT)
     with database.write() as conn:
         second = claims.claim_retry(conn, held.issue_id, "w1", 10)
     assert second is not None
@@ -178,8 +178,8 @@ def test_a_repeat_keeps_its_date_and_fingerprint_until_it_is_accepted(database: 
     settle(database, second, [replace(IN_DOUBT, n=1, old=DeliveryState.DEFERRED)])
 
     # Then: dated as the first copy
-    found = row(database, 1)
-    assert (found.claimed_at, found.claim, found.doubts) == (held.claimed_at, second.id, 2)
+    stored = row(database, 1)
+    assert (stored.claimed_at, stored.claim, stored.doubts) == (held.claimed_at, second.id, 2)
 
 
 def test_a_deferred_row_that_was_never_in_doubt_gets_no_date(database: Database, held: Claim) -> None:

@@ -123,8 +123,8 @@ def settle(database: Database, held: Claim, results: list[Result]) -> None:
 def assert_books_add_up(database: Database) -> None:
     """Every kept number equals the rows it stands for."""
     with database.read() as conn:
-        found = [wrong for look in _LEDGER for wrong in look(conn, None)]
-    assert found == []
+        discrepancies = [wrong for look in _LEDGER for wrong in look(conn, None)]
+    assert discrepancies == []
 
 
 _LEDGER = (

@@ -148,20 +148,20 @@ def release(conn: Connection, held: Claim, owner: str) -> bool:
     Of a cancelled issue the rows are cancelled instead. Whether the claim still was ours and rows can be sent again.
     """
     state = conn.execute(select(issue.c.state).where(issue.c.id == held.issue_id)).scalar()
-    mine = conn.execute(
+    left = conn.execute(
         select(claim.c.left).where(claim.c.id == held.id, claim.c.owner == owner).with_for_update()
     ).scalar()
-    if mine is None:
+    if left is None:
         return False
     if state == IssueState.CANCELLED:
         cancel_rows(conn, held)
     elif held.kind is ClaimKind.RETRY:
         conn.execute(update(delivery).where(rows_of(held)).values(claim=None))
-    if state == IssueState.CANCELLED or held.kind is ClaimKind.RETRY or mine == 0:
+    if state == IssueState.CANCELLED or held.kind is ClaimKind.RETRY or left == 0:
         conn.execute(delete(claim).where(claim.c.id == held.id))
     else:
         conn.execute(update(claim).where(claim.c.id == held.id).values(owner=None))
-    return int(mine) > 0 and state != IssueState.CANCELLED
+    return int(left) > 0 and state != IssueState.CANCELLED
 
 
 def cancel_rows(conn: Connection, held: Claim) -> int:

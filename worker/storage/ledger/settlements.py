@@ -83,10 +83,10 @@ def settle(conn: Connection, held: Claim, owner: str, results: Sequence[Result],
     Returns rows written, or None when the claim is not ours any more (we were taken for dead, and must not settle).
     `again` says that an earlier try may have been committed without our learning of it: what it wrote is left out.
     """
-    mine = conn.execute(
+    left = conn.execute(
         select(claim.c.left).where(claim.c.id == held.id, claim.c.owner == owner).with_for_update()
     ).scalar()
-    if mine is None:
+    if left is None:
         return None
     if again:
         numbers = [result.n for result in results]
@@ -101,7 +101,7 @@ def settle(conn: Connection, held: Claim, owner: str, results: Sequence[Result],
     moves: dict[tuple[DeliveryState, DeliveryState], int] = defaultdict(int)
     for result in results:
         moves[result.old, result.state] += 1
-    if mine == written:
+    if left == written:
         conn.execute(delete(claim).where(claim.c.id == held.id))
     else:
         conn.execute(update(claim).where(claim.c.id == held.id).values(left=claim.c.left - written))
