@@ -232,3 +232,12 @@ def test_an_idle_worker_waits_at_the_server_and_hears_a_nudge_at_once(redis_url:
 
     assert fetched is not None
     assert fetched.kwargs == {"issue_id": 1}
+
+
+def test_an_idle_worker_with_all_the_time_of_the_world_is_no_outage(redis_url: str) -> None:
+    broker = broker_on(redis_url)
+
+    with structlog.testing.capture_logs() as logs:
+        assert broker.fetch(QUEUE, 3_600.0) is None
+
+    assert logs == []

@@ -24,7 +24,7 @@ FORMS = {
 }
 PATIENT = Timeouts()
 HASTY = Timeouts(
-    connect_s=1.0, greeting_s=0.25, hello_s=0.25, tls_s=0.4, auth_s=0.25, command_s=0.25,
+    connect_s=1.0, greeting_s=1.0, hello_s=0.25, tls_s=0.4, auth_s=0.25, command_s=0.25,
     body_s=0.1, body_bytes_per_s=1e9, final_s=0.25, quit_s=0.2, idle_s=5.0,
 )  # fmt: skip
 """For rows in which the relay is silent on purpose: the deadline itself is what is tested."""

@@ -125,6 +125,14 @@ def test_a_relay_silent_before_the_first_mail_is_left_though_bodies_may_take_for
     assert verdicts(handed) == [UNSENT] * 3
 
 
+def test_a_relay_that_may_think_long_at_ehlo_is_left_in_time_at_its_next_command():
+    # Given the first deadline of the line lies far ahead
+    patient = replace(HASTY, hello_s=NEVER_S)
+    handed, server = play([On("mail", HANG, line="[+]0@", times=1)], "stepwise", timeouts=patient)
+    assert verdicts(handed) == [ACCEPTED] * 3
+    assert server.connections == 2
+
+
 @forms
 def test_a_kept_connection_takes_the_next_mails_at_once(form: str):
     # Given connections are kept for longer than anybody waits
@@ -151,10 +159,11 @@ def test_a_kept_connection_takes_the_next_mails_at_once(form: str):
 def test_whatever_is_refused_the_next_command_is_a_reset(form: str, event: str):
     # Given the second mail is refused
     match = "[+]1@" if event == "mail" else "r1@"
-    handed, server = play([On(event, b"550 5.1.1 no\r\n", line=match, times=1)], form)
+    handed, server = play([On(event, b"550 5.1.1 no\r\n", line=match, times=1)], form, count=5)
 
-    # Then nothing but what was written with it stands between its envelope and the reset
-    assert verdicts(handed) == [ACCEPTED, PERMANENT, ACCEPTED]
+    # Then nothing but what was written with it stands between its envelope and the reset, which comes once
+    assert verdicts(handed) == [ACCEPTED, PERMANENT, ACCEPTED, ACCEPTED, ACCEPTED]
+    assert server.lines.count("RSET") == 2, "the fence's and this one"
     refused = next(n for n, line in enumerate(server.lines) if line.startswith("MAIL FROM:<bounces+1@"))
     later = server.lines[refused + 1 :]
     reset = later.index("RSET")
@@ -249,3 +258,42 @@ def test_our_own_refusals_do_not_make_a_relay_that_breaks_every_connection_look_
     handed = run(story())
     assert handed.fault is not None
     assert server.connections <= 6
+
+
+@forms
+@pytest.mark.parametrize("reply", [b"500 5.5.2 what?\r\n", b"451 4.3.0 later\r\n"])
+def test_a_relay_that_refuses_to_forget_an_envelope_gets_no_mail_on_that_line(form: str, reply: bytes):
+    # Given a refusal, and a reset that is refused too
+    scenario = [On("rcpt", b"550 5.1.1 no\r\n", line="r0@"), On("rset", reply, skip=1, times=1)]
+    handed, server = play(scenario, form)
+
+    # Then
+    assert verdicts(handed) == [PERMANENT, ACCEPTED, ACCEPTED]
+    assert {taken.connection for taken in server.taken} == {2}
+
+
+@forms
+def test_a_connection_retires_after_four_refused_bodies_too(form: str):
+    handed, server = play([On("body", b"554 5.7.1 no\r\n")], form, count=9)
+    assert verdicts(handed) == [PERMANENT] * 9
+    assert server.connections == 3
+
+
+@forms
+@pytest.mark.parametrize("body", [b".\r\n", b".first\r\n..second\r\n", b"first\r\n.\r\n.second\r\n"])
+def test_a_body_that_begins_with_a_dot_arrives_with_it(form: str, body: bytes):
+    server = ScriptedRelay([], FORMS[form])
+
+    async def story() -> Handed:
+        async with server:
+            return await hand(relay_for(server), [replace(mail, body=body) for mail in mails(2)])
+
+    assert verdicts(run(story())) == [ACCEPTED] * 2
+    assert [taken.body for taken in server.taken] == [body, body]
+
+
+def test_nonsense_in_answer_to_the_next_envelope_leaves_the_body_before_it_in_doubt():
+    # Given the good reply has been read when the nonsense comes
+    handed, server = play([On("mail", LISTEN, b"what?\r\n", line="[+]1@", times=1)], "overlapped")
+    assert verdicts(handed) == [DOUBT, ACCEPTED, ACCEPTED]
+    assert server.connections == 2
