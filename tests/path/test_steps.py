@@ -136,6 +136,34 @@ def test_a_safety_stop_is_not_undone_by_the_next_recheck(both_desks: Newsroom) -
     desk.assert_books_add_up()
 
 
+def test_a_batch_once_found_paused_goes_back_even_after_a_resume(desk: Newsroom) -> None:
+    # Given: a batch on its way, found paused by a recheck
+    desk.readers([f"slow+0.5.reader{n}@example.org" for n in range(30)])
+    issue_id = desk.queue().id
+    with desk.hand() as hand:
+        hand.tick()
+        hand.work(most=1)
+        part = hand.slice(recheck_s=0.0)
+        batch = part.claim()
+        assert batch is not None
+        part.hand_over(batch)
+        with desk.database.write() as conn:
+            issues.move(conn, issue_id, [IssueState.SENDING], IssueState.PAUSED)
+        part.recheck()
+        assert not batch.is_live
+
+        # When
+        with desk.database.write() as conn:
+            issues.move(conn, issue_id, [IssueState.PAUSED], IssueState.SENDING)
+        part.recheck()
+
+        # Then: it is given back; what is resumed is claimed anew
+        assert not batch.is_live
+        part.drain(0.0)
+        part.give_back()
+    desk.assert_books_add_up()
+
+
 def test_who_left_stays_left_out_for_the_whole_claim_even_after_an_undo(desk: Newsroom) -> None:
     # Given: a recheck found that a reader left; a later one finds them back
     desk.readers([f"slow+0.5.reader{n}@example.org" for n in range(30)])

@@ -50,10 +50,7 @@ from worker.transport.relay import relay_of
 DEADLINE_S = 60.0
 """When a test that hangs gives up; no measurement."""
 
-_WORKER = (
-    "import sys; from worker import log, settings; from worker.actors import run_worker;"
-    " found = settings.load(); log.configure('text', 'info'); sys.exit(run_worker(found))"
-)
+_WORKER = "import sys; from worker.cli import main; sys.exit(main(['worker']))"
 
 TEXT = """---
 kind: statement
