@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 PER = 200
 BOUNCING, DEFERRING, DROPPING = 4, 3, 1
@@ -85,7 +86,6 @@ _ALL = (
         (("さくら", "sakura"), ("健太", "kenta"), ("美咲", "misaki"), ("翔太", "shota"), ("ゆかり", "yukari")),
         (("佐藤", "sato"), ("鈴木", "suzuki"), ("高橋", "takahashi"), ("渡邊", "watanabe")),
         family_first=True,
-        joint=" ",
     ),
     _People(
         "ar",
@@ -98,8 +98,7 @@ _ALL = (
 LANGUAGES = tuple(people.language for people in _ALL)
 
 
-@dataclass(frozen=True)
-class Invented:
+class Invented(NamedTuple):
     """One reader of the demo."""
 
     email: str
@@ -107,8 +106,7 @@ class Invented:
     language: str
 
 
-@dataclass(frozen=True)
-class Troubles:
+class Troubles(NamedTuple):
     """How many of a number of readers bounce, defer, or drop the line."""
 
     bounce: int
@@ -139,6 +137,6 @@ def as_csv(number: int) -> str:
     """The readers as a file for `subscriber import`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["email", "name", "language"])
-    writer.writerows([one.email, one.name, one.language] for one in invent(number))
+    writer.writerow(Invented._fields)
+    writer.writerows(invent(number))
     return text.getvalue()
