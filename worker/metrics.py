@@ -9,6 +9,7 @@ import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -28,19 +29,12 @@ SHOWN_ENHANCED = frozenset({
 registry = CollectorRegistry()
 _log = logging.getLogger("metrics")
 
-delivery_results = Counter(
-    "corranto_delivery_results", "Results of hand-overs.", ["result", "provider"], registry=registry
-)
-smtp_replies = Counter(
-    "corranto_smtp_replies", "Final replies of the relay.", ["provider", "enhanced_code"], registry=registry
-)
-lane_deaths = Counter(
-    "corranto_lane_deaths", "Connections that an error of our own ended.", ["relay"], registry=registry
-)
-unsubscribes = Counter("corranto_unsubscribes", "Subscriptions ended.", ["method"], registry=registry)
-http_requests = Counter(
-    "corranto_http_requests", "Answered requests.", ["route", "method", "status"], registry=registry
-)
+_counter = partial(Counter, registry=registry)
+delivery_results = _counter("corranto_delivery_results", "Results of hand-overs.", ["result", "provider"])
+smtp_replies = _counter("corranto_smtp_replies", "Final replies of the relay.", ["provider", "enhanced_code"])
+lane_deaths = _counter("corranto_lane_deaths", "Connections that an error of our own ended.", ["relay"])
+unsubscribes = _counter("corranto_unsubscribes", "Subscriptions ended.", ["method"])
+http_requests = _counter("corranto_http_requests", "Answered requests.", ["route", "method", "status"])
 http_duration = Histogram(
     "corranto_http_request_duration_seconds", "Time to the end of the answer.", ["route"], registry=registry
 )

@@ -30,10 +30,9 @@ _MAX_LINE = 8_000
 
 @dataclass(frozen=True)
 class Member:
-    """One process: `corranto` with these arguments. `is_last` ends after the others, because they still need it."""
+    """One process: `corranto NAME`. `is_last` ends after the others, because they still need it."""
 
     name: str
-    arguments: tuple[str, ...]
     is_last: bool = False
 
 
@@ -103,10 +102,6 @@ class Tree:
         first = [name for name in self._running if name not in last]
         self._end(first, self._grace_s, asked)
         self._end([name for name in last if name in self._running], LAST_GRACE_S, asked)
-        for process in self._running.values():
-            if process.poll() is None:
-                _kill_group(process)
-            process.wait()
         self._relay(0)
         return code
 
@@ -115,7 +110,7 @@ class Tree:
         if self._log_dir is not None:
             output = (self._log_dir / f"{member.name}.log").open("ab")
         # -P: a folder called worker where the command was called must not be taken for ours.
-        command = [sys.executable, "-P", "-m", "worker.cli", *member.arguments]
+        command = [sys.executable, "-P", "-m", "worker.cli", member.name]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
             command,
             stdin=subprocess.DEVNULL,

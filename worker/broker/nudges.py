@@ -192,8 +192,7 @@ class _NudgeConsumer(Consumer):
     def ack(self, message: MessageProxy) -> None:
         self._done()
 
-    def nack(self, message: MessageProxy) -> None:
-        self._done()
+    nack = ack
 
     def requeue(self, messages: Any) -> None:  # noqa: ANN401 - an iterable of proxies, as dramatiq declares it
         for message in messages:

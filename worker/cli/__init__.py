@@ -67,8 +67,7 @@ def _explain(error: CorrantoError) -> None:
         return
     sentences = clean(word(error), keep_lines=True).splitlines() or ["failed"]
     print("\n          ".join([f"corranto: {sentences[0]}", *sentences[1:]]), file=sys.stderr)
-    if _is_debugging():
-        _show_trace()
+    _show_trace()
 
 
 def _explain_unexpected(error: Exception) -> int:
@@ -92,14 +91,11 @@ def _explain_unexpected(error: Exception) -> int:
             "Set CORRANTO_LOG_LEVEL=debug and try again to see where.",
             file=sys.stderr,
         )
-    if _is_debugging():
-        _show_trace()
+    _show_trace()
     return 1
 
 
-def _is_debugging() -> bool:
-    return os.environ.get("CORRANTO_LOG_LEVEL", "").lower() == "debug"
-
-
 def _show_trace() -> None:
-    print(clean(scrub(traceback.format_exc()), keep_lines=True), file=sys.stderr)
+    """Only for whoever debugs."""
+    if os.environ.get("CORRANTO_LOG_LEVEL", "").lower() == "debug":
+        print(clean(scrub(traceback.format_exc()), keep_lines=True), file=sys.stderr)

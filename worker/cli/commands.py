@@ -5,7 +5,6 @@ A command's file is imported when the command is called: `corranto key new` need
 
 import difflib
 import importlib
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -14,52 +13,42 @@ from typer.main import get_command
 
 from worker.errors import UsageError
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A first word: the module of `worker.cli` behind it, and what it is for in at most 50 characters.
-
-    The module holds `app` (a noun with verbs), or a function named as the word (a verb without noun).
-    """
-
-    module: str
-    purpose: str
-
-
-GROUPS: dict[str, dict[str, Entry]] = {
-    "Try it": {
-        "demo": Entry("demo", "everything on this machine; nothing leaves it"),
-    },
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "Try it": {"demo": ("demo", "everything on this machine; nothing leaves it")},
     "Write and send": {
-        "lint": Entry("drafts", "check an issue file before it goes out"),
-        "preview": Entry("drafts", "see it as HTML page, text or .eml"),
-        "proof": Entry("drafts", "mail it to yourself, marked [PROOF]"),
-        "queue": Entry("queue", "send it: now after a hold, or at a time"),
-        "issue": Entry("issues", "list show watch undo pause resume cancel ..."),
+        "lint": ("drafts", "check an issue file before it goes out"),
+        "preview": ("drafts", "see it as HTML page, text or .eml"),
+        "proof": ("drafts", "mail it to yourself, marked [PROOF]"),
+        "queue": ("queue", "send it: now after a hold, or at a time"),
+        "issue": ("issues", "list show watch undo pause resume cancel ..."),
     },
     "Publications and readers": {
-        "publication": Entry("publications", "create edit show list"),
-        "subscriber": Entry("subscribers", "import add show list export erase"),
-        "import": Entry("imports", "list undo"),
-        "suppression": Entry("suppressions", "import add list remove: the do-not-mail list"),
-        "unsubscribe": Entry("unsubscribe", "end a subscription, or all of a reader's"),
+        "publication": ("publications", "create edit show list"),
+        "subscriber": ("subscribers", "import add show list export erase"),
+        "import": ("imports", "list undo"),
+        "suppression": ("suppressions", "import add list remove: the do-not-mail list"),
+        "unsubscribe": ("unsubscribe", "end a subscription, or all of a reader's"),
     },
     "Processes": {
-        "up": Entry("processes", "web, worker, scheduler (and sink) in one tree"),
-        "web": Entry("processes", "readers' pages and health checks"),
-        "worker": Entry("processes", "hands mail to the relay; run as many as needed"),
-        "scheduler": Entry("processes", "starts what is due, finds what got stuck"),
-        "sink": Entry("processes", "a mail server that shows mail, delivers none"),
+        "up": ("processes", "web, worker, scheduler (and sink) in one tree"),
+        "web": ("processes", "readers' pages and health checks"),
+        "worker": ("processes", "hands mail to the relay; run as many as needed"),
+        "scheduler": ("processes", "starts what is due, finds what got stuck"),
+        "sink": ("processes", "a mail server that shows mail, delivers none"),
     },
     "Look after it": {
-        "status": Entry("health", "what runs, what is being sent"),
-        "doctor": Entry("health", "find out what is wrong, with the fix"),
-        "verify": Entry("health", "prove that the ledger adds up"),
-        "db": Entry("databases", "upgrade check"),
-        "key": Entry("keys", "new: a key for unsubscribe links"),
-        "dkim": Entry("dkim", "create show-dns: sign mail of a domain"),
+        "status": ("health", "what runs, what is being sent"),
+        "doctor": ("health", "find out what is wrong, with the fix"),
+        "verify": ("health", "prove that the ledger adds up"),
+        "db": ("databases", "upgrade check"),
+        "key": ("keys", "new: a key for unsubscribe links"),
+        "dkim": ("dkim", "create show-dns: sign mail of a domain"),
     },
 }
+"""By first word: the module of `worker.cli` behind it, and what it is for in at most 50 characters.
+
+The module holds `app` (a noun with verbs), or a function named as the word (a verb without noun).
+"""
 
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an issue file to mend,\n"
@@ -71,7 +60,7 @@ def overview() -> str:
     """The help of `corranto` itself."""
     lines = ["usage: corranto COMMAND [ARGUMENTS]      corranto COMMAND --help tells more"]
     for title, entries in GROUPS.items():
-        lines += ["", title, *(f"  {word:<13} {entry.purpose}" for word, entry in entries.items())]
+        lines += ["", title, *(f"  {word:<13} {purpose}" for word, (_, purpose) in entries.items())]
     return "\n".join([*lines, "", "Settings: config/default.toml describes them all.", _EXIT_CODES])
 
 
@@ -86,10 +75,9 @@ def version() -> str:
 def find_command(word: str) -> Any:  # noqa: ANN401 - a click command, whose type typer keeps private
     """The command behind a first word. Raises UsageError naming near words."""
     entries = {name: entry for group in GROUPS.values() for name, entry in group.items()}
-    entry = entries.get(word)
-    if entry is None:
+    if word not in entries:
         raise UsageError("command.unknown", command=word, near=difflib.get_close_matches(word, entries, n=2))
-    module = importlib.import_module(f"worker.cli.{entry.module}")
+    module = importlib.import_module(f"worker.cli.{entries[word][0]}")
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False)

@@ -50,18 +50,11 @@ def list_all(json: Json = False) -> None:
         say("No issue was queued yet.")
         hint("corranto queue FILE")
     else:
-        lines = [
-            [
-                view.issue.id,
-                view.issue.slug,
-                view.issue.state.replace("_", " "),
-                f"{view.issue.queued_at:%Y-%m-%d}",
-                spell_number(view.totals.audience),
-                spell_number(view.totals.accepted),
-                spell_number(view.totals.to_check),
-            ]
-            for view in views
-        ]
+        lines = []
+        for view in views:
+            shown, totals = view.issue, view.totals
+            numbers = map(spell_number, (totals.audience, totals.accepted, totals.to_check))
+            lines.append([shown.id, shown.slug, shown.state.replace("_", " "), f"{shown.queued_at:%Y-%m-%d}", *numbers])
         heads = ["ID", "ISSUE", "STATE", "QUEUED", "READERS", "ACCEPTED", "TO CHECK"]
         tell_table(heads, lines, right=[0, 4, 5, 6])
 

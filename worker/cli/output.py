@@ -4,8 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
-from enum import Enum
+from datetime import date
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -63,39 +62,26 @@ def tell_fields(fields: Mapping[str, object]) -> None:
     """Names and values, one below the other; long values go on under their own beginning."""
     width = max(len(name) for name in fields) + 2
     for name, value in fields.items():
-        for line in paragraph(str(value), first=f"{name:<{width}}", rest=" " * width):
-            out_console().print(line.text)
+        tell_lines(paragraph(str(value), first=f"{name:<{width}}", rest=" " * width))
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, datetime | date):
+    if isinstance(value, date):  # a datetime is one too
         return value.isoformat()
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, set | frozenset | tuple):
-        return list(value)
-    return str(value)
+    return list(value) if isinstance(value, set | frozenset) else str(value)
 
 
 def tell_table(heads: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> None:
     """A table with a bold first line."""
     head, *lines = table(heads, rows, width=table_width(), right=right)
-    console = out_console()
-    console.print(head, style="bold")
-    for line in lines:
-        console.print(line)
-
-
-def is_person() -> bool:
-    """Whether somebody can answer a question."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
+    tell_lines([Line(head, "bold"), *map(Line, lines)])
 
 
 def confirm(question: str, *, yes: bool, answer: str = "yes") -> None:
     """Go on only after the expected answer. Raises RefusedError: nobody to ask, or another answer."""
     if yes:
         return
-    if not is_person():
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise RefusedError("confirm.nobody_here", question=question)
     sys.stdout.flush()
     err_console().print(clean(f"{question}\nType {answer} to go on: ", keep_lines=True), end="")

@@ -59,7 +59,7 @@ def sink(
     from worker.sink.server import SinkConfig, parse_extensions, refuse_beside_real_relay, serve
 
     settings = open_settings(is_process=True)
-    refuse_beside_real_relay(_relay_host(settings))
+    refuse_beside_real_relay(urlsplit(settings.smtp_url.get_secret_value()).hostname or "")
     config = SinkConfig(
         folder=settings.state_dir / "sink",
         host=settings.sink_host,
@@ -75,10 +75,10 @@ def sink(
 def up() -> None:
     """Run web, worker and scheduler as one tree, and the sink when mail goes to it. Ctrl-C ends all of them."""
     settings = _ready()
-    members = [Member(name, (name,)) for name in ("web", "worker", "scheduler")]
-    with_sink = uses_sink(settings)
+    members = [Member(name) for name in ("web", "worker", "scheduler")]
+    with_sink = settings.is_loopback_relay and urlsplit(settings.smtp_url.get_secret_value()).port == settings.sink_port
     if with_sink:
-        members.insert(0, Member("sink", ("sink",), is_last=True))
+        members.insert(0, Member("sink", is_last=True))
     elif settings.is_loopback_relay:
         say(
             f"up: mail goes to {relay_place(settings)}, not to the sink's port {settings.sink_port}, so no sink is"
@@ -94,11 +94,6 @@ def up() -> None:
     end(code)
 
 
-def uses_sink(settings: Settings) -> bool:
-    """Whether mail goes to the embedded sink: the relay is loopback at the sink's port."""
-    return settings.is_loopback_relay and urlsplit(settings.smtp_url.get_secret_value()).port == settings.sink_port
-
-
 def _ready() -> Settings:
     """Settings of a process whose ledger answers and whose keys are there, or the sentence why not."""
     settings = open_settings(is_process=True)
@@ -107,10 +102,6 @@ def _ready() -> Settings:
     database.check()
     database.close()
     return settings
-
-
-def _relay_host(settings: Settings) -> str:
-    return urlsplit(settings.smtp_url.get_secret_value()).hostname or ""
 
 
 def _write(name: str, line: str) -> None:

@@ -78,7 +78,8 @@ def queue(
     if dry_run:
         say("Nothing was queued.")
         return
-    _ask(prepared, yes=yes)
+    if (number := prepared.audience.will_get) > ASK_ABOVE:
+        confirm(f"This reaches {count(number, 'person', 'people')}.", yes=yes, answer=str(number))
     queued = queue_issue(
         ledger.database,
         ledger.settings,
@@ -132,12 +133,6 @@ def _read_plan(ledger: Ledger, prepared: Prepared, at: str | None, tz: str | Non
     return Plan(parse_when(at, zone, clock.utcnow()), zone, hold_s)
 
 
-def _ask(prepared: Prepared, *, yes: bool) -> None:
-    number = prepared.audience.will_get
-    if number > ASK_ABOVE:
-        confirm(f"This reaches {count(number, 'person', 'people')}.", yes=yes, answer=str(number))
-
-
 def _spell_when(plan: Plan) -> str:
     hold = f"then {spell_span(plan.hold_s)} hold" if plan.hold_s else "without a hold"
     if plan.at is None:
@@ -156,16 +151,8 @@ def _spell_duration(settings: Settings, number: int) -> str:
 
 def _tell_queued(issue: Issue, plan: Plan, warnings: list[str], *, json: bool) -> None:
     if json:
-        tell_json(
-            {
-                "issue": issue.slug,
-                "id": issue.id,
-                "state": issue.state,
-                "hold_until": issue.hold_until,
-                "due_at": issue.due_at,
-                "warnings": warnings,
-            }
-        )
+        shown = {name: getattr(issue, name) for name in ("id", "state", "hold_until", "due_at")}
+        tell_json({"issue": issue.slug, **shown, "warnings": warnings})
     elif issue.state is IssueState.SCHEDULED and plan.at is not None:
         tell(f"queued {issue.slug}: it goes out {plan.at.spell()}")
     else:

@@ -89,10 +89,5 @@ def _local(text: str, parts: re.Match[str], zone: ZoneInfo, now: datetime) -> da
 
 def _date(word: str, zone: ZoneInfo, now: datetime) -> date:
     today = now.astimezone(zone).date()
-    match word.lower():
-        case "today":
-            return today
-        case "tomorrow":
-            return today + timedelta(days=1)
-        case _:
-            return date.fromisoformat(word)
+    days = {"today": 0, "tomorrow": 1}.get(word.lower())
+    return date.fromisoformat(word) if days is None else today + timedelta(days)

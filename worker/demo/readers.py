@@ -8,6 +8,7 @@ import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 PER = 200
 BOUNCING, DEFERRING, DROPPING = 4, 3, 1
@@ -39,67 +40,47 @@ class _People:
 
 
 _ALL = (
-    _People(
-        "en",
-        ("example.org", "example.com", "harbour.example"),
+    _People("en", ("example.org", "example.com", "harbour.example"),
         (("Ada", "ada"), ("Rowan", "rowan"), ("Imogen", "imogen"), ("Tobias", "tobias"), ("Nell", "nell")),
         (("Whitlock", "whitlock"), ("O’Dea", "odea"), ("Farrow", "farrow"), ("Pemberton-Okafor", "pemberton-okafor")),
     ),
-    _People(
-        "fr",
-        ("example.net", "phare.example"),
+    _People("fr", ("example.net", "phare.example"),
         (("Élodie", "elodie"), ("Maël", "mael"), ("Anaïs", "anais"), ("Benoît", "benoit"), ("Françoise", "francoise")),
         (("Lefèvre", "lefevre"), ("Garçon", "garcon"), ("d’Aubrac", "daubrac"), ("Noël", "noel")),
     ),
-    _People(
-        "zh-Hans",
-        ("example.com", "haiyang.test"),
+    _People("zh-Hans", ("example.com", "haiyang.test"),
         (("晓雯", "xiaowen"), ("子涵", "zihan"), ("建国", "jianguo"), ("明月", "mingyue"), ("思远", "siyuan")),
         (("王", "wang"), ("李", "li"), ("欧阳", "ouyang"), ("陈", "chen")),
-        family_first=True,
-        joint="",
+        family_first=True, joint="",
     ),
-    _People(
-        "ru",
-        ("example.org", "mayak.test"),
+    _People("ru", ("example.org", "mayak.test"),
         (("Наталья", "natalya"), ("Юрий", "yuri"), ("Светлана", "svetlana"), ("Пётр", "pyotr"), ("Ольга", "olga")),
         (("Щукин", "shchukin"), ("Ёлкина", "yolkina"), ("Жаров", "zharov"), ("Цветаев", "tsvetaev")),
     ),
-    _People(
-        "ko",
-        ("example.net", "bada.test"),
+    _People("ko", ("example.net", "bada.test"),
         (("서연", "seoyeon"), ("민준", "minjun"), ("지우", "jiwoo"), ("하은", "haeun"), ("도윤", "doyun")),
         (("김", "kim"), ("이", "lee"), ("박", "park"), ("최", "choi")),
-        family_first=True,
-        joint="",
+        family_first=True, joint="",
     ),
-    _People(
-        "hi",
-        ("example.com", "sagar.example"),
+    _People("hi", ("example.com", "sagar.example"),
         (("अनन्या", "ananya"), ("विक्रम", "vikram"), ("प्रिया", "priya"), ("अर्जुन", "arjun"), ("कविता", "kavita")),
         (("शर्मा", "sharma"), ("मिश्रा", "mishra"), ("चौधरी", "chaudhary"), ("त्रिपाठी", "tripathi")),
     ),
-    _People(
-        "ja",
-        ("example.org", "umi.test"),
+    _People("ja", ("example.org", "umi.test"),
         (("さくら", "sakura"), ("健太", "kenta"), ("美咲", "misaki"), ("翔太", "shota"), ("ゆかり", "yukari")),
         (("佐藤", "sato"), ("鈴木", "suzuki"), ("高橋", "takahashi"), ("渡邊", "watanabe")),
         family_first=True,
-        joint=" ",
     ),
-    _People(
-        "ar",
-        ("example.net", "bahr.example"),
+    _People("ar", ("example.net", "bahr.example"),
         (("ليلى", "layla"), ("يوسف", "yusuf"), ("مريم", "maryam"), ("عمر", "omar"), ("نور", "nour")),
         (("الحدّاد", "alhaddad"), ("منصور", "mansour"), ("البحري", "albahri"), ("درويش", "darwish")),
     ),
-)
+)  # fmt: skip
 
 LANGUAGES = tuple(people.language for people in _ALL)
 
 
-@dataclass(frozen=True)
-class Invented:
+class Invented(NamedTuple):
     """One reader of the demo."""
 
     email: str
@@ -107,8 +88,7 @@ class Invented:
     language: str
 
 
-@dataclass(frozen=True)
-class Troubles:
+class Troubles(NamedTuple):
     """How many of a number of readers bounce, defer, or drop the line."""
 
     bounce: int
@@ -139,6 +119,6 @@ def as_csv(number: int) -> str:
     """The readers as a file for `subscriber import`."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(["email", "name", "language"])
-    writer.writerows([one.email, one.name, one.language] for one in invent(number))
+    writer.writerow(Invented._fields)
+    writer.writerows(invent(number))
     return text.getvalue()

@@ -24,7 +24,7 @@ from worker.dispatch.queue import prepare, queue_issue
 from worker.domain.delivery import DoubtPolicy, Totals
 from worker.domain.issue import Issue, IssueState
 from worker.errors import CorrantoError, UnreachableError, UsageError
-from worker.operations.issues import find_issue, list_issues
+from worker.operations.issues import list_issues
 from worker.operations.schema import upgrade_schema
 from worker.operations.verify import prove
 from worker.quantities import count, spell_span
@@ -46,12 +46,7 @@ READY_S = 60.0
 STUCK_S = 120.0
 """With --exit nobody watches: no progress for so long is a failure."""
 
-_MEMBERS = (
-    Member("sink", ("sink",), is_last=True),
-    Member("web", ("web",)),
-    Member("worker", ("worker",)),
-    Member("scheduler", ("scheduler",)),
-)
+_MEMBERS = (Member("sink", is_last=True), Member("web"), Member("worker"), Member("scheduler"))
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,8 @@ class _Show:
         self._took_s: float | None = None
 
     def run(self) -> int:
-        self._tell("Corranto demo", f"all of it runs in {_near(self._place.folder)}; nothing leaves this computer")
+        about = f": all of it runs in {_near(self._place.folder)}; nothing leaves this computer"
+        self._console.print(Text.assemble(("Corranto demo", "bold"), clean(about)))
         url = self._settings.database_url.get_secret_value()
         schema = upgrade_schema(url)
         database = self._database = open_database(url)
@@ -137,14 +133,14 @@ class _Show:
 
     def _wait_ready(self) -> None:
         deadline = clock.monotonic() + READY_S
-        while not _answers(self._settings.web_port):
+        while _ask("127.0.0.1", self._settings.web_port, "/readyz")[0] != 200:
             self._step()
             if clock.monotonic() > deadline:
                 raise UnreachableError("demo.web_silent", path=self._place.logs / "web.log")
 
     def _queue(self, database: Database) -> Issue:
         """The newsletter sample, queued unless an earlier run did."""
-        known = find_issue(database, NEWSLETTER.stem)
+        known = next((view.issue for view in list_issues(database) if view.issue.slug == NEWSLETTER.stem), None)
         if known is not None:
             self._row("issue", NEWSLETTER.name, f"queued earlier, {known.state}")
             return known
@@ -257,9 +253,6 @@ class _Show:
         hard = f"{troubles.bounce:,} will bounce, {troubles.defer:,} defer, {drops}"
         return f"{seeded.readers:,} in {len(LANGUAGES)} languages", hard
 
-    def _tell(self, title: str, text: str) -> None:
-        self._console.print(Text.assemble((title, "bold"), f": {clean(text)}"))
-
     def _row(self, name: str, what: str, more: str = "") -> None:
         self._console.print(f"  {name:<10} {clean(what):<24} {clean(more)}".rstrip())
 
@@ -292,13 +285,8 @@ def _as_scripted(totals: Totals, options: DemoOptions, *, is_new: bool) -> bool:
     """A first run's sum is known beforehand: the sink refuses, defers and drops exactly as it was told to."""
     if not is_new:
         return True
-    troubles = count_troubles(options.readers)
     ended = (totals.audience, totals.bounced, totals.deferred, totals.in_doubt)
-    return ended == (options.readers, troubles.bounce, troubles.defer, troubles.drop)
-
-
-def _answers(port: int) -> bool:
-    return _ask("127.0.0.1", port, "/readyz")[0] == 200
+    return ended == (options.readers, *count_troubles(options.readers))
 
 
 def _metrics(own: Settings) -> str | None:

@@ -1,8 +1,11 @@
 """An editor's orders about an issue: undo, pause, resume, cancel, retry. Each says what it found and what it did."""
 
 import threading
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
 
 from worker import clock
 from worker.dispatch.nudger import Nudger
@@ -45,9 +48,7 @@ class Stopped:
 def undo(database: Database, ref: str, actor: str) -> Issue:
     """Take a queued issue back to draft: nobody was mailed. Raises RefusedError once sending began."""
     with database.write() as conn:
-        issue = issues.get(conn, ref)
-        if not issues.move(conn, issue.id, _BEFORE_SENDING, IssueState.DRAFT, hold_until=None, due_at=None):
-            raise _refusal(issue, "undo")
+        issue = _move(conn, ref, "undo", _BEFORE_SENDING, IssueState.DRAFT, hold_until=None, due_at=None)
         acts.record(conn, actor, "issue.undo", f"issue {issue.slug}", {})
         return issues.get(conn, issue.id)
 
@@ -55,10 +56,8 @@ def undo(database: Database, ref: str, actor: str) -> Issue:
 def pause(database: Database, settings: Settings, ref: str, actor: str) -> Stopped:
     """Stop claiming and arming; answers when no copy is in flight any more, or after S and a margin."""
     with database.write() as conn:
-        issue = issues.get(conn, ref)
         reason = f"paused by {actor}"
-        if not issues.move(conn, issue.id, [IssueState.SENDING], IssueState.PAUSED, stopped_reason=reason):
-            raise _refusal(issue, "pause")
+        issue = _move(conn, ref, "pause", [IssueState.SENDING], IssueState.PAUSED, stopped_reason=reason)
         acts.record(conn, actor, "issue.pause", f"issue {issue.slug}", {})
     return _stopped(database, issue.id, _wait_until_still(database, settings, issue.id))
 
@@ -66,9 +65,7 @@ def pause(database: Database, settings: Settings, ref: str, actor: str) -> Stopp
 def resume(database: Database, nudger: Nudger, ref: str, actor: str) -> Issue:
     """Go on where it was: only rows still waiting or deferred are sent."""
     with database.write() as conn:
-        issue = issues.get(conn, ref)
-        if not issues.move(conn, issue.id, [IssueState.PAUSED], IssueState.SENDING, stopped_reason=""):
-            raise _refusal(issue, "resume")
+        issue = _move(conn, ref, "resume", [IssueState.PAUSED], IssueState.SENDING, stopped_reason="")
         acts.record(conn, actor, "issue.resume", f"issue {issue.slug}", {})
     _nudge(database, nudger, issue.id)
     with database.read() as conn:
@@ -81,11 +78,9 @@ def cancel(database: Database, settings: Settings, ref: str, actor: str, *, marg
     Answers like `pause`, after S and `margin_s` at the latest.
     """
     with database.write() as conn:
-        issue = issues.get(conn, ref)
         old = (*_BEFORE_SENDING, IssueState.SENDING, IssueState.PAUSED)
         reason = f"cancelled by {actor}"
-        if not issues.move(conn, issue.id, old, IssueState.CANCELLED, stopped_reason=reason, **issues.TO_SWEEP):
-            raise _refusal(issue, "cancel")
+        issue = _move(conn, ref, "cancel", old, IssueState.CANCELLED, stopped_reason=reason, **issues.TO_SWEEP)
         count = deliveries.cancel_open(conn, issue.id)
         acts.record(conn, actor, "issue.cancel", f"issue {issue.slug}", {"cancelled": count})
     waited = _wait_until_still(database, settings, issue.id, margin_s)
@@ -132,9 +127,12 @@ def _nudge(database: Database, nudger: Nudger, issue_id: int) -> None:
     nudger.send(issue_id, number)
 
 
-def _refusal(issue: Issue, order: str) -> RefusedError:
-    """The order does not fit the state the issue is in."""
-    return RefusedError("issue.wrong_state", slug=issue.slug, state=issue.state, order=order)
+def _move(conn: Connection, ref: str, order: str, old: Iterable[IssueState], new: IssueState, **columns: Any) -> Issue:  # noqa: ANN401
+    """The issue as it was before the order moved it. Raises RefusedError when the order does not fit its state."""
+    issue = issues.get(conn, ref)
+    if not issues.move(conn, issue.id, old, new, **columns):
+        raise RefusedError("issue.wrong_state", slug=issue.slug, state=issue.state, order=order)
+    return issue
 
 
 def _wait_until_still(database: Database, settings: Settings, issue_id: int, margin_s: float = MARGIN_S) -> float:

@@ -14,21 +14,31 @@ from typing import Any
 from sqlalchemy import Connection
 
 from worker.broker.build import SQL_URL, ping
-from worker.dispatch.audience import AudienceSummary, summarise
 from worker.dispatch.probe import is_wanted, probe_optout
-from worker.domain.compiled import CompiledIssue
 from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import AudienceKind, Issue, IssueState
 from worker.editorial.drafts import Draft, check_draft
 from worker.errors import LintError, RefusedError, Remedy, Trouble, UnreachableError
 from worker.settings import Settings
-from worker.storage import acts
-from worker.storage import media as media_rows
+from worker.storage import acts, media
 from worker.storage.engine import Database, database_now
-from worker.storage.ledger import issues
-from worker.storage.media import MediaRow
+from worker.storage.ledger import audiences, issues
 from worker.tokens import Keyring, Purpose, Token
 from worker.transport.relay import probe, relay_of
+
+
+@dataclass(frozen=True)
+class AudienceSummary:
+    """Whom an issue would reach if it were planned now, and who would be left out: counts of subscriptions.
+
+    People who join or leave before planning starts are counted then.
+    """
+
+    will_get: int
+    unconfirmed: int
+    suppressed: int
+    paused: int
+    opted_out: int
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,10 @@ def prepare(
     audience: AudienceKind = AudienceKind.ALL,
     audience_of: str | None = None,
 ) -> Prepared:
-    """Read and check a file. Raises UsageError, NotFoundError, and RefusedError for a slug already queued."""
+    """Read and check a file, and count its audience: a second or so per million subscriptions.
+
+    Raises UsageError, NotFoundError, and RefusedError for a slug already queued.
+    """
     draft = check_draft(database, settings, path)
     with database.read() as conn:
         of = None if audience_of is None else issues.get(conn, audience_of).id
@@ -66,7 +79,9 @@ def prepare(
         raise RefusedError(
             "issue.already_queued", slug=earlier.slug, queued_at=earlier.queued_at, state=str(earlier.state)
         )
-    return Prepared(draft, summarise(database, draft.publication.id, audience, of), audience, of)
+    with database.read() as conn:
+        summary = AudienceSummary(**audiences.count(conn, draft.publication.id, audience, of))
+    return Prepared(draft, summary, audience, of)
 
 
 def queue_issue(
@@ -100,9 +115,11 @@ def queue_issue(
         compiled = draft.compile_with(
             keyring.sign(Token(Purpose.VIEW, issue=issue_id)), f"corranto-{issue_id}-{uuid.uuid4().hex[:12]}"
         )
-        _freeze(conn, issue_id, compiled, hosted)
-        reach = {"audience": prepared.audience.will_get}
-        acts.record(conn, actor, "issue.queue", f"issue {draft.text.slug}", reach)
+        figures = [dict(figure) for figure in compiled.figures]
+        issues.set_content(conn, issue_id, fingerprint=compiled.fingerprint, body=compiled.to_json(), figures=figures)
+        for row in hosted:
+            media.put(conn, row)
+        acts.record(conn, actor, "issue.queue", f"issue {draft.text.slug}", {"audience": prepared.audience.will_get})
         issue = issues.get(conn, issue_id)
     return Queued(issue, _warnings(settings))
 
@@ -148,13 +165,6 @@ def _insert(conn: Connection, prepared: Prepared, *, due_at: datetime | None, **
         audience=0,
         **terms,
     )
-
-
-def _freeze(conn: Connection, issue_id: int, compiled: CompiledIssue, hosted: list[MediaRow]) -> None:
-    figures = [dict(figure) for figure in compiled.figures]
-    issues.set_content(conn, issue_id, fingerprint=compiled.fingerprint, body=compiled.to_json(), figures=figures)
-    for row in hosted:
-        media_rows.put(conn, row)
 
 
 def _warnings(settings: Settings) -> list[Trouble]:

@@ -28,12 +28,9 @@ class Check:
     evidence: Trouble
 
 
-_ORDER = list(Verdict)
-
-
 def worst_first(checks: Iterable[Check]) -> list[Check]:
     """Sorted by verdict; among equals the order of looking stays."""
-    return sorted(checks, key=lambda check: _ORDER.index(check.verdict))
+    return sorted(checks, key=lambda check: list(Verdict).index(check.verdict))
 
 
 def exit_code(checks: Iterable[Check]) -> int:

@@ -8,8 +8,9 @@ import asyncio
 import os
 import shutil
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from worker import clock
@@ -40,6 +41,8 @@ DISK_WARN_OCTETS = 1024 * 1024 * 1024
 PROBE_FACTOR = 0.1
 """Of the relay's usual patience: a person is waiting for the answer."""
 
+_ok, _warn, _fail = (partial(Check, verdict) for verdict in (Verdict.OK, Verdict.WARN, Verdict.FAIL))
+
 
 def run(settings: Settings) -> list[Check]:
     """Look at everything; worst first. Never raises for what it looks at."""
@@ -52,18 +55,6 @@ def run(settings: Settings) -> list[Check]:
         except UnreachableError as error:
             checks.append(_fail("database", Trouble("doctor.database_lost", cause=error.trouble)))
     return worst_first(checks)
-
-
-def _ok(what: str, evidence: Trouble) -> Check:
-    return Check(Verdict.OK, what, evidence)
-
-
-def _warn(what: str, evidence: Trouble) -> Check:
-    return Check(Verdict.WARN, what, evidence)
-
-
-def _fail(what: str, evidence: Trouble) -> Check:
-    return Check(Verdict.FAIL, what, evidence)
 
 
 def _database(url: str) -> Iterator[Check]:
@@ -107,10 +98,7 @@ def _relay(settings: Settings) -> Iterator[Check]:
         cause = error.trouble if isinstance(error, UsageError) else str(error)
         yield _fail("relay", Trouble("doctor.relay_settings", cause=cause))
         return
-    if report.is_ready:
-        yield _relay_answer(relay, report)
-    else:
-        yield _fail("relay", _relay_trouble(relay, report))
+    yield _relay_answer(relay, report) if report.is_ready else _fail("relay", _relay_trouble(relay, report))
 
 
 def _relay_answer(relay: Relay, report: RelayReport) -> Check:
@@ -145,10 +133,7 @@ def _relay_trouble(relay: Relay, report: RelayReport) -> Trouble:
 
 def _keys(settings: Settings) -> Iterator[Check]:
     lengths = [len(key.get_secret_value()) for key in settings.secret_keys]
-    if lengths:
-        yield _ok("keys", Trouble("doctor.keys", lengths=lengths))
-    else:
-        yield _fail("keys", Trouble("doctor.no_keys"))
+    yield _ok("keys", Trouble("doctor.keys", lengths=lengths)) if lengths else _fail("keys", Trouble("doctor.no_keys"))
 
 
 def _base_url(settings: Settings) -> Iterator[Check]:
@@ -238,8 +223,7 @@ def _unsigned(settings: Settings, domain: str) -> Check:
     return _warn("DKIM", Trouble("doctor.unsigned", domain=domain))
 
 
-def _key_modes(domain: str, paths: Iterable[Path]) -> Check:
-    files = list(paths)
+def _key_modes(domain: str, files: list[Path]) -> Check:
     loose = [str(path) for path in files if path.stat().st_mode & 0o077]
     if loose:
         return _fail("DKIM", Trouble("doctor.dkim_readable", domain=domain, files=loose))

@@ -7,6 +7,12 @@ from worker.domain.issue import Issue
 from worker.storage.engine import Database
 from worker.storage.ledger import issues
 
+_SHOWN = (
+    "kind", "subject", "state", "doubt", "queued_at", "hold_until", "due_at", "zone", "started_at", "finished_at",
+    "stopped_reason",
+)  # fmt: skip
+"""What `--json` shows of an issue under the name it is stored by."""
+
 
 @dataclass(frozen=True)
 class IssueView:
@@ -23,17 +29,7 @@ class IssueView:
             "issue": issue.slug,
             "id": issue.id,
             "publication": self.publication,
-            "kind": issue.kind,
-            "subject": issue.subject,
-            "state": issue.state,
-            "doubt": issue.doubt,
-            "queued_at": issue.queued_at,
-            "hold_until": issue.hold_until,
-            "due_at": issue.due_at,
-            "zone": issue.zone,
-            "started_at": issue.started_at,
-            "finished_at": issue.finished_at,
-            "stopped_reason": issue.stopped_reason,
+            **{name: getattr(issue, name) for name in _SHOWN},
             "counting": issue.plan_cursor is not None and issue.started_at is not None,
             "totals": self.totals.as_dict(),
         }
@@ -52,9 +48,3 @@ def show_issue(database: Database, ref: str | int) -> IssueView:
     with database.read() as conn:
         issue = issues.get(conn, ref)
         return IssueView(issue, issues.publication_slug(conn, issue.publication_id), issues.totals(conn, issue.id))
-
-
-def find_issue(database: Database, slug: str) -> Issue | None:
-    """The issue with exactly this slug, or None."""
-    with database.read() as conn:
-        return issues.find(conn, slug)

@@ -1,6 +1,6 @@
 """The report on one issue: the sum, what providers and the relay said, when, who left, and who is in doubt."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from worker.domain.delivery import DeliveryState, Totals
 from worker.domain.issue import Issue
@@ -28,11 +28,6 @@ class Report:
     came_back: int
     doubts: list[Doubt]
 
-    @property
-    def has_problems(self) -> bool:
-        """Whether somebody should look: exit code 6 for scripts."""
-        return not self.totals.adds_up or bool(self.totals.in_doubt or self.totals.failed or self.totals.expired)
-
     def as_dict(self) -> dict[str, object]:
         """The shape of `issue report --json`; `state` and `totals` are as in `issue show --json`."""
         return {
@@ -48,21 +43,9 @@ class Report:
             "finished_at": self.issue.finished_at,
             "providers": {name: {str(key): rows for key, rows in per.items()} for name, per in self.providers.items()},
             "reasons": [{"state": str(state), "reason": why, "rows": rows} for state, why, rows in self.reasons],
-            "replies": [
-                {
-                    "state": str(each.state),
-                    "code": each.code,
-                    "enhanced": each.enhanced,
-                    "rows": each.rows,
-                    "example": scrub(each.example),
-                }
-                for each in self.refusals
-            ],
+            "replies": [{**asdict(each), "example": scrub(each.example)} for each in self.refusals],
             "unsubscribed": {"by_channel": self.left, "people": sum(self.left.values()), "came_back": self.came_back},
-            "in_doubt": [
-                {"n": each.n, "address": each.address, "reason": each.reason, "since": each.since}
-                for each in self.doubts
-            ],
+            "in_doubt": [asdict(each) for each in self.doubts],
         }
 
 

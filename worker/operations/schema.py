@@ -6,8 +6,6 @@ from worker.storage import migrations
 from worker.storage.engine import open_database
 from worker.storage.migrations.upgrade import upgrade
 
-__all__ = ["SchemaState", "check_schema", "upgrade_schema"]
-
 
 @dataclass(frozen=True)
 class SchemaState:

@@ -136,26 +136,13 @@ def collect(settings: Settings, database: Database) -> Status:
         in_flight = tuple(_in_flight(conn, issue, now) for issue in reversed(issues.list_issues(conn, IN_FLIGHT)))
     processes = tuple(
         Process(
-            row.label,
-            row.state,
-            (now - row.seen_at).total_seconds(),
-            (now - row.started_at).total_seconds(),
-            row.note,
+            row.label, row.state, (now - row.seen_at).total_seconds(), (now - row.started_at).total_seconds(), row.note
         )
         for row in rows
     )
     place, trouble = _ask_broker(settings.broker_url.get_secret_value())
-    return Status(
-        now,
-        database.place,
-        latency,
-        place,
-        trouble,
-        relay_place(settings),
-        processes,
-        in_flight,
-        spell_metrics(settings.metrics_host, settings.metrics_port),
-    )
+    relay, metrics = relay_place(settings), spell_metrics(settings.metrics_host, settings.metrics_port)
+    return Status(now, database.place, latency, place, trouble, relay, processes, in_flight, metrics)
 
 
 def relay_place(settings: Settings) -> str:
@@ -177,13 +164,12 @@ def _in_flight(conn: Connection, issue: Issue, now: datetime) -> InFlight:
     def age(at: datetime | None) -> float | None:
         return None if at is None else max(0.0, (now - at).total_seconds())
 
-    oldest = None
-    if issue.state is IssueState.SENDING and issue.nudge_at is None:
+    oldest, is_sending = None, issue.state is IssueState.SENDING
+    if is_sending and issue.nudge_at is None:
         if totals.waiting:
             oldest = age(issue.started_at)
         elif next_try_in_s is not None and next_try_in_s <= 0:
             oldest = -next_try_in_s
-    is_sending = issue.state is IssueState.SENDING
     wait = explain_wait(issue.wait_reason, issue.wait_detail) if is_sending else None
     return InFlight(issue, totals, oldest, age(issue.last_progress_at), wait)
 

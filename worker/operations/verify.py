@@ -6,7 +6,7 @@ called a discrepancy, so what is reported has stood for a while.
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -20,15 +20,9 @@ SECOND_COUNT_S = 0.5
 """Longer than a settlement's transaction: what differs twice, this far apart, differs."""
 
 _LEDGER = (
-    proofs.shard_counters,
-    proofs.audiences,
-    proofs.claims_left,
-    proofs.overlapping_claims,
-    proofs.stranded_rows,
-    proofs.rows_ahead,
-    proofs.ended_with_open_rows,
-    proofs.unknown_owners,
-)
+    proofs.shard_counters, proofs.audiences, proofs.claims_left, proofs.overlapping_claims, proofs.stranded_rows,
+    proofs.rows_ahead, proofs.ended_with_open_rows, proofs.unknown_owners,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class Proof:
 
     def as_dict(self) -> dict[str, object]:
         """The shape of `verify --json`."""
-        wrong = [{"where": each.where, "what": each.what} for each in self.discrepancies]
+        wrong = [asdict(each) for each in self.discrepancies]
         return {"adds_up": self.adds_up, "issues": self.issues, "rows": self.rows, "discrepancies": wrong}
 
 

@@ -5,7 +5,6 @@ import select
 import sys
 import termios
 import tty
-from types import TracebackType
 from typing import Any, Self
 
 
@@ -27,9 +26,7 @@ class Keys:
             pass
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         if self.is_open:
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)
             self.is_open = False

@@ -9,7 +9,7 @@ from worker.domain.delivery import Totals
 from worker.domain.issue import Issue, IssueState
 from worker.quantities import count, spell_number, spell_span
 from worker.screen.instants import When
-from worker.screen.layout import paragraph
+from worker.screen.layout import join_parts, paragraph
 from worker.screen.report import equation
 from worker.screen.sentences import word
 from worker.screen.terminal import PLAIN_WIDTH, clean
@@ -19,17 +19,10 @@ RATE_SHOWN_AFTER_S = 5.0
 """A rate and a finish from the first seconds would only jump about."""
 
 _SEGMENTS = (
-    ("accepted", "█", "green"),
-    ("bounced", "▓", "red"),
-    ("failed", "▓", "red"),
-    ("skipped", "▒", "blue"),
-    ("cancelled", "▒", "dim"),
-    ("expired", "▒", "dim"),
-    ("in_doubt", "▒", "magenta"),
-    ("deferred", "░", "yellow"),
-    ("sending", "░", "cyan"),
-    ("waiting", "·", "dim"),
-)
+    ("accepted", "█", "green"), ("bounced", "▓", "red"), ("failed", "▓", "red"),
+    ("skipped", "▒", "blue"), ("cancelled", "▒", "dim"), ("expired", "▒", "dim"), ("in_doubt", "▒", "magenta"),
+    ("deferred", "░", "yellow"), ("sending", "░", "cyan"), ("waiting", "·", "dim"),
+)  # fmt: skip
 """Ledger order, each with a pattern of its own, so that the bar says something without colour too."""
 
 
@@ -93,18 +86,15 @@ def render(progress: Progress, now: datetime) -> Text:
     """The view of a terminal, at most 80 columns wide."""
     issue, totals = progress.issue, progress.totals
     counting = " (counting)" if progress.counting and issue.state is IssueState.SENDING else ""
-    lines = [
-        Text(f"{clean(issue.slug)}  ", style="bold").append(
-            spell_state(issue, totals, now) + counting, style="not bold"
-        ),
-    ]
+    stands = spell_state(issue, totals, now) + counting
+    lines = [Text(f"{clean(issue.slug)}  ", style="bold").append(stands, style="not bold")]
     if totals.audience:
         share = f"  {spell_number(progress.done)}/{spell_number(totals.audience)}"
         percent = f"  {100 * progress.done / totals.audience:.1f} %"
         lines.append(Text("  ").append_text(bar(totals)).append(share + percent))
         lines += [Text("  " + line.text, style=line.style) for line in equation(totals)]
     if pace := spell_pace(progress):
-        lines += [Text("  " + part) for part in _wrap(pace)]
+        lines += [Text("  " + part) for part in join_parts(pace.split(" · "), " · ", PLAIN_WIDTH - 2)]
     if why := spell_wait(progress):
         lines += [Text(line.text, style=line.style) for line in paragraph(why, first="  ", rest="    ", style="yellow")]
     return Text("\n").join(lines)
@@ -138,15 +128,3 @@ def _finish(progress: Progress) -> str:
         return ""
     one, two = spell_span(low), spell_span(high)
     return f"about {one} left" if one == two else f"about {one} to {two} left"
-
-
-def _wrap(text: str) -> list[str]:
-    """Cut between two parts, so that no line is wider than the terminal."""
-    lines = [""]
-    for part in text.split(" · "):
-        joined = f"{lines[-1]} · {part}" if lines[-1] else part
-        if len(joined) > PLAIN_WIDTH - 2:
-            lines.append(part)
-        else:
-            lines[-1] = joined
-    return lines

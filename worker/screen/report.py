@@ -8,16 +8,13 @@ from worker.domain.report import TRIED, Refusal
 from worker.log import scrub
 from worker.operations.report import Report
 from worker.quantities import count, spell_number, spell_span
-from worker.screen.layout import Line, paragraph
+from worker.screen.layout import Line, join_parts, paragraph
 from worker.screen.terminal import PLAIN_WIDTH, clean, table
 
 PACE_AFTER_S = 1.0
 """Within less, a pace would be the pace of a few mails that were on the wire together."""
 
-STATE_WORDS = {
-    "in_doubt": "in doubt",
-    "failed": "failed (our side)",
-}
+STATE_WORDS = {"in_doubt": "in doubt", "failed": "failed (our side)"}
 
 REASON_WORDS = {
     "opted_out": "left before it was their turn",
@@ -39,13 +36,9 @@ REASON_WORDS = {
 }
 
 CHANNEL_WORDS = {
-    "one_click": "mail program's button",
-    "page": "page",
-    "cli": "by an operator",
-    "import": "by an import",
-    "complaint": "complaint",
-    "mailto": "mail",
-}
+    "one_click": "mail program's button", "page": "page", "mailto": "mail", "complaint": "complaint",
+    "cli": "by an operator", "import": "by an import",
+}  # fmt: skip
 
 _GAP = Line("")
 
@@ -53,10 +46,7 @@ _GAP = Line("")
 def render_report(report: Report) -> list[Line]:
     """The report as lines for a person, in the issue's own time zone."""
     issue = report.issue
-    lines = [
-        Line(clean(issue.subject), "bold"),
-        Line(f"{issue.slug}  {report.publication}  {issue.state}"),
-    ]
+    lines = [Line(clean(issue.subject), "bold"), Line(f"{issue.slug}  {report.publication}  {issue.state}")]
     if issue.stopped_reason:
         lines += paragraph(issue.stopped_reason, first="stopped: ", rest="  ", style="yellow")
     lines += [_GAP, *equation(report.totals), _GAP, *_times(report)]
@@ -78,12 +68,8 @@ def equation(totals: Totals) -> list[Line]:
     parts = {name: rows for name, rows in totals.parts.items() if rows or name in ("accepted", "bounced")}
     terms = [f"{STATE_WORDS.get(name, name)} {spell_number(rows)}" for name, rows in parts.items()]
     verdict = "adds up" if totals.adds_up else "DOES NOT ADD UP, run: corranto verify"
-    cut: list[str] = []
-    for term in [*(f"+ {term}" if i else term for i, term in enumerate(terms)), f"= {spell_number(totals.audience)}"]:
-        if cut and len(cut[-1]) + 1 + len(term) <= PLAIN_WIDTH - len(verdict) - 1:
-            cut[-1] += f" {term}"
-        else:
-            cut.append(term)
+    summed = [terms[0], *(f"+ {term}" for term in terms[1:]), f"= {spell_number(totals.audience)}"]
+    cut = join_parts(summed, " ", PLAIN_WIDTH - len(verdict) - 1)
     cut[-1] += f" {verdict}"
     return [Line(line, "" if totals.adds_up else "bold red") for line in cut]
 

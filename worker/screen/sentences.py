@@ -7,7 +7,6 @@ shown there. A test keeps raise sites, fields and sentences together.
 import string
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from worker.errors import CorrantoError, Trouble
@@ -90,10 +89,6 @@ def _quoted(value: str, _: str) -> str:
     return f'"{cut}"' if cut.isprintable() else repr(cut)
 
 
-def _list(values: Sequence[object], most: str) -> str:
-    return ", ".join(map(str, values))[: int(most) if most else None] or "none"
-
-
 def _joined(values: Sequence[object], last: str) -> str:
     *first, end = map(str, values)
     return f"{', '.join(first)} {last} {end}" if first else end
@@ -104,21 +99,9 @@ def _place(where: str, _: str) -> str:
     return f"card {int(where[6:]) + 1}" if where.startswith("cards.") else _WORDS["place"][where]
 
 
-def _option(field: str, _: str) -> str:
-    return "SLUG" if field == "slug" else "--" + field.replace("_", "-")
-
-
 def _setting(origin: str, key: str) -> str:
     """As it was given: CORRANTO_WEB_PORT, or web_port in a file."""
     return origin if origin.startswith("CORRANTO_") or not origin else f"{key} in {origin}"
-
-
-def _size_limit(octets: int | None, _: str) -> str:
-    return f"mails up to {octets // 1_000_000} MB" if octets else "no size limit named"
-
-
-def _when(at: datetime, zone: str) -> str:
-    return When(at, zone).spell()
 
 
 _FORMS: dict[str, Callable[[Any, str], str]] = {
@@ -132,9 +115,9 @@ _FORMS: dict[str, Callable[[Any, str], str]] = {
     "iso": lambda at, _: at.isoformat(timespec="minutes"),
     "joined": _joined,
     "lines": lambda texts, _: "\n".join(texts),
-    "list": _list,
+    "list": lambda values, most: ", ".join(map(str, values))[: int(most) if most else None] or "none",
     "ms": lambda seconds, _: f"{seconds * 1000:.1f} ms",
-    "option": _option,
+    "option": lambda field, _: "SLUG" if field == "slug" else "--" + field.replace("_", "-"),
     "or": lambda values, _: " or ".join(map(str, values)),
     "or_else": lambda value, other: value or other,
     "place": _place,
@@ -145,11 +128,11 @@ _FORMS: dict[str, Callable[[Any, str], str]] = {
     "scrubbed": lambda text, _: scrub(text),  # a server or a library may repeat a password or an address
     "setting": _setting,
     "size": lambda values, noun: count(len(values), noun),
-    "size_limit": _size_limit,
+    "size_limit": lambda octets, _: f"mails up to {octets // 1_000_000} MB" if octets else "no size limit named",
     "slug": lambda slug, _: slug if len(slug) <= 64 and slug.isprintable() else ascii(slug[:64]),
     "span": lambda seconds, _: spell_span(seconds),
     "uncapped": lambda text, _: text.replace("An email", "an email", 1),
-    "when": _when,
+    "when": lambda at, zone: When(at, zone).spell(),
     "words": lambda name, _: str(name).replace("_", " "),
 }
 
