@@ -9,18 +9,21 @@ from tests.support.publication import CONSENT
 from tests.support.readers import Killed, Readers, WatchedDatabase
 from tests.support.words import refuses
 from worker.consent import optout
-from worker.consent.erasure import ErasedReader, erase_reader
+from worker.consent.erasure import erase_reader
+from worker.consent.optout import Wish
 from worker.consent.readers import find_reader
 from worker.consent.subscribe import add_subscriber
 from worker.consent.suppressions import list_suppressions, suppress_addresses
+from worker.domain.subscription import Channel
 from worker.errors import NotFoundError, RefusedError, UsageError
 from worker.storage import schema
 from worker.storage.engine import Database
+from worker.storage.people.subscribers import Erased
 
 JANE = "jane@example.org"
 
 
-def erase(database: Database, folder: Path, *, keep_no: bool = True, wait_s: float = 0) -> ErasedReader:
+def erase(database: Database, folder: Path, *, keep_no: bool = True, wait_s: float = 0) -> Erased:
     return erase_reader(database, JANE, actor="editor", state_dir=folder, wait_s=wait_s, keep_no=keep_no)
 
 
@@ -110,10 +113,10 @@ def test_an_old_link_of_an_erased_reader_brings_nothing_back(
     before = readers.checksum()
 
     # When somebody presses Undo on an old page
-    undone = optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
+    undone = optout.undo(database, Wish(here, Channel.PAGE, "reader"), tmp_path)
 
     # Then nobody is subscribed, and whoever asks again begins as somebody new
-    assert undone.restored == ()
+    assert undone == ()
     assert readers.state(here) == ("ended", 1)
     assert readers.checksum() == before
     assert add_subscriber(database, "newsline", JANE, consent=CONSENT, actor="editor").subscription_id != here

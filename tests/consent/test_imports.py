@@ -12,6 +12,7 @@ from tests.support.readers import Killed
 from tests.support.words import refuses
 from worker.consent import optout
 from worker.consent.imports import ImportResult, import_subscribers, list_imports, undo_import
+from worker.consent.optout import Wish
 from worker.consent.subscribe import add_subscriber
 from worker.domain.address import parse_address
 from worker.domain.publication import Publication
@@ -325,7 +326,7 @@ def test_undo_ends_what_the_import_added_and_nobody_touched(
         ids = conn.scalars(
             select(schema.subscription.c.id).where(schema.subscription.c.subscriber_id == came_back.id)
         ).all()
-    optout.undo(database, subscription_id=ids[0], issue_id=None, actor="reader", state_dir=tmp_path)
+    optout.undo(database, Wish(ids[0], Channel.PAGE, "reader"), tmp_path)
 
     # When
     assert wrong.import_id

@@ -2,31 +2,22 @@
 
 import os
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.support.readers import Killed, Readers, WatchedDatabase
 from worker.consent import optout, optout_log
-from worker.consent.optout import OptOut
+from worker.consent.optout import OptOut, Wish
 from worker.domain.subscription import Channel
 from worker.storage.engine import Database
+from worker.storage.people.subscriptions import Changed
 
 JANE = "jane@example.org"
 
 
-@dataclass
-class Ended:
-    id: int
-    generation: int = 1
-
-
 def leave(database: Database, folder: Path, subscription_id: int) -> OptOut:
-    return optout.opt_out(
-        database, subscription_id=subscription_id, channel=Channel.PAGE, issue_id=None, actor="reader",
-        state_dir=folder, wait_s=0,
-    )  # fmt: skip
+    return optout.opt_out(database, Wish(subscription_id, Channel.PAGE, "reader"), folder, 0)
 
 
 def words(folder: Path) -> list[str]:
@@ -80,7 +71,7 @@ def test_a_reader_who_comes_back_is_in_the_log_only_after_the_database_has_it(
     watched = WatchedDatabase(database, lambda kind: at_commit.append((kind, words(tmp_path))))
 
     # When they take it back
-    optout.undo(watched, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
+    optout.undo(watched, Wish(here, Channel.PAGE, "reader"), tmp_path)
 
     # Then a crash at the commit would leave them out, in the log as in the database
     assert at_commit == [("durable", [f"out {here}:1"])]
@@ -110,7 +101,7 @@ def test_a_power_cut_right_after_done_takes_neither_the_line_nor_its_file(tmp_pa
     optout_log.append(
         folder,
         "out",
-        [Ended(7), Ended(9, 3)],
+        [Changed(7, 1), Changed(9, 3)],
         sync=lambda descriptor: put_down.append((os.fstat(descriptor).st_ino, words(folder))),
     )
 
@@ -122,8 +113,8 @@ def test_a_power_cut_right_after_done_takes_neither_the_line_nor_its_file(tmp_pa
 
 def test_the_log_is_for_its_owner_only_and_keeps_what_is_there(tmp_path: Path) -> None:
     # When two wishes are logged, and one of nobody
-    optout_log.append(tmp_path, "out", [Ended(1)])
-    optout_log.append(tmp_path, "undo", [Ended(1, 2)])
+    optout_log.append(tmp_path, "out", [Changed(1, 1)])
+    optout_log.append(tmp_path, "undo", [Changed(1, 2)])
     optout_log.append(tmp_path, "out", [])
 
     # Then

@@ -7,6 +7,7 @@ from sqlalchemy import update
 from tests.support.readers import Readers
 from worker.consent import optout
 from worker.consent.erasure import erase_reader
+from worker.consent.optout import Wish
 from worker.consent.preferences import read_preferences
 from worker.domain.subscription import Channel
 from worker.storage import schema
@@ -16,8 +17,8 @@ JANE = "jane.invented@example.org"
 
 
 def leave(database: Database, folder: Path, subscription_id: int, **more: object) -> None:
-    wanted = {"channel": Channel.PAGE, "issue_id": None, "actor": "reader", "wait_s": 0, **more}
-    optout.opt_out(database, subscription_id=subscription_id, state_dir=folder, **wanted)  # type: ignore[arg-type]
+    wish = Wish(subscription_id, **{"channel": Channel.PAGE, "actor": "reader", **more})  # type: ignore[arg-type]
+    optout.opt_out(database, wish, folder, 0)
 
 
 def test_a_reader_sees_this_subscription_first_and_the_others_that_go_on(

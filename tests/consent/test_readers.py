@@ -10,6 +10,7 @@ from tests.support.readers import WHEN, Readers
 from tests.support.words import refuses
 from worker.consent import optout
 from worker.consent.exports import export_publication, export_reader
+from worker.consent.optout import Wish
 from worker.consent.readers import PAGE, list_readers, show_reader
 from worker.consent.subscribe import add_subscriber
 from worker.domain.subscription import Channel, SubscriptionState
@@ -45,10 +46,7 @@ def test_an_export_holds_whoever_gets_the_publication_now_and_nobody_else(
     (left,) = readers.reader("left@example.org", newsline)
     (pending,) = readers.reader("pending@example.org", newsline)
     readers.reader("else@example.org", readers.publication("magazine"))
-    optout.opt_out(
-        database, subscription_id=left, channel=Channel.PAGE, issue_id=None, actor="reader", state_dir=tmp_path,
-        wait_s=0,
-    )  # fmt: skip
+    optout.opt_out(database, Wish(left, Channel.PAGE, "reader"), tmp_path, 0)
     with database.write() as conn:
         mine = schema.subscription.c.id == pending
         conn.execute(update(schema.subscription).where(mine).values(state="pending", confirmed_at=None))
@@ -98,10 +96,7 @@ def test_a_readers_own_data_names_every_no_and_where_it_came_from(
     # Given a reader who left by the button of an issue
     (here,) = readers.reader(JANE, newsline)
     issue = readers.issue(newsline, [here])
-    optout.opt_out(
-        database, subscription_id=here, channel=Channel.ONE_CLICK, issue_id=issue, actor="reader",
-        state_dir=tmp_path, wait_s=0,
-    )  # fmt: skip
+    optout.opt_out(database, Wish(here, Channel.ONE_CLICK, "reader", issue), tmp_path, 0)
 
     # When they ask for what is kept
     data = export_reader(database, JANE)

@@ -9,6 +9,7 @@ from sqlalchemy import event, select, update
 from tests.support.ledgers import LONG_AGO
 from tests.support.lists import Newsroom
 from worker.consent import optout
+from worker.consent.optout import Wish
 from worker.domain.address import parse_address
 from worker.domain.issue import IssueState
 from worker.domain.subscription import Channel
@@ -27,15 +28,7 @@ def leaves(desk: Newsroom, address: str) -> None:
             .join(schema.subscriber, schema.subscriber.c.id == schema.subscription.c.subscriber_id)
             .where(schema.subscriber.c.address == address)
         ).scalar_one()
-    optout.opt_out(
-        desk.database,
-        subscription_id=found,
-        channel=Channel.ONE_CLICK,
-        issue_id=None,
-        actor="reader",
-        state_dir=desk.folder / "state",
-        wait_s=0,
-    )
+    optout.opt_out(desk.database, Wish(found, Channel.ONE_CLICK, "reader"), desk.folder / "state", 0)
 
 
 def is_suppressed(desk: Newsroom, address: str) -> None:

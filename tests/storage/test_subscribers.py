@@ -63,7 +63,7 @@ def test_adding_twice_keeps_the_subscription_and_updates_what_is_given(
     # Then
     assert again == Added(first.subscriber_id, first.subscription_id, added=False, address="Anna.Sample@example.org")
     with database.read() as conn:
-        found = subscribers.get_subscriber(conn, first.subscriber_id)
+        found = subscribers.find_by_address(conn, database.instance(), ANNA)
     assert (found.name, found.language, found.attributes) == ("Anna", "fr", {"city": "Bruges", "plan": "free"})
 
 
@@ -79,15 +79,15 @@ def test_adding_a_reader_who_left_is_refused_and_changes_nothing(database: Datab
     # Then
     with database.read() as conn:
         subscription = subscriptions.find(conn, made.subscription_id)
-        assert subscribers.get_subscriber(conn, made.subscriber_id).name == ""
+        assert subscribers.find_by_address(conn, database.instance(), ANNA).name == ""
     assert subscription is not None
     assert subscription.state is SubscriptionState.ENDED
 
 
 def test_adding_a_suppressed_address_is_refused(database: Database, briefing: Publication) -> None:
     with database.write() as conn:
-        args = (parse_address(ANNA), SuppressionReason.MANUAL, "asked by phone")
-        suppressions.add(conn, database.instance(), *args, actor=ACTOR)
+        args = ([parse_address(ANNA)], SuppressionReason.MANUAL, "asked by phone")
+        suppressions.add_many(conn, database.instance(), *args, actor=ACTOR)
     with refuses(RefusedError, match="do-not-mail"):
         add(database, briefing)
 

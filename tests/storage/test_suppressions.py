@@ -15,7 +15,8 @@ ANNA = parse_address("Anna@Example.org")
 
 def add(database: Database, reason: SuppressionReason = SuppressionReason.MANUAL) -> bool:
     with database.write() as conn:
-        return suppressions.add(conn, database.instance(), ANNA, reason, "asked by phone", actor=ACTOR)
+        args = ([ANNA], reason, "asked by phone")
+        return suppressions.add_many(conn, database.instance(), *args, actor=ACTOR) == 1
 
 
 def test_suppressed_address_is_found_however_it_is_typed(database: Database) -> None:
@@ -25,8 +26,8 @@ def test_suppressed_address_is_found_however_it_is_typed(database: Database) -> 
     # Then
     assert added
     with database.read() as conn:
-        assert suppressions.exists(conn, database.instance(), parse_address(" anna@EXAMPLE.org"))
-        assert not suppressions.exists(conn, database.instance(), parse_address("ann@example.org"))
+        assert suppressions.find(conn, database.instance(), parse_address(" anna@EXAMPLE.org"))
+        assert not suppressions.find(conn, database.instance(), parse_address("ann@example.org"))
 
 
 def test_second_suppression_keeps_the_first_reason(database: Database) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import text, update
 
 from tests.support.readers import Readers
 from worker.consent import optout
-from worker.consent.optout import OptOut
+from worker.consent.optout import OptOut, Wish
 from worker.domain.address import parse_address
 from worker.domain.subscription import Channel
 from worker.domain.suppression import SuppressionReason
@@ -21,8 +21,8 @@ from worker.storage.engine import Database
 
 
 def leave(database: Database, state_dir: Path, subscription_id: int, *, wait_s: float = 0.2, **more: object) -> OptOut:
-    wanted = {"issue_id": None, "channel": Channel.PAGE, "actor": "reader", **more}
-    return optout.opt_out(database, subscription_id=subscription_id, state_dir=state_dir, wait_s=wait_s, **wanted)  # type: ignore[arg-type]
+    wish = Wish(subscription_id, **{"channel": Channel.PAGE, "actor": "reader", **more})  # type: ignore[arg-type]
+    return optout.opt_out(database, wish, state_dir, wait_s)
 
 
 @pytest.fixture
@@ -135,10 +135,7 @@ def test_an_opt_out_waits_until_a_copy_in_flight_is_released(
     claim = readers.claim(readers.issue(newsline, [here]), 1, 1)
 
     # When the reader leaves, and the worker gives the row back after the first look
-    steps = optout.leave(
-        database, subscription_id=here, channel=Channel.PAGE, issue_id=None, actor="reader", state_dir=tmp_path,
-        wait_s=30,
-    )  # fmt: skip
+    steps = optout.leave(database, Wish(here, Channel.PAGE, "reader"), tmp_path, 30)
     first = next(steps)
     readers.release(claim)
     last = list(steps)[-1]
@@ -157,10 +154,7 @@ def test_an_opt_out_names_the_copy_that_was_accepted_while_it_waited(
     (here,) = readers.reader("jane@example.org", newsline)
     issue = readers.issue(newsline, [here])
     claim = readers.claim(issue, 1, 1)
-    steps = optout.leave(
-        database, subscription_id=here, channel=Channel.PAGE, issue_id=None, actor="reader", state_dir=tmp_path,
-        wait_s=30,
-    )  # fmt: skip
+    steps = optout.leave(database, Wish(here, Channel.PAGE, "reader"), tmp_path, 30)
     next(steps)
 
     # When the relay takes it before the worker could look again
@@ -238,10 +232,10 @@ def test_an_undo_restores_the_subscription_one_generation_later_and_its_old_link
     leave(database, tmp_path, here, issue_id=readers.issue(newsline, [here]))
 
     # When the reader takes it back
-    undone = optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
+    undone = optout.undo(database, Wish(here, Channel.PAGE, "reader"), tmp_path)
 
     # Then the subscription goes on, both lines stand in the log, and leaving works again
-    assert undone.restored == ("Newsline",)
+    assert undone == ("Newsline",)
     assert readers.state(here) == ("confirmed", 2)
     with database.read() as conn:
         assert conn.execute(text("SELECT ended_by, ended_issue_id FROM subscription")).one() == (None, None)
@@ -263,7 +257,7 @@ def test_an_undo_of_all_brings_back_what_the_same_act_ended_and_nothing_else(
     leave(database, tmp_path, here, scope="all")
 
     # When the last act is taken back
-    optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path, scope="all")
+    optout.undo(database, Wish(here, Channel.PAGE, "reader", scope="all"), tmp_path)
 
     # Then the one left earlier stays ended
     assert [readers.state(one)[0] for one in (here, second, earlier)] == ["confirmed", "confirmed", "ended"]
@@ -289,10 +283,10 @@ def test_an_undo_is_refused_where_the_reader_must_be_asked_anew(
     before = readers.state(here)
 
     # When somebody tries
-    undone = optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
+    undone = optout.undo(database, Wish(here, Channel.PAGE, "reader"), tmp_path)
 
     # Then nothing comes back
-    assert undone.restored == ()
+    assert undone == ()
     assert readers.state(here) == before
 
 
@@ -422,10 +416,10 @@ def test_an_opt_out_can_be_taken_back_for_thirty_days(
     readers.ended(here, at=datetime.now(UTC) - timedelta(days=days))
 
     # When Undo is pressed
-    undone = optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
+    undone = optout.undo(database, Wish(here, Channel.PAGE, "reader"), tmp_path)
 
     # Then an old mail that was passed on signs nobody up
-    assert bool(undone.restored) == comes_back
+    assert bool(undone) == comes_back
 
 
 def test_a_subscription_that_was_never_confirmed_comes_back_unconfirmed(
@@ -438,7 +432,7 @@ def test_a_subscription_that_was_never_confirmed_comes_back_unconfirmed(
     leave(database, tmp_path, here)
 
     # When they press Undo
-    optout.undo(database, subscription_id=here, issue_id=None, actor="reader", state_dir=tmp_path)
+    optout.undo(database, Wish(here, Channel.PAGE, "reader"), tmp_path)
 
     # Then nobody gets mail they never confirmed
     assert readers.state(here) == ("pending", 2)
@@ -452,10 +446,10 @@ def test_an_undo_without_all_brings_back_one_publication_only(
     leave(database, tmp_path, here, scope="all")
 
     # When one is taken back
-    undone = optout.undo(database, subscription_id=other, issue_id=None, actor="reader", state_dir=tmp_path)
+    undone = optout.undo(database, Wish(other, Channel.PAGE, "reader"), tmp_path)
 
     # Then the other stays ended
-    assert undone.restored == ("Magazine",)
+    assert undone == ("Magazine",)
     assert [readers.state(one)[0] for one in (here, other)] == ["ended", "confirmed"]
 
 

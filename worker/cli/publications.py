@@ -1,7 +1,7 @@
 """`corranto publication`: what one can subscribe to."""
 
 from collections.abc import Mapping
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -29,8 +29,10 @@ Zone = Annotated[str | None, typer.Option("--zone", help="Time zone of its edito
 Description = Annotated[str | None, typer.Option("--description", help="A sentence for the page that lists it.")]
 
 
-@app.command()
-def create(
+@app.command("edit", help="Change what is given and keep the rest. Issues already queued stay as they are.")
+@app.command("create", help="Make a publication. --title, --from and --postal-address are required.")
+def write(
+    ctx: typer.Context,
     slug: Slug,
     title: Title = None,
     sender: From = None,
@@ -45,8 +47,16 @@ def create(
     description: Description = None,
     json: Json = False,
 ) -> None:
-    """Make a publication. --title, --from and --postal-address are required."""
-    typed = _typed(locals())
+    """Two commands with the same options."""
+    options = {"from" if name == "sender" else name: value for name, value in locals().items()}
+    typed: dict[str, str | None] = {name: value for name, value in options.items() if name not in ("ctx", "json")}
+    if ctx.command.name == "create":
+        _create(typed, json=json)
+    else:
+        _edit(slug, {**typed, "slug": None}, json=json)
+
+
+def _create(typed: Mapping[str, str | None], *, json: bool) -> None:
     ledger = open_ledger()
     made = publications.create_publication(ledger.database, typed, actor=ledger.actor)
     if json:
@@ -56,25 +66,7 @@ def create(
     hint(f'corranto subscriber import FILE -p {made.slug} --consent "where and when they asked"')
 
 
-@app.command()
-def edit(
-    slug: Slug,
-    title: Title = None,
-    sender: From = None,
-    postal_address: Postal = None,
-    reply_to: ReplyTo = None,
-    bounce_address: Bounce = None,
-    contact: Contact = None,
-    promise: Promise = None,
-    privacy_url: Privacy = None,
-    language: Language = None,
-    zone: Zone = None,
-    description: Description = None,
-    json: Json = False,
-) -> None:
-    """Change what is given and keep the rest. Issues already queued stay as they are."""
-    typed = _typed(locals())
-    del typed["slug"]
+def _edit(slug: str, typed: Mapping[str, str | None], *, json: bool) -> None:
     ledger = open_ledger()
     edited = publications.edit_publication(ledger.database, slug, typed, actor=ledger.actor)
     if json:
@@ -123,13 +115,9 @@ def list_all(json: Json = False) -> None:
         say("There is no publication yet.")
         hint("corranto publication create --help")
     else:
+        confirmed = SubscriptionState.CONFIRMED
         rows = [
-            [
-                one.publication.slug,
-                one.publication.title,
-                f"{one.subscriptions[SubscriptionState.CONFIRMED]:,}",
-                one.publication.language,
-            ]
+            [one.publication.slug, one.publication.title, f"{one.subscriptions[confirmed]:,}", one.publication.language]
             for one in listed
         ]
         tell_table(["SLUG", "TITLE", "READERS", "LANGUAGE"], rows, right=[2])
@@ -138,9 +126,3 @@ def list_all(json: Json = False) -> None:
 def _spell_counts(counts: Mapping[SubscriptionState, int]) -> str:
     confirmed = count(counts[SubscriptionState.CONFIRMED], "person gets it", "people get it")
     return f"{confirmed}, {counts[SubscriptionState.PENDING]:,} unconfirmed, {counts[SubscriptionState.ENDED]:,} left"
-
-
-def _typed(options: Mapping[str, object]) -> dict[str, str | None]:
-    """A command's options as the fields of a publication; None was not given."""
-    fields = {"from" if name == "sender" else name: value for name, value in options.items() if name != "json"}
-    return cast("dict[str, str | None]", fields)

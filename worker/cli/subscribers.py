@@ -78,7 +78,7 @@ def import_file(
             publication,
             file,
             consent=consent,
-            mapping=_mapping(map_ or []),
+            mapping=_pairs(map_ or [], "--map", "email='E-mail Address'"),
             encoding=encoding,
             dry_run=dry_run,
             rejects_path=rejects,
@@ -209,10 +209,6 @@ def _bar() -> Progress:
         transient=True,
         disable=not sys.stderr.isatty(),
     )
-
-
-def _mapping(typed: list[str]) -> dict[str, str]:
-    return _pairs(typed, "--map", "email='E-mail Address'")
 
 
 def _pairs(typed: list[str], option: str, form: str) -> dict[str, str]:

@@ -31,11 +31,8 @@ def add(
     """Never mail these addresses again, whatever list they stand on."""
     ledger = open_ledger()
     wait_s = ledger.settings.optout_fresh_s
-    _tell(
-        suppressions.suppress_addresses(
-            ledger.database, addresses, evidence=evidence, actor=ledger.actor, wait_s=wait_s
-        )
-    )
+    actor = ledger.actor
+    _tell(suppressions.suppress_addresses(ledger.database, addresses, evidence=evidence, actor=actor, wait_s=wait_s))
 
 
 @app.command("import")

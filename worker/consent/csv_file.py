@@ -8,8 +8,7 @@ import codecs
 import csv
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker.errors import NotFoundError, Remedy, Trouble, UsageError
@@ -42,21 +41,18 @@ def survey(path: Path, encoding: str | None = None) -> CsvFile:
 
     Raises NotFoundError, or UsageError with the file and the line.
     """
-    codec = _codec(path, encoding)
     try:
-        delimiter, skip = _sniff(path, codec)
-        shape = CsvFile(path, codec, delimiter, skip, (), 0)
-        header: tuple[str, ...] = ()
-        count = -1
-        for count, (line, cells) in enumerate(_all_rows(shape)):
-            if count == 0:
-                header = tuple(cells)
-                if len(header) > MAX_COLUMNS:
-                    columns = len(header)
-                    raise UsageError(
-                        "csv.too_many_columns", file=path.name, line=line, columns=columns, limit=MAX_COLUMNS
-                    )
-            elif count > MAX_ROWS:
+        codec = _codec(path, encoding)
+        shape = CsvFile(path, codec, *_sniff(path, codec), header=(), rows=0)
+        found = _all_rows(shape)
+        line, header = next(found, (0, []))
+        if not header:
+            raise UsageError("csv.empty", file=path.name)
+        if (columns := len(header)) > MAX_COLUMNS:
+            raise UsageError("csv.too_many_columns", file=path.name, line=line, columns=columns, limit=MAX_COLUMNS)
+        count = 0
+        for count, _ in enumerate(found, start=1):
+            if count > MAX_ROWS:
                 raise UsageError("csv.too_many_rows", file=path.name, limit=MAX_ROWS)
     except FileNotFoundError:
         raise NotFoundError("csv.no_file", path=str(path)) from None
@@ -66,9 +62,7 @@ def survey(path: Path, encoding: str | None = None) -> CsvFile:
         name = codec.removesuffix("-sig").upper()
         place = _undecodable_line(path, codec)
         raise UsageError("csv.other_encoding", file=path.name, line=place, encoding=name) from None
-    if count < 0:
-        raise UsageError("csv.empty", file=path.name)
-    return CsvFile(path, codec, delimiter, skip, header, count)
+    return replace(shape, header=tuple(header), rows=count)
 
 
 def rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
@@ -85,7 +79,7 @@ def rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
 
 
 def _all_rows(file: CsvFile) -> Iterator[tuple[int, list[str]]]:
-    with _text(file.path, file.encoding) as text:
+    with file.path.open(encoding=file.encoding, newline="") as text:
         for _ in range(file.skip):
             text.readline(MAX_ROW_CHARS)
         lines = _Lines(text, file.path.name, file.skip)
@@ -128,13 +122,8 @@ def _codec(path: Path, encoding: str | None) -> str:
         except LookupError:
             raise UsageError("csv.no_such_encoding", encoding=encoding) from None
         return "utf-8-sig" if codec.name == "utf-8" else codec.name
-    try:
-        with path.open("rb") as file:
-            sample = file.read(4_096)
-    except FileNotFoundError:
-        raise NotFoundError("csv.no_file", path=str(path)) from None
-    except OSError as error:
-        raise UsageError("csv.unreadable", path=str(path), why=error.strerror) from error
+    with path.open("rb") as file:
+        sample = file.read(4_096)
     # Without a mark, every other octet of Latin text in UTF-16 is NUL.
     if sample.startswith(_UTF_16_OR_32) or sample.count(0) > len(sample) // 4:
         raise UsageError("csv.utf_16", file=path.name)
@@ -143,7 +132,7 @@ def _codec(path: Path, encoding: str | None) -> str:
 
 def _sniff(path: Path, codec: str) -> tuple[str, int]:
     """(delimiter, lines above the header): the delimiter that gives the first line most columns."""
-    with _text(path, codec) as text:
+    with path.open(encoding=codec, newline="") as text:
         sample = text.read(_SAMPLE_OCTETS)
     first = sample.splitlines()[0] if sample else ""
     if first.lower().startswith("sep=") and len(first) == 5:  # Excel's own mark
@@ -157,12 +146,6 @@ def _sniff(path: Path, codec: str) -> tuple[str, int]:
         if len(cells) > most:
             best, most = delimiter, len(cells)
     return best, 0
-
-
-@contextmanager
-def _text(path: Path, codec: str) -> Iterator[io.TextIOWrapper]:
-    with path.open(encoding=codec, errors="strict", newline="") as text:
-        yield text
 
 
 def _undecodable_line(path: Path, codec: str) -> int | None:

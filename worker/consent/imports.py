@@ -18,7 +18,6 @@ from typing import IO, Any
 from worker import clock
 from worker.consent import csv_file
 from worker.consent.import_rows import RowError, read_consent, read_header, read_row
-from worker.domain.publication import Publication
 from worker.domain.subscriber import ImportRow
 from worker.errors import Trouble, UsageError
 from worker.storage import acts, publications
@@ -116,7 +115,7 @@ def import_subscribers(
         target = publications.get_publication(conn, publication)
     file = csv_file.survey(path, encoding)
     columns = read_header(file.header, mapping or {})
-    writer = _Writer(database, target, file.path.name, text, actor, dry_run)
+    writer = _Writer(database, target.id, path.name, text, actor, dry_run)
     with _open_rejects(rejects_path, path, words) as rejects, ThreadPoolExecutor(max_workers=1) as beside:
         run = _Import(writer, beside, rejects, page_size or imports.PAGE[database.dialect], progress, file.rows)
         pepper, now = database.instance().pepper, clock.utcnow()
@@ -162,153 +161,133 @@ def undo_import(database: Database, import_id: int, *, actor: str) -> int:
         if last is None:
             break
         after = last
-        _pause(database, clock.monotonic() - began)
+        time.sleep(_rest_s(database, clock.monotonic() - began))
     with database.write() as conn:
         imports.close_undone(conn, import_id, ended, actor=actor)
     return ended
 
 
+@dataclass
 class _Writer:
     """Merges page after page, and keeps SQLite's one place to write free for most of the time."""
 
-    def __init__(
-        self, database: Database, publication: Publication, file_name: str, consent: str, actor: str, dry_run: bool
-    ) -> None:
-        self.batch: int | None = None
-        self.dry_run = dry_run
-        self._database = database
-        self._publication = publication
-        self._file_name = "".join(char if char.isprintable() else "�" for char in file_name)[:200]
-        self._consent = consent
-        self._actor = actor
-        self._free_from = 0.0
+    database: Database
+    publication_id: int
+    file_name: str
+    consent: str
+    actor: str
+    dry_run: bool
+    batch: int | None = None
+    free_from: float = 0.0
 
     def merge(self, rows: list[ImportRow], counts: Counter[str]) -> Counter[str]:
         """Merge one page in one transaction; `counts` with what became of it."""
-        time.sleep(max(0.0, self._free_from - clock.monotonic()))
+        time.sleep(max(0.0, self.free_from - clock.monotonic()))
         began = clock.monotonic()
-        with self._database.write() as conn, conn.begin_nested() as page:
+        with self.database.write() as conn, conn.begin_nested() as page:
             batch = self.batch
             if batch is None:
-                batch = imports.create_batch(
-                    conn, self._publication.id, self._file_name, self._consent, actor=self._actor
-                )
-            done = imports.merge_page(conn, batch, self._publication.id, self._consent, rows)
+                file_name = "".join(char if char.isprintable() else "�" for char in self.file_name)[:200]
+                batch = imports.create_batch(conn, self.publication_id, file_name, self.consent, actor=self.actor)
+            done = imports.merge_page(conn, batch, self.publication_id, self.consent, rows)
             after = counts + Counter(asdict(done))
             if self.dry_run:
                 page.rollback()
             else:
                 imports.note_counts(conn, batch, _as_counts(after))
                 self.batch = batch
-        self._free_from = clock.monotonic() + _rest_s(self._database, clock.monotonic() - began)
+        self.free_from = clock.monotonic() + _rest_s(self.database, clock.monotonic() - began)
         return after
 
     def finish(self, counts: Mapping[str, int]) -> None:
         """Say that the file was read to its end."""
         if self.batch is None:
             return
-        with self._database.write() as conn:
+        with self.database.write() as conn:
             imports.note_counts(conn, self.batch, {**counts, "finished": True})
-            acts.record(conn, self._actor, "import.finish", f"import:{self.batch}", counts)
+            acts.record(conn, self.actor, "import.finish", f"import:{self.batch}", counts)
             imports.refresh_statistics(conn)
-        self._database.checkpoint()
+        self.database.checkpoint()
 
 
+@dataclass
 class _Import:
     """One run: collects rows into pages while the page before is merged beside, and counts what becomes of them."""
 
-    def __init__(
-        self,
-        writer: _Writer,
-        beside: Executor,
-        rejects: Callable[[Reject], None],
-        page_size: int,
-        progress: Progress | None,
-        total: int,
-    ) -> None:
-        self.read = 0
-        self.folds: Counter[str] = Counter()
-        self._writer = writer
-        self._beside = beside
-        self._rejects = rejects
-        self._page_size = page_size
-        self._progress = progress
-        self._total = total
-        self._page: list[ImportRow] = []
-        self._merging: Future[Counter[str]] | None = None
-        self._merged: Counter[str] = Counter()
-        self._seen: set[bytes] = set()
-        self._counts: Counter[str] = Counter()
-        self._reasons: Counter[Trouble] = Counter()
-        self._examples: list[Reject] = []
+    writer: _Writer
+    beside: Executor
+    rejects: Callable[[Reject], object]
+    page_size: int
+    progress: Progress | None
+    total: int
+    read: int = 0
+    folds: Counter[str] = field(default_factory=Counter)
+    page: list[ImportRow] = field(default_factory=list)
+    merging: Future[Counter[str]] | None = None
+    merged: Counter[str] = field(default_factory=Counter)
+    seen: set[bytes] = field(default_factory=set)
+    counts: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[Trouble] = field(default_factory=Counter)
+    examples: list[Reject] = field(default_factory=list)
 
     def reject(self, row: Reject) -> None:
-        self._counts["rejected"] += 1
-        is_shown = row.reason in self._reasons or len(self._reasons) < MAX_REASONS
-        self._reasons[row.reason if is_shown else _OTHER] += 1
-        if len(self._examples) < MAX_EXAMPLES:
-            self._examples.append(row)
-        self._rejects(row)
+        self.counts["rejected"] += 1
+        is_shown = row.reason in self.reasons or len(self.reasons) < MAX_REASONS
+        self.reasons[row.reason if is_shown else _OTHER] += 1
+        if len(self.examples) < MAX_EXAMPLES:
+            self.examples.append(row)
+        self.rejects(row)
 
     def take(self, row: ImportRow) -> None:
-        if row.address_hash in self._seen:
-            self._counts["duplicates_in_file"] += 1
+        if row.address_hash in self.seen:
+            self.counts["duplicates_in_file"] += 1
             return
-        if len(self._page) >= self._page_size:
+        if len(self.page) >= self.page_size:
             self._merge()
-        self._seen.add(row.address_hash)
-        self._page.append(row)
+        self.seen.add(row.address_hash)
+        self.page.append(row)
 
     def tell(self) -> None:
-        if self._progress is not None:
-            self._progress(self.read, self._total)
+        if self.progress is not None:
+            self.progress(self.read, self.total)
 
     def finish(self) -> ImportResult:
-        if self._page:
+        if self.page:
             self._merge()
         self._await_page()
-        counts = _as_counts(self._merged + self._snapshot())
-        self._writer.finish(counts)
+        counts = _as_counts(self.merged + self._snapshot())
+        self.writer.finish(counts)
         self.tell()
         return ImportResult(
-            self._writer.batch,
-            self._writer.dry_run,
+            self.writer.batch,
+            self.writer.dry_run,
             **counts,
-            reasons=dict(self._reasons.most_common()),
+            reasons=dict(self.reasons.most_common()),
             folds=dict(self.folds),
-            examples=tuple(self._examples),
+            examples=tuple(self.examples),
         )
 
     def _merge(self) -> None:
         self._await_page()
-        self._merging = self._beside.submit(self._writer.merge, self._page, self._merged + self._snapshot())
-        self._page = []
+        self.merging = self.beside.submit(self.writer.merge, self.page, self.merged + self._snapshot())
+        self.page = []
 
     def _await_page(self) -> None:
         """Wait for the page before: one at a time, so that a kill leaves whole pages, in the file's order."""
-        if self._merging is None:
+        if self.merging is None:
             return
-        after = self._merging.result()
-        self._merging = None
-        self._merged = Counter({name: after[name] for name in PageCounts.__dataclass_fields__})
+        after = self.merging.result()
+        self.merging = None
+        self.merged = Counter({name: after[name] for name in PageCounts.__dataclass_fields__})
         self.tell()
 
     def _snapshot(self) -> Counter[str]:
-        return Counter({**self._counts, "read": self.read})
+        return Counter({**self.counts, "read": self.read})
 
 
 def _as_counts(counts: Counter[str]) -> dict[str, int]:
-    """The counts of an import under the names its result and its batch have."""
-    return {
-        "read": counts["read"],
-        "added": counts["added"],
-        "already": counts["already"],
-        "updated": counts["updated"],
-        "kept_out_opted_out": counts["opted_out"],
-        "kept_out_suppressed": counts["suppressed"],
-        "duplicates_in_file": counts["duplicates_in_file"],
-        "rejected": counts["rejected"],
-    }
+    """The counts that an import's result and its batch have, zeros included."""
+    return {name: counts[name] for name in ("read", *PageCounts.__dataclass_fields__, "duplicates_in_file", "rejected")}
 
 
 def neutral_cell(text: str) -> str:
@@ -338,7 +317,3 @@ def _open_rejects(path: Path | None, source: Path, words: Words) -> Iterator[Cal
 
 def _rest_s(database: Database, busy_s: float) -> float:
     return busy_s * (1 - WRITE_DUTY) / WRITE_DUTY if database.dialect == "sqlite" else 0.0
-
-
-def _pause(database: Database, busy_s: float) -> None:
-    time.sleep(_rest_s(database, busy_s))

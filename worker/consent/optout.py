@@ -34,6 +34,18 @@ Scope = Literal["one", "all"]
 
 
 @dataclass(frozen=True)
+class Wish:
+    """To leave, or to take that back: which subscription, or with `all` every one of its reader's; how and by whom."""
+
+    subscription_id: int
+    channel: Channel
+    actor: str
+    issue_id: int | None = None
+    """The issue whose link was followed, if any."""
+    scope: Scope = "one"
+
+
+@dataclass(frozen=True)
 class OptOut:
     """What one wish to leave did. `settled` is False while a copy is still being handed over."""
 
@@ -49,13 +61,6 @@ class OptOut:
 
 
 @dataclass(frozen=True)
-class Undone:
-    """What an undo brought back: titles of the publications. Empty when nothing may come back."""
-
-    restored: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Suppressed:
     """A batch of addresses that get nothing any more: how many are new, or were on the list already, and how many
     copies could not be stopped."""
@@ -65,66 +70,31 @@ class Suppressed:
     on_their_way: int
 
 
-def opt_out(
-    database: Database,
-    *,
-    subscription_id: int,
-    channel: Channel,
-    issue_id: int | None,
-    actor: str,
-    state_dir: Path,
-    scope: Scope = "one",
-    wait_s: float,
-) -> OptOut:
-    """End one subscription, or all of its reader's, and wait up to `wait_s` for a copy that is leaving just now.
+def opt_out(database: Database, wish: Wish, state_dir: Path, wait_s: float) -> OptOut:
+    """End what the wish names, and wait up to `wait_s` for a copy that is leaving just now.
 
     Idempotent; any generation's link ends the subscription as it is today. Blocks the thread while it waits: async
     callers walk `leave` instead.
     """
-    steps = leave(
-        database,
-        subscription_id=subscription_id,
-        channel=channel,
-        issue_id=issue_id,
-        actor=actor,
-        state_dir=state_dir,
-        scope=scope,
-        wait_s=wait_s,
-    )
-    for outcome in steps:
+    for outcome in leave(database, wish, state_dir, wait_s):
         answer = outcome
         if not outcome.settled:
             time.sleep(POLL_S)
     return answer
 
 
-def leave(
-    database: Database,
-    *,
-    subscription_id: int,
-    channel: Channel,
-    issue_id: int | None,
-    actor: str,
-    state_dir: Path,
-    scope: Scope = "one",
-    wait_s: float,
-) -> Iterator[OptOut]:
+def leave(database: Database, wish: Wish, state_dir: Path, wait_s: float) -> Iterator[OptOut]:
     """`opt_out` in steps: commits before the first value, then looks once a step until settled or `wait_s` is over.
 
     The last value is the answer. Whoever walks it pauses POLL_S between two steps, in its own colour.
     """
-    with database.read() as conn:
-        here = subscriptions.find(conn, subscription_id)
-        reach = [] if here is None else [here]
-        if here is not None and scope == "all":
-            reach = subscriptions.of_reader(conn, here.subscriber_id)
+    here, reach = _reach(database, wish)
     if here is None:
         yield OptOut((), already=True, on_its_way=(), since=utcnow())
         return
-    changed = _end(database, reach, channel, issue_id, actor, state_dir)
-    titles = {one.id: one.title for one in reach}
+    changed = _end(database, reach, wish, state_dir)
     with database.read() as conn:
-        ended = subscriptions.find(conn, subscription_id)
+        ended = subscriptions.find(conn, wish.subscription_id)
     since = utcnow() if ended is None or ended.ended_at is None else ended.ended_at
     deadline = monotonic() + wait_s
     while True:
@@ -132,7 +102,7 @@ def leave(
         copies = copies_on_their_way(database, [one.id for one in reach], since)
         settled = not any(copy.open for copy in copies)
         yield OptOut(
-            changed=tuple(titles[one.id] for one in changed),
+            changed=_titles(reach, changed),
             already=not changed,
             on_its_way=tuple(copy.subject for copy in copies),
             since=since,
@@ -153,41 +123,25 @@ def copies_on_their_way(database: Database, subscription_ids: Sequence[int], sin
         return subscriptions.copies_leaving(conn, subscription_ids, since)
 
 
-def undo(
-    database: Database,
-    *,
-    subscription_id: int,
-    issue_id: int | None,
-    actor: str,
-    state_dir: Path,
-    scope: Scope = "one",
-) -> Undone:
+def undo(database: Database, wish: Wish, state_dir: Path) -> tuple[str, ...]:
     """The reader takes an opt-out back: the subscription goes on, one generation later, so its old links still end it.
 
     `all` brings back what the same act ended. Not undone: an end older than UNDO_DAYS, by a complaint, of an erased
-    reader, or of a suppressed address.
+    reader, or of a suppressed address. Returns the titles of what came back; empty when nothing may.
     """
-    with database.read() as conn:
-        here = subscriptions.find(conn, subscription_id)
-        reach = [] if here is None else [here]
-        if here is not None and scope == "all" and here.ended_at is not None:
-            everything = subscriptions.of_reader(conn, here.subscriber_id)
-            reach = [one for one in everything if one.ended_at == here.ended_at]
-    if not any(one.undoable for one in reach):
-        return Undone(())
+    here, reach = _reach(database, wish)
+    together = [one for one in reach if here is not None and one.ended_at == here.ended_at]
+    if not any(one.undoable for one in together):
+        return ()
+    ids = [one.id for one in together]
+    evidence = "undo on the leaving page"
     with database.write_durably() as conn:
-        restored = subscriptions.restore(
-            conn,
-            [one.id for one in reach],
-            channel=Channel.PAGE,
-            issue_id=issue_id,
-            evidence="undo on the leaving page",
-        )
+        restored = subscriptions.restore(conn, ids, channel=wish.channel, issue_id=wish.issue_id, evidence=evidence)
         for one in restored:
-            acts.record(conn, actor, "subscription.undo", f"subscription:{one.id}", {"restored": 1})
+            acts.record(conn, wish.actor, "subscription.undo", f"subscription:{one.id}", {"restored": 1})
     # After the commit: a line without its undo would let a restore bring back somebody who left.
     optout_log.append(state_dir, "undo", restored)
-    return Undone(tuple(one.title for one in reach if one.id in {back.id for back in restored}))
+    return _titles(together, restored)
 
 
 def opt_out_address(
@@ -198,9 +152,8 @@ def opt_out_address(
     actor: str,
     state_dir: Path,
     wait_s: float,
-    channel: Channel = Channel.CLI,
 ) -> OptOut:
-    """End the subscription of an address to one publication (its slug), or to all when None.
+    """An operator ends the subscription of an address to one publication (its slug), or to all when None.
 
     Raises UsageError for something that is no address, NotFoundError for an unknown publication, or when the address
     has no such subscription.
@@ -215,33 +168,26 @@ def opt_out_address(
         raise NotFoundError(
             "subscription.none", address=parsed.addr_spec, publication=publication, remedy=Remedy.OTHER_ORDER
         )
-    return opt_out(
-        database,
-        subscription_id=ids[0],
-        channel=channel,
-        issue_id=None,
-        actor=actor,
-        state_dir=state_dir,
-        scope="all" if publication is None else "one",
-        wait_s=wait_s,
-    )
+    wish = Wish(ids[0], Channel.CLI, actor, scope="all" if publication is None else "one")
+    return opt_out(database, wish, state_dir, wait_s)
 
 
 def suppress(
     database: Database,
     addresses: Iterable[Address],
     *,
-    reason: SuppressionReason,
     evidence: str,
     actor: str,
     wait_s: float,
+    reason: SuppressionReason = SuppressionReason.MANUAL,
 ) -> Suppressed:
     """Put addresses on the do-not-mail list, in pages, then wait once for all copies to them that are leaving now."""
     with database.read() as conn:
         since = database.now(conn)
     wanted = list({address.key: address for address in addresses}.values())
     added = 0
-    for page in _pages(wanted):
+    for first in range(0, len(wanted), suppressions.PAGE):
+        page = wanted[first : first + suppressions.PAGE]
         with database.write_durably() as conn:
             added += suppressions.add_many(conn, database.instance(), page, reason, evidence, actor=actor)
     deadline = monotonic() + wait_s
@@ -253,34 +199,29 @@ def suppress(
         time.sleep(POLL_S)
 
 
-def _pages(addresses: Iterable[Address]) -> Iterator[list[Address]]:
-    page: list[Address] = []
-    for address in addresses:
-        page.append(address)
-        if len(page) == suppressions.PAGE:
-            yield page
-            page = []
-    if page:
-        yield page
+def _reach(database: Database, wish: Wish) -> tuple[Subscription | None, list[Subscription]]:
+    """The subscription a wish names, None when there is no such row (any more), and all that the wish is about."""
+    with database.read() as conn:
+        here = subscriptions.find(conn, wish.subscription_id)
+        if here is None:
+            return None, []
+        return here, [here] if wish.scope == "one" else subscriptions.of_reader(conn, here.subscriber_id)
 
 
-def _end(
-    database: Database,
-    reach: Sequence[Subscription],
-    channel: Channel,
-    issue_id: int | None,
-    actor: str,
-    state_dir: Path,
-) -> list[Changed]:
+def _titles(of: Sequence[Subscription], changed: Sequence[Changed]) -> tuple[str, ...]:
+    ids = {one.id for one in changed}
+    return tuple(one.title for one in of if one.id in ids)
+
+
+def _end(database: Database, reach: Sequence[Subscription], wish: Wish, state_dir: Path) -> list[Changed]:
     """Log, then commit, the end of what the reader has not ended yet; nothing for a repeat."""
     news = [one for one in reach if not one.is_a_no]
     if not news:
         return []
     optout_log.append(state_dir, "out", news)
+    ids, evidence = [one.id for one in news], f"by {wish.actor}"
     with database.write_durably() as conn:
-        changed = subscriptions.end(
-            conn, [one.id for one in news], channel=channel, issue_id=issue_id, evidence=f"by {actor}"
-        )
+        changed = subscriptions.end(conn, ids, channel=wish.channel, issue_id=wish.issue_id, evidence=evidence)
         for one in changed:
-            acts.record(conn, actor, "subscription.end", f"subscription:{one.id}", {"ended": 1})
+            acts.record(conn, wish.actor, "subscription.end", f"subscription:{one.id}", {"ended": 1})
     return changed

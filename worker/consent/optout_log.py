@@ -5,36 +5,29 @@ folder that names it, are synced.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from worker.clock import utcnow
+from worker.domain.subscription import Subscription
 from worker.log import logger
+from worker.storage.people.subscriptions import Changed
 
 LOG_NAME = "optouts.log"
 
 _log = logger("consent.optout_log")
 
 
-class Moved(Protocol):
-    """A subscription that ends or goes on."""
-
-    @property
-    def id(self) -> int: ...
-
-    @property
-    def generation(self) -> int: ...
-
-
 def append(
     state_dir: Path,
     word: Literal["out", "undo"],
-    moved: Sequence[Moved],
+    moved: Sequence[Subscription | Changed],
     *,
     sync: Callable[[int], None] = os.fsync,
 ) -> None:
-    """Write one line and wait until the disk has it; nothing for nobody.
+    """Write one line about what ends or goes on, and wait until the disk has it; nothing for nobody.
 
     A disk that refuses the line must not keep a reader on the list: the database still takes the wish, and somebody
     is told to look. `sync` puts what an open descriptor holds on disk.
@@ -46,21 +39,20 @@ def append(
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
         # One write to an append-only descriptor: lines of several web processes never mix.
-        descriptor = os.open(state_dir / LOG_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        try:
+        with _opened(state_dir / LOG_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as descriptor:
             os.write(descriptor, line)
             sync(descriptor)
-        finally:
-            os.close(descriptor)
-        _sync_folder(state_dir, sync)
+        # The file's name itself must survive a power cut: a new file is lost with its folder's unsynced entry.
+        with _opened(state_dir, os.O_RDONLY) as folder:
+            sync(folder)
     except OSError as error:
         _log.error("optout_log_unwritable", file=LOG_NAME, why=error.strerror, ids=ids)
 
 
-def _sync_folder(folder: Path, sync: Callable[[int], None]) -> None:
-    """Make the file's name itself survive a power cut: a new file is lost with its folder's unsynced entry."""
-    descriptor = os.open(folder, os.O_RDONLY)
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags, 0o600)
     try:
-        sync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)

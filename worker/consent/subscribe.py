@@ -65,15 +65,15 @@ def add_subscriber(
         before = None if known is None else subscriptions.of_pair(conn, known.id, publication_id)
         if before is not None and before.is_a_no:
             raise RefusedError("subscription.left", publication=publication, since=before.ended_at, remedy=Remedy.NONE)
-        reader = subscribers.put_subscriber(conn, database.instance(), parsed, **values)
+        reader_id = subscribers.put_subscriber(conn, database.instance(), parsed, **values)
         if before is not None and before.state is SubscriptionState.CONFIRMED:
-            return Added(reader.id, before.id, added=False, address=parsed.addr_spec)
+            return Added(reader_id, before.id, added=False, address=parsed.addr_spec)
         # A line of the consent log can not be erased: the reader's address must not stand in it.
-        started = consents.start(conn, reader.id, publication_id, _without_address(text, parsed), consented)
+        started = consents.start(conn, reader_id, publication_id, _without_address(text, parsed), consented)
         if started is None:  # somebody else, or the reader, was quicker
             raise RefusedError("subscription.changed", address=parsed.addr_spec, remedy=Remedy.REPEAT)
-        acts.record(conn, actor, "subscriber.add", f"subscriber:{reader.id}", {"added": 1})
-        return Added(reader.id, started, added=True, address=parsed.addr_spec)
+        acts.record(conn, actor, "subscriber.add", f"subscriber:{reader_id}", {"added": 1})
+        return Added(reader_id, started, added=True, address=parsed.addr_spec)
 
 
 def _read_values(name: str, language: str, attributes: Mapping[str, str]) -> dict[str, Any]:
@@ -81,26 +81,19 @@ def _read_values(name: str, language: str, attributes: Mapping[str, str]) -> dic
     for variable in attributes:
         if not is_variable(variable):
             raise RowError("attribute.no_name", name=variable)
+    kept = {key: read_value(value, key, MAX_VALUE_CHARS, folds) for key, value in attributes.items()}
     return {
         "name": read_value(name, "name", MAX_NAME_CHARS, folds),
         "language": read_language(language.strip()),
-        "attributes": {
-            variable: kept
-            for variable, value in attributes.items()
-            if (kept := read_value(value, variable, MAX_VALUE_CHARS, folds))
-        },
+        "attributes": {key: value for key, value in kept.items() if value},
     }
 
 
 def _refuse_suppressed(conn: Connection, database: Database, address: Address) -> None:
     suppression = suppressions.find(conn, database.instance(), address)
     if suppression is not None:
-        raise RefusedError(
-            "subscription.suppressed",
-            address=address.addr_spec,
-            since=suppression.created_at,
-            reason=suppression.reason,
-        )
+        since, reason = suppression.created_at, suppression.reason
+        raise RefusedError("subscription.suppressed", address=address.addr_spec, since=since, reason=reason)
 
 
 def _without_address(text: str, address: Address) -> str:

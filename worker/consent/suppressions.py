@@ -30,7 +30,7 @@ def suppress_addresses(
 ) -> Suppressed:
     """Never mail these addresses again. Raises UsageError for what is no address; then nothing is changed."""
     addresses = [read_address(address) for address in typed]
-    return _suppress(database, addresses, evidence, actor, wait_s)
+    return optout.suppress(database, addresses, evidence=evidence, actor=actor, wait_s=wait_s)
 
 
 def suppress_file(
@@ -49,7 +49,8 @@ def suppress_file(
             rejects.append((line, error.trouble))
     if not addresses:
         raise UsageError("suppression.no_address", path=str(path))
-    return SuppressedFile(_suppress(database, addresses, evidence, actor, wait_s), rejects)
+    done = optout.suppress(database, addresses, evidence=evidence, actor=actor, wait_s=wait_s)
+    return SuppressedFile(done, rejects)
 
 
 def find_suppression(database: Database, address: str) -> Suppression | None:
@@ -81,20 +82,14 @@ def lift_suppression(database: Database, address: str, *, actor: str) -> Suppres
         return suppressions.remove(conn, database.instance(), parsed, actor=actor)
 
 
-def _suppress(database: Database, addresses: Sequence[Address], evidence: str, actor: str, wait_s: float) -> Suppressed:
-    return optout.suppress(
-        database, addresses, reason=SuppressionReason.MANUAL, evidence=evidence, actor=actor, wait_s=wait_s
-    )
-
-
 def _read_column(path: Path, encoding: str | None) -> Iterator[tuple[int, str]]:
     """(line, text) of the column called email, or of the only column. Raises UsageError for another file."""
     file = survey(path, encoding)
     heads = [head.strip().lower() for head in file.header]
-    if "email" not in heads and (len(heads) > 1 or "@" not in heads[0]):
-        raise UsageError("suppression.no_email_column", file=path.name, columns=list(file.header))
     column = heads.index("email") if "email" in heads else 0
     if "email" not in heads:
+        if len(heads) > 1 or "@" not in heads[0]:
+            raise UsageError("suppression.no_email_column", file=path.name, columns=list(file.header))
         yield 1, file.header[0]
     for line, cells in rows(file):
         if len(cells) > column and cells[column].strip():

@@ -65,19 +65,9 @@ DEFAULT_PROMISE = (
 _NEW = Publication(0, "", "", "", "", "", None, None, "", DEFAULT_PROMISE, None, "en", "UTC", "")
 
 _TYPED = (
-    "slug",
-    "title",
-    "from",
-    "postal_address",
-    "reply_to",
-    "bounce_address",
-    "contact",
-    "promise",
-    "privacy_url",
-    "language",
-    "zone",
-    "description",
-)
+    "slug", "title", "from", "postal_address", "reply_to", "bounce_address",
+    "contact", "promise", "privacy_url", "language", "zone", "description",
+)  # fmt: skip
 """What may be typed: the fields, with `from` as `Name <address>` for the two of the sender."""
 
 _NULLABLE = ("reply_to", "bounce_address", "privacy_url")
@@ -105,13 +95,9 @@ def read_publication(
     publication = replace(base or _NEW, **changes)
     if not publication.contact and publication.from_address:
         publication = replace(publication, contact=publication.reply_to or publication.from_address)
-    for field, value in (
-        ("slug", publication.slug),
-        ("title", publication.title),
-        ("from", publication.from_address),
-        ("postal_address", publication.postal_address),
-    ):
-        if not value and field not in problems:
+    for field in ("slug", "title", "from", "postal_address"):
+        kept = publication.from_address if field == "from" else getattr(publication, field)
+        if not kept and field not in problems:
             problems[field] = Trouble("publication.required")
     if problems:
         wrong = [Trouble("publication.field", field=field, cause=cause) for field, cause in problems.items()]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ class Recipient:
     attributes: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class ImportRow:
+class ImportRow(NamedTuple):
     """One reader of an imported file, checked and folded.
 
     `address_hash` has 16 octets; `attributes` is a JSON object of strings; `consent_at` is aware UTC, or None without

@@ -5,8 +5,7 @@ not set itself, and turns whatever breaks into a page without a word about our i
 """
 
 import uuid
-from collections.abc import Mapping, MutableMapping
-from typing import Any
+from functools import partial
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -70,10 +69,8 @@ def _sink_routes(settings: Settings, database: Database, keyring: Keyring) -> li
     if not (settings.is_loopback_relay and port == settings.sink_port):
         return []
 
-    def ledger(mail_from: str) -> Mapping[str, str] | None:
-        return read_ledger_row(database, keyring, mail_from)
-
     mailbox, command = Mailbox(settings.state_dir / "sink"), "./run corranto queue FILE"
+    ledger = partial(read_ledger_row, database, keyring)
     return inbox.routes(mailbox, ledger=ledger, base_url=settings.base_url, queue_command=command)
 
 
@@ -90,11 +87,12 @@ class _Shell:
             return
         # Behind a proxy that keeps the base URL's path, and behind one that strips it, routes match alike.
         scope["root_path"] = self._pages.root
-        seen: MutableMapping[str, Any] = {"status": 0}
+        status = 0
 
         async def send_safely(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                seen["status"] = message["status"]
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 for name, value in COMMON_HEADERS.items():
                     headers.setdefault(name, value)
@@ -104,11 +102,11 @@ class _Shell:
         try:
             await self._app(scope, receive, send_safely)
         except Exception as error:
-            if seen["status"]:
+            if status:
                 raise  # half an answer is out: the server cuts the connection
             await self._explain(error, scope)(scope, receive, send_safely)
         finally:
-            _count(scope, seen["status"], monotonic() - began)
+            _count(scope, status, monotonic() - began)
 
     def _explain(self, error: Exception, scope: Scope) -> Response:
         status = status_of(error)

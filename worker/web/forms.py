@@ -45,18 +45,13 @@ async def read_action(request: Request) -> FormAction:
             fields = {}
     except (MultiPartException, ValueError, KeyError) as error:
         raise HTTPException(400) from error
-    action = _action(fields)
-    if action is None:
+    one_click, scope = fields.get("List-Unsubscribe"), fields.get("scope")
+    # Exactly "One-Click" by the RFC; a line end or another case of letters is still that action.
+    if one_click is not None and one_click.strip().lower() == "one-click":
+        return FormAction.ONE_CLICK
+    if one_click is not None or scope not in ("one", "all"):
         raise HTTPException(400)
-    return action
-
-
-def _action(fields: dict[str, str]) -> FormAction | None:
-    one_click = fields.get("List-Unsubscribe")
-    if one_click is not None:
-        # Exactly "One-Click" by the RFC; a line end or another case of letters is still that action.
-        return FormAction.ONE_CLICK if one_click.strip().lower() == "one-click" else None
-    return {"one": FormAction.ONE, "all": FormAction.ALL}.get(fields.get("scope", ""))
+    return FormAction(scope)
 
 
 async def _read_body(request: Request) -> bytes:

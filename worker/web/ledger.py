@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from worker.operations.deliveries import Copy, find_copy
+from worker.operations.deliveries import find_copy
 from worker.storage.engine import Database
 from worker.tokens import Keyring
 
@@ -13,6 +13,9 @@ def read_ledger_row(database: Database, keyring: Keyring, mail_from: str) -> Map
     if copy is None:
         return None
     row = copy.row
+    standing = f"{copy.state}, generation {copy.generation}" if copy.state else ""
+    if copy.ended_at is not None:
+        standing = f"ended {copy.ended_at:%Y-%m-%d %H:%M:%S} UTC"
     words = {
         "issue": copy.issue,
         "number": str(row.n),
@@ -21,12 +24,6 @@ def read_ledger_row(database: Database, keyring: Keyring, mail_from: str) -> Map
         "reply": " ".join(str(part) for part in (row.code, row.enhanced) if part),
         "tries": str(row.tries),
         "since": "" if row.at is None else f"{row.at:%Y-%m-%d %H:%M:%S} UTC",
-        "subscription": _standing_words(copy),
+        "subscription": standing,
     }
     return {name: value for name, value in words.items() if value}
-
-
-def _standing_words(copy: Copy) -> str:
-    if copy.ended_at is not None:
-        return f"ended {copy.ended_at:%Y-%m-%d %H:%M:%S} UTC"
-    return f"{copy.state}, generation {copy.generation}" if copy.state else ""

@@ -19,8 +19,9 @@ from starlette.routing import BaseRoute, Route
 from worker import metrics
 from worker.clock import utcnow
 from worker.consent import optout
-from worker.consent.optout import OptOut
+from worker.consent.optout import OptOut, Scope, Wish
 from worker.consent.preferences import Preferences, read_preferences
+from worker.domain.publication import Publication
 from worker.domain.subscription import Channel, Subscription
 from worker.editorial import publications
 from worker.log import logger
@@ -60,7 +61,7 @@ def routes(settings: Settings, database: Database, keyring: Keyring, pages: Page
         Route("/u/{token}", leaving.show),
         Route("/u/{token}", leaving.post, methods=["POST"]),
         Route("/u/{token}/done", leaving.show),
-        Route("/u/{token}/back", leaving.show_back),
+        Route("/u/{token}/back", leaving.show),
         Route("/u/{token}/undo", leaving.post_undo, methods=["POST"]),
     ]
 
@@ -75,24 +76,14 @@ class _Leaving:
     # Looking
 
     def show(self, request: Request) -> Response:
-        """Where the reader stands: the button, or since when they are out and the way back."""
+        """Where the reader stands: the button, or since when they are out and the way back. `/back`: after an undo."""
         try:
             token = self._keyring.read(request.path_params["token"], *_OPENS_PAGES)
         except TokenError:
             return self._damaged()
         if token.purpose is Purpose.PROOF:
             return self._show_proof(token, request, is_done=request.url.path.endswith("/done"))
-        return self._show(token, welcome_back=False)
-
-    def show_back(self, request: Request) -> Response:
-        """After an undo."""
-        try:
-            token = self._keyring.read(request.path_params["token"], *_OPENS_PAGES)
-        except TokenError:
-            return self._damaged()
-        if token.purpose is Purpose.PROOF:
-            return self._show_proof(token, request, is_done=False)
-        return self._show(token, welcome_back=True)
+        return self._show(token, welcome_back=request.url.path.endswith("/back"))
 
     def _show(self, token: Token, *, welcome_back: bool) -> Response:
         reader = read_preferences(self._database, token.subscription)
@@ -118,11 +109,9 @@ class _Leaving:
     def _show_proof(self, token: Token, request: Request, *, is_done: bool) -> Response:
         """The same page with an invented reader; its buttons lead through the same pages and change nothing."""
         publication = publications.find_publication_of(self._database, token.issue)  # None: not queued
+        unqueued = {"title": "this newsletter", "language": "en", "contact": "", "promise": ""}
         here = SubscriptionView(
-            title="this newsletter" if publication is None else publication.title,
-            language="en" if publication is None else publication.language,
-            contact="" if publication is None else publication.contact,
-            promise="" if publication is None else publication.promise,
+            **(unqueued if publication is None else _shown_of(publication)),
             masked="r•••@example.org",
             action=f"{self._pages.root}/u/{request.path_params['token']}",
             since=utcnow(),
@@ -149,18 +138,9 @@ class _Leaving:
         if token.purpose is not Purpose.UNSUBSCRIBE:
             return self._answer_unchanged(token, action, request)
         channel = Channel.ONE_CLICK if action is FormAction.ONE_CLICK else Channel.PAGE
-        outcome = await _walk(
-            optout.leave(
-                self._database,
-                subscription_id=token.subscription,
-                channel=channel,
-                issue_id=token.issue or None,
-                actor=ACTOR,
-                state_dir=self._settings.state_dir,
-                scope="all" if action is FormAction.ALL else "one",
-                wait_s=self._settings.optout_fresh_s,
-            )
-        )
+        wish = _wish(token, action, channel)
+        steps = optout.leave(self._database, wish, self._settings.state_dir, self._settings.optout_fresh_s)
+        outcome = await _walk(steps)
         metrics.unsubscribes.labels(str(channel)).inc(len(outcome.changed))
         _log.info("opted_out", subscription=token.subscription, ended=len(outcome.changed), channel=str(channel))
         if action is FormAction.ONE_CLICK:
@@ -178,16 +158,9 @@ class _Leaving:
             return self._pages.error(400)
         if token.purpose is Purpose.PROOF:
             return self._see(request, "/back")
-        undone = await run_in_threadpool(
-            optout.undo,
-            self._database,
-            subscription_id=token.subscription,
-            issue_id=token.issue or None,
-            actor=ACTOR,
-            state_dir=self._settings.state_dir,
-            scope="all" if action is FormAction.ALL else "one",
-        )
-        _log.info("opt_out_undone", subscription=token.subscription, restored=len(undone.restored))
+        wish = _wish(token, action, Channel.PAGE)
+        restored = await run_in_threadpool(optout.undo, self._database, wish, self._settings.state_dir)
+        _log.info("opt_out_undone", subscription=token.subscription, restored=len(restored))
         return self._see(request, "/back")
 
     def _answer_unchanged(self, token: Token, action: FormAction, request: Request) -> Response:
@@ -208,10 +181,7 @@ class _Leaving:
     def _view(self, one: Subscription, masked: str, issue_id: int) -> SubscriptionView:
         own = self._keyring.sign(Token(Purpose.UNSUBSCRIBE, one.id, one.generation, issue_id))
         return SubscriptionView(
-            title=one.title,
-            language=one.language,
-            contact=one.contact,
-            promise=one.promise,
+            **_shown_of(one),
             masked=masked,
             action=f"{self._pages.root}/u/{own}",
             since=None if one.ended_at is None else one.ended_at.astimezone(UTC),
@@ -220,6 +190,15 @@ class _Leaving:
 
     def _page(self, template: str, here: SubscriptionView, **values: object) -> Response:
         return self._pages.html(template, 200, here=here, promise=here.promise, contact=here.contact, **values)
+
+
+def _shown_of(one: Publication | Subscription) -> dict[str, str]:
+    return {name: getattr(one, name) for name in ("title", "language", "contact", "promise")}
+
+
+def _wish(token: Token, action: FormAction, channel: Channel) -> Wish:
+    scope: Scope = "all" if action is FormAction.ALL else "one"
+    return Wish(token.subscription, channel, ACTOR, token.issue or None, scope)
 
 
 async def _walk(steps: Iterator[OptOut]) -> OptOut:

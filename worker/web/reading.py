@@ -24,20 +24,10 @@ _SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Pictures a browser may show in place; all else, SVG included, is a download: it could bring script."""
 
 _LANGUAGES = {
-    "ar": "العربية",
-    "de": "Deutsch",
-    "en": "English",
-    "es": "Español",
-    "fr": "Français",
-    "hi": "हिन्दी",
-    "it": "Italiano",
-    "ja": "日本語",
-    "ko": "한국어",
-    "nl": "Nederlands",
-    "pt": "Português",
-    "ru": "Русский",
-    "zh": "中文",
-}
+    "ar": "العربية", "de": "Deutsch", "en": "English", "es": "Español", "fr": "Français", "hi": "हिन्दी",
+    "it": "Italiano", "ja": "日本語", "ko": "한국어", "nl": "Nederlands",
+    "pt": "Português", "ru": "Русский", "zh": "中文",
+}  # fmt: skip
 
 
 def routes(base_url: str, database: Database, keyring: Keyring, pages: Pages) -> list[BaseRoute]:

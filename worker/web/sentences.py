@@ -40,18 +40,12 @@ PAGES: Mapping[int, PageText] = {
 """By HTTP status."""
 
 STATUS_OF: Mapping[Remedy, int] = {
-    Remedy.START: UNREACHABLE,
-    Remedy.UPGRADE: UNREACHABLE,
+    Remedy.START: UNREACHABLE, Remedy.UPGRADE: UNREACHABLE,
     # Pages answer what readers may do wrong by themselves; whatever else comes up here is a fault of ours.
-    Remedy.CHANGE: SERVER_FAULT,
-    Remedy.CHOOSE: SERVER_FAULT,
-    Remedy.CREATE: SERVER_FAULT,
-    Remedy.MEND_FILE: SERVER_FAULT,
-    Remedy.CONFIGURE: SERVER_FAULT,
-    Remedy.REPEAT: SERVER_FAULT,
-    Remedy.OTHER_ORDER: SERVER_FAULT,
-    Remedy.NONE: SERVER_FAULT,
-}
+    Remedy.CHANGE: SERVER_FAULT, Remedy.CHOOSE: SERVER_FAULT, Remedy.CREATE: SERVER_FAULT,
+    Remedy.MEND_FILE: SERVER_FAULT, Remedy.CONFIGURE: SERVER_FAULT, Remedy.REPEAT: SERVER_FAULT,
+    Remedy.OTHER_ORDER: SERVER_FAULT, Remedy.NONE: SERVER_FAULT,
+}  # fmt: skip
 
 
 def page_of(status: int) -> PageText:

@@ -17,12 +17,13 @@ from sqlalchemy import (
     Connection,
     LargeBinary,
     MetaData,
-    Row,
     Select,
     Table,
     Text,
+    and_,
     bindparam,
     column,
+    exists,
     func,
     insert,
     select,
@@ -35,6 +36,7 @@ from worker.domain.subscription import Channel, ConsentEvent, SubscriptionState
 from worker.errors import NotFoundError, RefusedError
 from worker.storage import acts
 from worker.storage.engine import database_now
+from worker.storage.people import subscriptions
 from worker.storage.schema import UtcDateTime, consent_log, import_batch, publication, subscriber, subscription
 
 PAGE = {"sqlite": 5_000, "postgresql": 20_000}
@@ -52,8 +54,8 @@ class PageCounts:
 
     added: int
     already: int
-    opted_out: int
-    suppressed: int
+    kept_out_opted_out: int
+    kept_out_suppressed: int
     updated: int
     """Of those already there, whose name, language or attributes changed."""
 
@@ -86,8 +88,6 @@ _page = Table(
     Column("attributes", Text),
     Column("consent_at", UtcDateTime),
 )
-
-_COLUMNS = "address_hash, address, name, language, attributes, consent_at"
 
 _CREATE = {
     "postgresql": (
@@ -280,7 +280,7 @@ def list_imports(conn: Connection, *, publication_id: int | None = None, limit: 
     query = _batches().order_by(import_batch.c.id.desc()).limit(limit)
     if publication_id is not None:
         query = query.where(import_batch.c.publication_id == publication_id)
-    return [_batch(row) for row in conn.execute(query)]
+    return [ImportBatch(**row._mapping) for row in conn.execute(query)]
 
 
 def get_import(conn: Connection, batch: int) -> ImportBatch:
@@ -288,7 +288,7 @@ def get_import(conn: Connection, batch: int) -> ImportBatch:
     row = conn.execute(_batches().where(import_batch.c.id == batch)).one_or_none()
     if row is None:
         raise NotFoundError("import.unknown", id=batch)
-    return _batch(row)
+    return ImportBatch(**row._mapping)
 
 
 def undo_page(conn: Connection, batch: int, after_id: int) -> tuple[int, int | None]:
@@ -302,29 +302,15 @@ def undo_page(conn: Connection, batch: int, after_id: int) -> tuple[int, int | N
     ids = list(conn.scalars(query.limit(UNDO_PAGE)))
     if not ids:
         return 0, None
-    touched = (
-        select(consent_log.c.id)
-        .where(
-            consent_log.c.subscription_id == subscription.c.id,
-            consent_log.c.generation == subscription.c.generation,
-            consent_log.c.event != str(ConsentEvent.IMPORTED),
-        )
-        .exists()
+    touched = exists().where(
+        consent_log.c.subscription_id == subscription.c.id,
+        consent_log.c.generation == subscription.c.generation,
+        consent_log.c.event != str(ConsentEvent.IMPORTED),
     )
-    ended = conn.execute(
-        update(subscription)
-        .where(*mine, subscription.c.id.in_(ids), ~touched)
-        .values(state=SubscriptionState.ENDED, ended_at=database_now(), ended_by=Channel.IMPORT)
-        .returning(subscription.c.id, subscription.c.generation)
-    ).all()
-    common = {"event": ConsentEvent.IMPORT_UNDONE, "channel": Channel.IMPORT, "import_id": batch}
-    lines = [
-        {"subscription_id": one, "generation": generation, "evidence": f"import {batch} was undone", **common}
-        for one, generation in ended
-    ]
-    if lines:
-        conn.execute(insert(consent_log).values(at=database_now()), lines)
-    return len(ended), ids[-1]
+    ended = {"state": SubscriptionState.ENDED, "ended_at": database_now(), "ended_by": Channel.IMPORT}
+    line = {"event": ConsentEvent.IMPORT_UNDONE, "channel": Channel.IMPORT, "import_id": batch}
+    line["evidence"] = f"import {batch} was undone"
+    return len(subscriptions.move(conn, ids, and_(*mine, ~touched), ended, line)), ids[-1]
 
 
 def close_undone(conn: Connection, batch: int, ended: int, *, actor: str) -> None:
@@ -347,13 +333,13 @@ def _load(conn: Connection, rows: Sequence[ImportRow]) -> None:
     for statement in _CREATE[conn.dialect.name]:
         conn.exec_driver_sql(statement)
     if conn.dialect.name == "sqlite":
-        conn.execute(insert(_page), [{name: getattr(row, name) for name in ImportRow.__slots__} for row in rows])
+        conn.execute(insert(_page), [row._asdict() for row in rows])
         return
     raw = conn.connection.dbapi_connection
     assert isinstance(raw, psycopg.Connection)
-    with raw.cursor() as cursor, cursor.copy(f"COPY import_page ({_COLUMNS}) FROM STDIN") as copy:
+    with raw.cursor() as cursor, cursor.copy(f"COPY import_page ({', '.join(ImportRow._fields)}) FROM STDIN") as copy:
         for row in rows:
-            copy.write_row((row.address_hash, row.address, row.name, row.language, row.attributes, row.consent_at))
+            copy.write_row(row)
 
 
 def _batches() -> Select[Any]:
@@ -361,7 +347,3 @@ def _batches() -> Select[Any]:
     return select(publication.c.slug.label("publication"), *(import_batch.c[name] for name in kept)).join(
         publication, publication.c.id == import_batch.c.publication_id
     )
-
-
-def _batch(row: Row[Any]) -> ImportBatch:
-    return ImportBatch(**row._mapping)

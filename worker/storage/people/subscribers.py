@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, insert, literal, select, update
+from sqlalchemy import Connection, Select, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.domain.address import Address, read_address
@@ -49,15 +49,7 @@ def find(conn: Connection, instance: Instance, address: Address) -> Subscriber |
     """The subscriber with this address, or None."""
     hashed = instance_hash(instance.pepper, address.key)
     row = conn.execute(_columns().where(table.c.address_hash == hashed)).one_or_none()
-    return None if row is None else _subscriber(row)
-
-
-def get_subscriber(conn: Connection, subscriber_id: int) -> Subscriber:
-    """The subscriber a row points to, erased or not. Raises NotFoundError."""
-    row = conn.execute(_columns().where(table.c.id == subscriber_id)).one_or_none()
-    if row is None:
-        raise NotFoundError("subscriber.unknown_number", id=subscriber_id)
-    return _subscriber(row)
+    return None if row is None else Subscriber(**row._mapping)
 
 
 def list_subscribers(
@@ -83,14 +75,9 @@ def list_subscribers(
         query = query.where(theirs.exists())
     if domain is not None:
         query = query.where(table.c.address.endswith("@" + _domain(domain), autoescape=True))
-    page = [_subscriber(row) for row in conn.execute(query)]
+    page = [Subscriber(**row._mapping) for row in conn.execute(query)]
     states = _states(conn, [one.id for one in page])
     return [ListedSubscriber(one, states.get(one.id, {})) for one in page]
-
-
-def count_subscribers(conn: Connection) -> int:
-    """How many have an address, whatever their subscriptions."""
-    return conn.execute(select(func.count()).select_from(table).where(table.c.address.is_not(None))).scalar_one()
 
 
 def put_subscriber(
@@ -98,38 +85,47 @@ def put_subscriber(
     instance: Instance,
     address: Address,
     *,
-    name: str = "",
-    language: str | None = None,
-    attributes: Mapping[str, str] | None = None,
-) -> Subscriber:
-    """Add a subscriber, or update the one with this address: what is given replaces, what is empty stays."""
+    name: str,
+    language: str | None,
+    attributes: Mapping[str, str],
+) -> int:
+    """Add a subscriber, or update the one with this address: what is given replaces, what is empty stays.
+
+    Returns the subscriber's id.
+    """
     hashed = instance_hash(instance.pepper, address.key)
     insert_ = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
-    values = {"address": address.addr_spec, "name": name, "language": language, "attributes": dict(attributes or {})}
+    values = {"address": address.addr_spec, "name": name, "language": language, "attributes": dict(attributes)}
     conn.execute(
         insert_(table)
         .values(**values, address_hash=hashed, created_at=database_now())
         .on_conflict_do_nothing(index_elements=["address_hash"])
     )
     locked = _columns().where(table.c.address_hash == hashed).with_for_update()
-    before = _subscriber(conn.execute(locked).one())
+    before = conn.execute(locked).one()
     after = {
         "name": name or before.name,
         "language": language or before.language,
-        "attributes": {**before.attributes, **(attributes or {})},
+        "attributes": {**before.attributes, **attributes},
     }
     conn.execute(update(table).where(table.c.id == before.id).values(**after))
-    return get_subscriber(conn, before.id)
+    subscriber_id: int = before.id
+    return subscriber_id
 
 
 @dataclass(frozen=True)
 class Erased:
-    """What an erasure touched: subscriptions it ended, relay answers it blanked, whether the hash stays suppressed."""
+    """What an erasure did."""
 
     subscriber_id: int
     subscriptions: int
+    """How many the erasure itself ended: those that leaving had not ended already."""
     replies: int
+    """Relay answers it blanked."""
     suppressed: bool
+    """Whether the keyed hash stays on the do-not-mail list."""
+    on_its_way: tuple[str, ...] = ()
+    """Subjects of the issues whose copy could not be stopped any more; told by `consent.optout`."""
 
 
 def erase_subscriber(conn: Connection, subscriber_id: int, *, actor: str, keep_no: bool = True) -> Erased:
@@ -176,24 +172,15 @@ def _blank_replies(conn: Connection, subscriber_id: int) -> int:
 def _end_all(conn: Connection, subscriber_id: int) -> int:
     """End what is not ended yet, and write that down for each subscription. Returns how many this call ended."""
     mine = subscription.c.subscriber_id == subscriber_id
-    ended = {
-        "state": SubscriptionState.ENDED,
-        "ended_at": database_now(),
-        "ended_by": Channel.CLI,
-        "paused_until": None,
-    }
+    ended = {"state": SubscriptionState.ENDED, "ended_at": database_now(), "ended_by": Channel.CLI}
     count = conn.execute(
-        update(subscription).where(mine, subscription.c.state != SubscriptionState.ENDED).values(**ended)
+        update(subscription)
+        .where(mine, subscription.c.state != SubscriptionState.ENDED)
+        .values(**ended, paused_until=None)
     ).rowcount
-    lines = select(
-        subscription.c.id,
-        subscription.c.generation,
-        literal(str(ConsentEvent.ERASED)),
-        literal(str(Channel.CLI)),
-        database_now(),
-        literal("address, name and attributes removed"),
-    ).where(mine)
-    columns = ["subscription_id", "generation", "event", "channel", "at", "evidence"]
+    said = (str(ConsentEvent.ERASED), str(Channel.CLI), "address, name and attributes removed")
+    columns = ["subscription_id", "generation", "at", "event", "channel", "evidence"]
+    lines = select(subscription.c.id, subscription.c.generation, database_now(), *map(literal, said)).where(mine)
     conn.execute(insert(consent_log).from_select(columns, lines))
     return count
 
@@ -231,7 +218,3 @@ def _domain(typed: str) -> str:
 
 def _columns() -> Select[Any]:
     return select(table.c.id, table.c.address, table.c.name, table.c.language, table.c.attributes)
-
-
-def _subscriber(row: Row[Any]) -> Subscriber:
-    return Subscriber(**row._mapping)

@@ -4,7 +4,7 @@ A subscription ends or returns only by an UPDATE that names the state it expects
 same transaction. Nothing here ever turns an ended subscription back except `restore`, the reader's own undo.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,6 +31,10 @@ UNDO_DAYS = 30
 
 _MAY_HAVE_LEFT = (DeliveryState.ACCEPTED, DeliveryState.IN_DOUBT)
 
+# From a subscription to its publication's issues, and on to the copies of its reader.
+_OF_PUBLICATION = issue.c.publication_id == subscription.c.publication_id
+_TO_READER = and_(delivery.c.issue_id == issue.c.id, delivery.c.subscriber_id == subscription.c.subscriber_id)
+
 
 @dataclass(frozen=True)
 class Changed:
@@ -38,7 +42,6 @@ class Changed:
 
     id: int
     generation: int
-    publication_id: int
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,7 @@ class LateCopy:
 
 def find(conn: Connection, subscription_id: int) -> Subscription | None:
     """One subscription. None when there is no such row (any more)."""
-    row = conn.execute(_subscriptions().where(subscription.c.id == subscription_id)).first()
-    return None if row is None else _subscription(row)
+    return _first(conn, _subscriptions().where(subscription.c.id == subscription_id))
 
 
 def of_reader(conn: Connection, subscriber_id: int) -> list[Subscription]:
@@ -65,22 +67,13 @@ def of_reader(conn: Connection, subscriber_id: int) -> list[Subscription]:
 def of_pair(conn: Connection, subscriber_id: int, publication_id: int) -> Subscription | None:
     """One reader's subscription to one publication. None when that is new to them."""
     pair = (subscription.c.subscriber_id == subscriber_id, subscription.c.publication_id == publication_id)
-    row = conn.execute(_subscriptions().where(*pair)).first()
-    return None if row is None else _subscription(row)
+    return _first(conn, _subscriptions().where(*pair))
 
 
 def of_delivery(conn: Connection, issue_id: int, n: int) -> Subscription | None:
     """The subscription behind one copy. None when it is gone."""
-    row = conn.execute(
-        _subscriptions()
-        .join(issue, issue.c.publication_id == subscription.c.publication_id)
-        .join(
-            delivery,
-            and_(delivery.c.issue_id == issue.c.id, delivery.c.subscriber_id == subscription.c.subscriber_id),
-        )
-        .where(delivery.c.issue_id == issue_id, delivery.c.n == n)
-    ).first()
-    return None if row is None else _subscription(row)
+    copy = _subscriptions().join(issue, _OF_PUBLICATION).join(delivery, _TO_READER)
+    return _first(conn, copy.where(delivery.c.issue_id == issue_id, delivery.c.n == n))
 
 
 def end(
@@ -91,23 +84,10 @@ def end(
     The end that undoing an import put there is nobody's wish, and a later import may lift it: the reader's own no
     takes its place.
     """
-    rows = conn.execute(
-        update(subscription)
-        .where(
-            subscription.c.id.in_(ids),
-            or_(subscription.c.state != SubscriptionState.ENDED, subscription.c.ended_by == Channel.IMPORT),
-        )
-        .values(
-            state=SubscriptionState.ENDED,
-            ended_at=database_now(),
-            ended_by=channel,
-            ended_issue_id=issue_id,
-        )
-        .returning(subscription.c.id, subscription.c.generation, subscription.c.publication_id)
-    )
-    changed = [Changed(*row) for row in rows]
-    _log(conn, changed, event=ConsentEvent.ENDED, channel=channel, issue_id=issue_id, evidence=evidence)
-    return changed
+    no_no_yet = or_(subscription.c.state != SubscriptionState.ENDED, subscription.c.ended_by == Channel.IMPORT)
+    left = {"state": SubscriptionState.ENDED, "ended_at": database_now(), "ended_by": channel}
+    line = {"event": ConsentEvent.ENDED, "channel": channel, "issue_id": issue_id, "evidence": evidence}
+    return move(conn, ids, no_no_yet, {**left, "ended_issue_id": issue_id}, line)
 
 
 def restore(
@@ -118,20 +98,29 @@ def restore(
     One that was never confirmed returns as pending. What may not come back (see Subscription.undoable) stays ended.
     """
     before = case((subscription.c.confirmed_at.is_(None), SubscriptionState.PENDING), else_=SubscriptionState.CONFIRMED)
+    again = {"state": before, "generation": subscription.c.generation + 1}
+    line = {"event": ConsentEvent.UNDONE, "channel": channel, "issue_id": issue_id, "evidence": evidence}
+    return move(conn, ids, _undoable(), {**again, "ended_at": None, "ended_by": None, "ended_issue_id": None}, line)
+
+
+def move(
+    conn: Connection,
+    ids: Sequence[int],
+    expected: ColumnElement[bool],
+    values: Mapping[str, Any],
+    line: Mapping[str, Any],
+) -> list[Changed]:
+    """Give new values to those of `ids` that stand as expected, with this consent line each. Returns which did."""
     rows = conn.execute(
         update(subscription)
-        .where(subscription.c.id.in_(ids), _undoable())
-        .values(
-            state=before,
-            generation=subscription.c.generation + 1,
-            ended_at=None,
-            ended_by=None,
-            ended_issue_id=None,
-        )
-        .returning(subscription.c.id, subscription.c.generation, subscription.c.publication_id)
+        .where(subscription.c.id.in_(ids), expected)
+        .values(**values)
+        .returning(subscription.c.id, subscription.c.generation)
     )
     changed = [Changed(*row) for row in rows]
-    _log(conn, changed, event=ConsentEvent.UNDONE, channel=channel, issue_id=issue_id, evidence=evidence)
+    if changed:
+        lines = [{"subscription_id": one.id, "generation": one.generation, **line} for one in changed]
+        conn.execute(insert(consent_log).values(at=database_now()), lines)
     return changed
 
 
@@ -152,11 +141,8 @@ def copies_leaving(conn: Connection, ids: Sequence[int], since: datetime) -> lis
     rows = conn.execute(
         select(issue.c.id, issue.c.subject, sending.label("open"))
         .select_from(subscription)
-        .join(issue, issue.c.publication_id == subscription.c.publication_id)
-        .join(
-            delivery,
-            and_(delivery.c.issue_id == issue.c.id, delivery.c.subscriber_id == subscription.c.subscriber_id),
-        )
+        .join(issue, _OF_PUBLICATION)
+        .join(delivery, _TO_READER)
         .where(subscription.c.id.in_(ids), lately, or_(sending, left))
         .order_by(issue.c.id)
     )
@@ -190,25 +176,23 @@ def _covers() -> ColumnElement[bool]:
 
 
 def _subscriptions() -> Select[Any]:
+    own = ("id", "subscriber_id", "publication_id", "generation", "state", "ended_at", "ended_by")
+    shown = ("title", "language", "contact", "promise")
     return (
         select(
-            subscription.c.id,
-            subscription.c.subscriber_id,
-            subscription.c.publication_id,
-            subscription.c.generation,
-            subscription.c.state,
-            subscription.c.ended_at,
-            subscription.c.ended_by,
-            publication.c.title,
-            publication.c.language,
-            publication.c.contact,
-            publication.c.promise,
+            *(subscription.c[name] for name in own),
+            *(publication.c[name] for name in shown),
             subscriber.c.address,
             _undoable().label("undoable"),
         )
         .join(subscriber, subscriber.c.id == subscription.c.subscriber_id)
         .join(publication, publication.c.id == subscription.c.publication_id)
     )
+
+
+def _first(conn: Connection, query: Select[Any]) -> Subscription | None:
+    row = conn.execute(query).first()
+    return None if row is None else _subscription(row)
 
 
 def _subscription(row: Row[Any]) -> Subscription:
@@ -232,27 +216,3 @@ def _undoable() -> ColumnElement[bool]:
         subscription.c.ended_at > database_now(-UNDO_DAYS * 86_400),
         reachable,
     )
-
-
-def _log(
-    conn: Connection,
-    changed: Iterable[Changed],
-    *,
-    event: ConsentEvent,
-    channel: Channel,
-    issue_id: int | None,
-    evidence: str,
-) -> None:
-    lines = [
-        {
-            "subscription_id": one.id,
-            "generation": one.generation,
-            "event": event,
-            "channel": channel,
-            "issue_id": issue_id,
-            "evidence": evidence,
-        }
-        for one in changed
-    ]
-    if lines:
-        conn.execute(insert(consent_log).values(at=database_now()), lines)

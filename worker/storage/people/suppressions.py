@@ -6,7 +6,7 @@ Adding one here does not wait for copies on their way; `consent.optout` does tha
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, select
+from sqlalchemy import Connection, Row, Select, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.domain.address import Address
@@ -24,19 +24,7 @@ def find(conn: Connection, instance: Instance, address: Address) -> Suppression 
     """Why this address gets nothing, or None when it may."""
     hashed = instance_hash(instance.pepper, address.key)
     row = conn.execute(_columns().where(table.c.address_hash == hashed)).one_or_none()
-    return None if row is None else _suppression(row._mapping)
-
-
-def exists(conn: Connection, instance: Instance, address: Address) -> bool:
-    """Whether nothing may be sent to this address."""
-    return find(conn, instance, address) is not None
-
-
-def add(
-    conn: Connection, instance: Instance, address: Address, reason: SuppressionReason, evidence: str, *, actor: str
-) -> bool:
-    """Suppress one address; False when it was already, whose reason and date then stay."""
-    return add_many(conn, instance, [address], reason, evidence, actor=actor) == 1
+    return None if row is None else _suppression(row)
 
 
 def add_many(
@@ -48,11 +36,15 @@ def add_many(
     *,
     actor: str,
 ) -> int:
-    """Suppress a page of addresses (at most PAGE at a time) and return how many were not yet."""
+    """Suppress a page of addresses (at most PAGE at a time) and return how many were not yet.
+
+    One that was suppressed already keeps its reason and date.
+    """
     wanted = {instance_hash(instance.pepper, address.key): address.addr_spec for address in addresses}
     if len(wanted) > PAGE:
         raise ValueError(f"a page holds at most {PAGE} addresses")
-    known = {bytes(row[0]) for row in conn.execute(_hashes(list(wanted)))}
+    stored = select(table.c.address_hash).where(table.c.address_hash.in_(list(wanted)))
+    known = {bytes(hashed) for hashed in conn.scalars(stored)}
     # In the order of the unique key, so that two processes adding the same addresses never wait for each other.
     new = [{"address_hash": hashed, "address": wanted[hashed]} for hashed in sorted(wanted) if hashed not in known]
     if new:
@@ -81,16 +73,12 @@ def list_suppressions(
     query = _columns().where(table.c.id > after_id).order_by(table.c.id).limit(limit)
     if reason is not None:
         query = query.where(table.c.reason == str(reason))
-    return [_suppression(row._mapping) for row in conn.execute(query)]
+    return [_suppression(row) for row in conn.execute(query)]
 
 
 def _columns() -> Select[Any]:
     return select(table.c.id, table.c.address, table.c.reason, table.c.evidence, table.c.created_at)
 
 
-def _hashes(wanted: list[bytes]) -> Select[Any]:
-    return select(table.c.address_hash).where(table.c.address_hash.in_(wanted))
-
-
-def _suppression(row: RowMapping) -> Suppression:
-    return Suppression(**{**row, "reason": SuppressionReason(row["reason"])})
+def _suppression(row: Row[Any]) -> Suppression:
+    return Suppression(**{**row._mapping, "reason": SuppressionReason(row.reason)})
