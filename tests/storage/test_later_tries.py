@@ -72,14 +72,14 @@ def test_a_settlement_sent_twice_in_ignorance_overwrites_no_result(database: Dat
     if kind == "retry":
         send(database, issue_id, deferred)
     held = take(database, issue_id) if kind == "first" else take_due(database, issue_id)
-    accepted = [Result(n, held.of_state, DeliveryState.ACCEPTED, code=250) for n in (1, 2)]
-    settle_all(database, held, accepted)
+    results = [Result(1, held.of_state, DeliveryState.ACCEPTED, code=250), Result(2, held.of_state, **deferred(2))]
+    settle_all(database, held, results)
     before = [row(database, n) for n in (1, 2, 3, 4)]
 
     # When: it is written again, or with another result, beside a new one
-    for again in (accepted, [replace(each, state=DeliveryState.EXPIRED) for each in accepted]):
-        with pytest.raises(AssertionError, match="of 3 rows"), database.write() as conn:
-            settlements.settle(conn, held, "w1", [*again, replace(again[0], n=3)])
+    for again in (results, [Result(n, held.of_state, DeliveryState.EXPIRED) for n in (1, 2)]):
+        with pytest.raises(AssertionError, match="1 of 3 rows"), database.write() as conn:
+            settlements.settle(conn, held, "w1", [*again, replace(results[0], n=3)])
 
     # Then
     assert [row(database, n) for n in (1, 2, 3, 4)] == before
