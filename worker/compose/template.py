@@ -230,7 +230,9 @@ def spell_date(iso: str, language: str) -> str:
 
 def babel_locale(language: str) -> Locale:
     """The nearest known locale of a BCP 47 tag, English when there is none. Plain English means day before month."""
-    for tag in () if language == "en" else (language, language.split("-")[0]):
+    if language == "en":
+        return Locale.parse("en_GB")
+    for tag in (language, language.split("-")[0]):
         try:
             return Locale.parse(tag, sep="-")
         except (UnknownLocaleError, ValueError):
