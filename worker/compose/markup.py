@@ -48,15 +48,16 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class HostedPicture:
-    """What a picture in Markdown becomes."""
+class SetPicture:
+    """A picture as the layouts place it, in CSS pixels."""
 
     url: str
+    alt: str
     width: int
     height: int
 
 
-Resolve = Callable[[str], HostedPicture | None]
+Resolve = Callable[[str], SetPicture | None]
 
 
 def split_body(body: str, line: int) -> list[Segment]:
