@@ -185,10 +185,6 @@ class Settings(BaseModel):
         return self.actor or f"{getpass.getuser()}@{socket.gethostname()}"
 
     @property
-    def is_loopback_base(self) -> bool:
-        return urlsplit(self.base_url).hostname in _LOOPBACK
-
-    @property
     def is_loopback_relay(self) -> bool:
         return urlsplit(self.smtp_url.get_secret_value()).hostname in _LOOPBACK
 

@@ -78,14 +78,8 @@ class Keyring:
     def sign(self, token: Token) -> str:
         """44 base64url characters. Raises struct.error or OverflowError for ids out of range."""
         key_id, keys = self._derived[0]
-        body = _BODY.pack(
-            FORMAT_VERSION,
-            key_id,
-            token.purpose,
-            token.subscription.to_bytes(6, "big"),
-            token.generation,
-            token.issue,
-        )
+        subscription = token.subscription.to_bytes(6, "big")
+        body = _BODY.pack(FORMAT_VERSION, key_id, token.purpose, subscription, token.generation, token.issue)
         tag = hmac.digest(keys[token.purpose], body, "sha256")[:TAG_OCTETS]
         return base64.urlsafe_b64encode(body + tag).decode()
 
@@ -113,7 +107,7 @@ class Keyring:
         key_id, keys = self._derived[0]
         body = _VERP_BODY.pack(FORMAT_VERSION, key_id, issue, n)
         tag = hmac.digest(keys[purpose], body, "sha256")[:TAG_OCTETS]
-        return base64.b32encode(body + tag).decode().rstrip("=").lower()
+        return base32(body + tag)
 
     def read_verp(self, text: str, purpose: Purpose = Purpose.VERP) -> tuple[int, int]:
         """(issue, n) of a token from a local part, in whatever case it came back. Raises TokenError."""
@@ -123,11 +117,10 @@ class Keyring:
             octets = base64.b32decode(text.upper() + "======")
         except ValueError as error:
             raise TokenError from error
-        canonical = base64.b32encode(octets).decode().rstrip("=").lower()
         body, tag = octets[: _VERP_BODY.size], octets[_VERP_BODY.size :]
         version, key_id, issue, n = _VERP_BODY.unpack(body)
         # The last character has two spare bits: only one spelling is ours.
-        if canonical != text.lower() or version != FORMAT_VERSION or len(tag) != TAG_OCTETS:
+        if base32(octets) != text.lower() or version != FORMAT_VERSION or len(tag) != TAG_OCTETS:
             raise TokenError
         if not self._verifies(key_id, purpose, body, tag):
             raise TokenError
@@ -146,8 +139,12 @@ def message_id_left(instance: bytes, issue: int, n: int) -> str:
 
     Keyed by the instance, not by a rotating key: rotation between two tries must not change it.
     """
-    digest = hmac.digest(instance, b"message-id %d %d" % (issue, n), "sha256")[:TAG_OCTETS]
-    return base64.b32encode(digest).decode().rstrip("=").lower()
+    return base32(hmac.digest(instance, b"message-id %d %d" % (issue, n), "sha256")[:TAG_OCTETS])
+
+
+def base32(octets: bytes) -> str:
+    """In lower case, without padding: what survives a local part."""
+    return base64.b32encode(octets).decode().rstrip("=").lower()
 
 
 def instance_hash(instance: bytes, address_key: str) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from worker.compose.compile import compile_issue
-from worker.compose.issue_file import load_layouts
+from worker.compose.issue_file import load_layouts, read_issue_file, take_in_media
 from worker.compose.media import MediaItem
 from worker.compose.rules_targets import pictures_of
 from worker.compose.source import read_issue
@@ -42,6 +42,12 @@ def publication(slug: str = "ring-news", title: str = "Orrin Ring News", languag
         zone="UTC",
         description="",
     )
+
+
+def load_issue_file(path: Path) -> tuple[IssueText, dict[str, MediaItem]]:
+    """The issue and its media, as every command takes them in."""
+    issue = read_issue_file(path)
+    return issue, take_in_media(issue)[0]
 
 
 def stand_in_media(issue: IssueText, folder: Path = SAMPLES) -> dict[str, MediaItem]:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.support.issues import load_issue_file
 from tests.support.words import refuses
-from worker.compose.issue_file import load_issue_file, take_in_media
+from worker.compose.issue_file import take_in_media
 from worker.errors import IssueFileError, NotFoundError, UsageError
 
 FRONT = "kind: statement\npublication: ring-news\nsubject: A plain subject\n"

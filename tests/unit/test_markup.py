@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.compose.marks import Marks, census, check_census
-from worker.compose.markup import HostedPicture, MarkdownRenderer, cut_html, find_links, split_body
+from worker.compose.markup import MarkdownRenderer, SetPicture, cut_html, find_links, split_body
 from worker.compose.template import TemplateProblem
 from worker.compose.text_part import columns_of, shape_text, wrap
 
@@ -15,7 +15,7 @@ D = '{{ name | default("x") }}'
 
 
 def renderer(marks: Marks) -> MarkdownRenderer:
-    hosted = HostedPicture("https://h.test/media/a.png", 10, 20)
+    hosted = SetPicture("https://h.test/media/a.png", "", 10, 20)
     return MarkdownRenderer(marks, lambda src: hosted if src == "a.png" else None)
 
 

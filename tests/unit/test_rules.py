@@ -1,14 +1,24 @@
 """Each rule: what it finds, where, and what it leaves alone."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
 
-from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, compiled, newsletter, publication, statement
+from tests.support.issues import (
+    BASE_URL,
+    MEMBERS,
+    STATEMENT,
+    compiled,
+    load_issue_file,
+    newsletter,
+    publication,
+    statement,
+)
 from worker.compose.findings import Finding, LintFacts
-from worker.compose.issue_file import LAYOUT_DIR, check_issue, load_issue_file, load_layouts
+from worker.compose.issue_file import LAYOUT_DIR, check_issue, load_layouts
 from worker.compose.layouts import layout_environment
 from worker.compose.media import MediaItem
 from worker.compose.rules import lint
@@ -46,8 +56,8 @@ def test_plain_issue_has_no_finding() -> None:
 
 
 @pytest.mark.parametrize("path", [MEMBERS, STATEMENT], ids=["members", "statement"])
-def test_samples_have_no_finding(path: object) -> None:
-    issue, media = load_issue_file(str(path))
+def test_samples_have_no_finding(path: Path) -> None:
+    issue, media = load_issue_file(path)
 
     findings = check_issue(issue, publication(issue.publication), base_url=BASE_URL, loopback_relay=True, signs=True)
 

@@ -3,13 +3,13 @@
 import pytest
 
 from worker.compose.marks import Marks
-from worker.compose.markup import HostedPicture, MarkdownRenderer
+from worker.compose.markup import MarkdownRenderer, SetPicture
 from worker.compose.text_part import columns_of, shape_text, wrap
 
 
 def text_of(markdown: str) -> str:
     marks = Marks("en")
-    picture = HostedPicture("https://h.test/media/a.png", 10, 20)
+    picture = SetPicture("https://h.test/media/a.png", "", 10, 20)
     html = MarkdownRenderer(marks, lambda src: picture).html(markdown, 1)
     return marks.put_back(shape_text(html, marks), html=False)
 

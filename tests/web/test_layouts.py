@@ -7,8 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from tests.support.chromium import browser, reading
-from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, compiled
-from worker.compose.issue_file import load_issue_file
+from tests.support.issues import BASE_URL, MEMBERS, STATEMENT, compiled, load_issue_file
 from worker.compose.template import recipient_environment
 from worker.domain.compiled import CompiledIssue
 from worker.editorial.preview import preview_html

@@ -19,12 +19,11 @@ from worker.compose.text_part import shape_text, wrap
 from worker.compose.typeset import LEAD_CHARS, Typesetter, sender_lines
 from worker.compose.wording import Wording, direction, wording_for
 from worker.domain.compiled import SYSTEM_VARIABLES, CompiledIssue
-from worker.domain.issue import IssueKind, IssueText
+from worker.domain.issue import IssueText
 from worker.domain.publication import DEFAULT_PROMISE, Publication
 from worker.errors import Trouble, UsageError
 
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, minify_css=True)
-_TEMPLATE_OF = {IssueKind.NEWSLETTER: "newsletter", IssueKind.STATEMENT: "statement"}
 
 
 def compile_issue(
@@ -71,13 +70,10 @@ def _compile(
     if set(SYSTEM_VARIABLES) & marks.names:
         raise TemplateProblem(Trouble("tag.belongs_to_layout", names=SYSTEM_VARIABLES), issue.body_line)
     author_names = tuple(sorted(marks.names))
-    name = _TEMPLATE_OF[issue.kind]
-    html = _render_html(
-        templates, f"{name}.html", {**values, **_holes(marks, publication, wording), "view": False}, marks
-    )
-    text = _render_text(
-        templates, f"{name}.txt", {**values, **_holes(marks, publication, wording), "view": False}, marks
-    )
+    name = issue.kind.value
+    personal = {**values, **_holes(marks, publication, wording), "view": False}
+    html = _render_html(templates, f"{name}.html", personal, marks)
+    text = _render_text(templates, f"{name}.txt", personal, marks)
     view = _render_html(templates, f"{name}.html", {**values, "view": True}, marks)
     system = frozenset(SYSTEM_VARIABLES)
     subject = marks.put_back(values["subject"], html=False)
@@ -143,14 +139,12 @@ def _holes(marks: Marks, publication: Publication, wording: Wording) -> dict[str
     date = marks.system("{{ consent_date }}")
     dated = wording.reason_dated.format(title=publication.title, date=date)
     undated = wording.reason.format(title=publication.title)
-    condition = (
-        marks.system("{% if consent_date %}", Part.BEGIN),
-        marks.system("{% else %}", Part.MIDDLE),
-        marks.system("{% endif %}", Part.END),
-    )
+    begin = marks.system("{% if consent_date %}", Part.BEGIN)
+    middle = marks.system("{% else %}", Part.MIDDLE)
+    end = marks.system("{% endif %}", Part.END)
     return {
-        "reason": f"{condition[0]}{dated}{condition[1]}{undated}{condition[2]}",
-        "wrapped_reason": f"{condition[0]}{wrap(dated)}{condition[1]}{wrap(undated)}{condition[2]}",
+        "reason": f"{begin}{dated}{middle}{undated}{end}",
+        "wrapped_reason": f"{begin}{wrap(dated)}{middle}{wrap(undated)}{end}",
         "unsubscribe_url": marks.system("{{ unsubscribe_url }}"),
     }
 
@@ -183,7 +177,8 @@ def _kept_classes(attribute: re.Match[str]) -> str:
 
 
 def _render_text(templates: jinja2.Environment, name: str, values: dict[str, Any], marks: Marks) -> str:
-    plain = {key: _unmarked(value, marks) for key, value in values.items()}
+    # HTML fields as the text part says them.
+    plain = {key: shape_text(value, marks) if isinstance(value, Markup) else value for key, value in values.items()}
     rendered = templates.get_template(name).render(plain, dateline=values["date"] if name == "newsletter.txt" else "")
     lines = [line.rstrip() for line in rendered.split("\n")]
     shaped = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n") + "\n"
@@ -191,8 +186,3 @@ def _render_text(templates: jinja2.Environment, name: str, values: dict[str, Any
     if depth.count(Part.BEGIN) != depth.count(Part.END):
         raise TemplateProblem(Trouble("tag.lost_in_text_part"), 0)
     return marks.put_back(shaped, html=False)
-
-
-def _unmarked(value: object, marks: Marks) -> object:
-    """HTML fields as the text part says them."""
-    return shape_text(value, marks) if isinstance(value, Markup) else value

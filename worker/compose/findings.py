@@ -8,7 +8,7 @@ import jinja2
 
 from worker.compose.media import MediaItem
 from worker.domain.compiled import CompiledIssue
-from worker.domain.issue import IssueText
+from worker.domain.issue import Card, Enclosure, IssueText
 from worker.domain.publication import Publication
 from worker.errors import Trouble
 
@@ -77,8 +77,7 @@ def authored_texts(issue: IssueText) -> Iterator[Authored]:
         yield from field(key, getattr(issue, key))
     yield from field("intro", issue.intro, True)
     yield from field("standfirst", issue.standfirst, True)
-    cards = [("lead", issue.lead)] if issue.lead else []
-    for name, card in [*cards, *((f"cards.{at}", card) for at, card in enumerate(issue.cards))]:
+    for name, card in cards_of(issue):
         yield from field(f"{name}.tag", card.tag, line=card.line)
         yield from field(f"{name}.title", card.title, line=card.line)
         yield from field(f"{name}.blurb", card.blurb, True, card.line)
@@ -91,7 +90,23 @@ def authored_texts(issue: IssueText) -> Iterator[Authored]:
     if issue.signatory:
         for key in ("name", "role", "organisation"):
             yield from field(f"signatory.{key}", getattr(issue.signatory, key))
-    for at, enclosure in enumerate(issue.enclosures):
-        yield from field(f"enclosures.{at}.tag", enclosure.tag, line=enclosure.line)
-        yield from field(f"enclosures.{at}.title", enclosure.title, line=enclosure.line)
-        yield from field(f"enclosures.{at}.blurb", enclosure.blurb, True, enclosure.line)
+    for name, enclosure in enclosures_of(issue):
+        yield from field(f"{name}.tag", enclosure.tag, line=enclosure.line)
+        yield from field(f"{name}.title", enclosure.title, line=enclosure.line)
+        yield from field(f"{name}.blurb", enclosure.blurb, True, enclosure.line)
+
+
+def cards_of(issue: IssueText) -> list[tuple[str, Card]]:
+    """The lead story and the cards, each with its key in the front matter."""
+    lead = [("lead", issue.lead)] if issue.lead else []
+    return [*lead, *((f"cards.{at}", card) for at, card in enumerate(issue.cards))]
+
+
+def enclosures_of(issue: IssueText) -> list[tuple[str, Enclosure]]:
+    """The enclosures, each with its key in the front matter."""
+    return [(f"enclosures.{at}", enclosure) for at, enclosure in enumerate(issue.enclosures)]
+
+
+def entries_of(issue: IssueText) -> list[tuple[str, Card | Enclosure]]:
+    """Lead story, cards and enclosures: all that have a title, a picture and a link."""
+    return [*cards_of(issue), *enclosures_of(issue)]

@@ -34,20 +34,11 @@ def load_layouts(folder: Path = LAYOUT_DIR) -> jinja2.Environment:
     return layout_environment({path.name: path.read_text("utf-8") for path in sorted(folder.iterdir())})
 
 
-def load_issue_file(path: str | Path) -> tuple[IssueText, dict[str, MediaItem]]:
-    """The issue and what could be taken in of its pictures and files, by `src` (see `compose.typeset.large_key`).
-
-    A picture that is missing or unusable is left out here and named by the rules. Raises NotFoundError, UsageError.
-    """
-    issue = read_issue_file(Path(path))
-    return issue, take_in_media(issue)[0]
-
-
 def take_in_media(issue: IssueText) -> tuple[dict[str, MediaItem], dict[str, Trouble]]:
-    """(media by src, what is wrong by src that could not be taken in)."""
+    """(media by `src`, see `typeset.large_key`; what is wrong by `src` with a picture or file that is left out)."""
     folder = Path(issue.path).resolve().parent
-    widths = {picture.src: 0 for picture in pictures_of(issue) if not picture.src.startswith("large:")}
-    widths |= {enclosure.file: 0 for enclosure in issue.enclosures if enclosure.file}
+    widths = {picture.src: MAX_WIDTH for picture in pictures_of(issue) if not picture.src.startswith("large:")}
+    widths |= {enclosure.file: MAX_WIDTH for enclosure in issue.enclosures if enclosure.file}
     widths |= {large_key(figure): MAX_LARGE_WIDTH for figure in issue.figures}
     media: dict[str, MediaItem] = {}
     problems: dict[str, Trouble] = {}
@@ -59,8 +50,7 @@ def take_in_media(issue: IssueText) -> tuple[dict[str, MediaItem], dict[str, Tro
             continue
         try:
             path = _inside(folder, src)
-            name = str(path.relative_to(folder))
-            media[key] = take_in(path, max_width=width or MAX_WIDTH, name=name)
+            media[key] = take_in(path, max_width=width, name=str(path.relative_to(folder)))
         except UsageError as error:
             problems[key] = error.trouble
     return media, problems

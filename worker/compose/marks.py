@@ -31,6 +31,9 @@ class Part(Enum):
     END = "end"
 
 
+_PART_OF = {"if": Part.BEGIN, "for": Part.BEGIN, "elif": Part.MIDDLE, "else": Part.MIDDLE}
+
+
 @dataclass(frozen=True)
 class Tag:
     """One tag as it will be put back. `line` is that of the issue file, 0 for tags of the layouts."""
@@ -49,14 +52,14 @@ class Marks:
         self.names: set[str] = set()
         self._environment = recipient_environment(autoescape=False)
 
-    def take_out(self, text: str, line: int = 0, *, allowed: frozenset[str] | None = None) -> str:
+    def take_out(self, text: str, line: int = 0) -> str:
         """`text` with every tag replaced by a mark. Raises TemplateProblem with the line of the file."""
         if RESERVED.search(text):
             raise TemplateProblem(Trouble("tag.private_use"), line)
         if "{" not in text:
             return text
         try:
-            self.names.update(check_template(text, allowed))
+            self.names.update(check_template(text))
         except TemplateProblem as problem:
             raise TemplateProblem(problem.trouble, line + problem.line - 1) from problem
         pieces: list[str] = []
@@ -78,8 +81,7 @@ class Marks:
 
     def system(self, source: str, part: Part = Part.OUTPUT) -> str:
         """The mark of a tag that a layout needs, such as the unsubscribe address."""
-        self.tags.append(Tag(source, part, 0))
-        return f"{OPEN}{len(self.tags) - 1}{CLOSE}"
+        return self._mark(source, part, 0)
 
     def put_back(self, text: str, *, html: bool) -> str:
         """`text` as a Jinja source: tags where marks were, and nothing else in it able to act as a tag."""
@@ -90,12 +92,12 @@ class Marks:
     def _add(self, tokens: list[tuple[str, str]], is_block: bool, line: int) -> str:
         words = [value for kind, value in tokens if kind == "name"]
         inside = "".join(self._dated(tokens)).strip()
-        part = Part.OUTPUT
         if is_block:
-            part = {"if": Part.BEGIN, "for": Part.BEGIN, "elif": Part.MIDDLE, "else": Part.MIDDLE}.get(
-                words[0], Part.END
-            )
-        self.tags.append(Tag(f"{{% {inside} %}}" if is_block else f"{{{{ {inside} }}}}", part, line))
+            return self._mark(f"{{% {inside} %}}", _PART_OF.get(words[0], Part.END), line)
+        return self._mark(f"{{{{ {inside} }}}}", Part.OUTPUT, line)
+
+    def _mark(self, source: str, part: Part, line: int) -> str:
+        self.tags.append(Tag(source, part, line))
         return f"{OPEN}{len(self.tags) - 1}{CLOSE}"
 
     def _dated(self, tokens: list[tuple[str, str]]) -> list[str]:
@@ -137,19 +139,13 @@ def check_census(marks: Marks, html: str) -> list[Seen]:
     for mark in seen:
         tag = marks.tags[mark.number]
         if "@" in mark.parent and tag.line:
-            raise TemplateProblem(
-                Trouble("tag.in_attribute", tag=tag.source),
-                tag.line,
-            )
+            raise TemplateProblem(Trouble("tag.in_attribute", tag=tag.source), tag.line)
         if tag.part is Part.BEGIN:
             stack.append((tag, mark.parent))
         elif tag.part is not Part.OUTPUT:
             opened, parent = stack[-1] if stack else (tag, "")
             if parent != mark.parent:
-                raise TemplateProblem(
-                    Trouble("tag.across_elements", opening=opened.source, tag=tag.source),
-                    tag.line,
-                )
+                raise TemplateProblem(Trouble("tag.across_elements", opening=opened.source, tag=tag.source), tag.line)
             if tag.part is Part.END:
                 stack.pop()
     if stack:

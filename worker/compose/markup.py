@@ -14,7 +14,7 @@ import nh3
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from worker.compose.links import Link, judge_link
+from worker.compose.links import SCHEMES, Link, judge_link
 from worker.compose.marks import MARK, Marks, Part, census
 from worker.compose.template import TemplateProblem, cut_position
 from worker.errors import Trouble
@@ -22,26 +22,8 @@ from worker.errors import Trouble
 BLURB_CHARS = 240
 
 _TAGS = {
-    *(
-        "p",
-        "br",
-        "hr",
-        "h2",
-        "h3",
-        "h4",
-        "strong",
-        "em",
-        "s",
-        "code",
-        "pre",
-        "blockquote",
-        "ul",
-        "ol",
-        "li",
-        "a",
-        "img",
-    ),
-    *("table", "thead", "tbody", "tr", "th", "td"),
+    *("p", "br", "hr", "h2", "h3", "h4", "strong", "em", "s", "code", "pre", "blockquote", "ul", "ol", "li"),
+    *("a", "img", "table", "thead", "tbody", "tr", "th", "td"),
 }
 _ATTRIBUTES = {
     "a": {"href"},
@@ -66,15 +48,16 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class HostedPicture:
-    """What a picture in Markdown becomes."""
+class SetPicture:
+    """A picture as the layouts place it, in CSS pixels."""
 
     url: str
+    alt: str
     width: int
     height: int
 
 
-Resolve = Callable[[str], HostedPicture | None]
+Resolve = Callable[[str], SetPicture | None]
 
 
 def split_body(body: str, line: int) -> list[Segment]:
@@ -123,23 +106,21 @@ class MarkdownRenderer:
     def html(self, text: str, line: int) -> str:
         """Sanitised blocks (p, h2 to h4, lists, tables, quotes, code). Raises TemplateProblem."""
         marked = self._marks.take_out(text, line)
-        rendered = self._clean(str(self._markdown.render(marked)))
+        rendered = nh3.clean(
+            str(self._markdown.render(marked)),
+            tags=_TAGS,
+            attributes=_ATTRIBUTES,
+            attribute_filter=_keep_attribute,
+            link_rel=None,
+            url_schemes=set(SCHEMES),
+        )
         came_out = [mark.number for mark in census(rendered)]
         for number in (int(digits) for digits in MARK.findall(marked)):
             if number not in came_out or came_out.count(number) > 1:
                 tag = self._marks.tags[number]
                 raise TemplateProblem(Trouble("tag.would_be_lost", tag=tag.source), tag.line)
-        return self._hoist(rendered).strip()
-
-    def _clean(self, html: str) -> str:
-        return nh3.clean(
-            html,
-            tags=set(_TAGS),
-            attributes={tag: set(names) for tag, names in _ATTRIBUTES.items()},
-            attribute_filter=_keep_attribute,
-            link_rel=None,
-            url_schemes={"http", "https", "mailto", "tel"},
-        )
+        # Block tags on a line of their own leave their paragraph: they steer paragraphs, not words.
+        return _PARAGRAPH.sub(lambda paragraph: self._hoist(paragraph[1]), rendered).strip()
 
     def _image(self, token: Token) -> str:
         shown = self._resolve(str(token.attrs.get("src", "")))
@@ -148,11 +129,7 @@ class MarkdownRenderer:
             return f"[{alt}]" if alt else ""
         return f'<img src="{escape(shown.url)}" alt="{alt}" width="{shown.width}" height="{shown.height}">'
 
-    def _hoist(self, html: str) -> str:
-        """Block tags on a line of their own leave their paragraph: they steer paragraphs, not words."""
-        return _PARAGRAPH.sub(lambda paragraph: self._part(paragraph[1]), html)
-
-    def _part(self, inner: str) -> str:
+    def _hoist(self, inner: str) -> str:
         pieces: list[str] = []
         held: list[str] = []
         for line in inner.split("\n"):

@@ -60,19 +60,10 @@ def _try_compile(issue: IssueText, facts: LintFacts, findings: list[Finding]) ->
             boundary="lint",
         )
     except UsageError as error:
-        if not any(finding.code == 501 for finding in findings) and not any(
-            finding.code == 208 and not finding.waivable for finding in findings
-        ):
-            findings.append(
-                Finding(
-                    "E",
-                    501,
-                    error.trouble.fields["line"],
-                    error.trouble.fields["problem"],
-                    "keep a condition inside one paragraph, or put its tags on lines of their own between paragraphs",
-                    waivable=False,
-                )
-            )
+        if not any(f.code == 501 or (f.code == 208 and not f.waivable) for f in findings):
+            line, problem = error.trouble.fields["line"], error.trouble.fields["problem"]
+            fix = "keep a condition inside one paragraph, or put its tags on lines of their own between paragraphs"
+            findings.append(Finding("E", 501, line, problem, fix, waivable=False))
         return None
 
 

@@ -34,14 +34,9 @@ def check_size(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
     decoded = len(compiled.html.encode())
     encoded = len(encodestring(compiled.html.encode()))
     if decoded >= CLIP_WARN_BYTES:
-        level = "E" if decoded >= CLIP_BYTES else "W"
-        yield Finding(
-            "E" if level == "E" else "W",
-            101,
-            None,
-            f"the HTML has {decoded // 1000} KB ({encoded // 1000} KB encoded); Gmail cuts mails at about 100 KB",
-            "shorten the issue, or give cards a text of their own that opens on the web page",
-        )
+        why = f"the HTML has {decoded // 1000} KB ({encoded // 1000} KB encoded); Gmail cuts mails at about 100 KB"
+        fix = "shorten the issue, or give cards a text of their own that opens on the web page"
+        yield Finding("E" if decoded >= CLIP_BYTES else "W", 101, None, why, fix)
 
 
 def check_text_part(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
@@ -51,17 +46,11 @@ def check_text_part(issue: IssueText, compiled: CompiledIssue) -> Iterator[Findi
     """
     html_words, text_words = len(_words(_visible(compiled.html))), len(_words(compiled.text))
     if not any(text.text.strip() for text in authored_texts(issue) if text.key not in _AROUND):
-        yield Finding(
-            "E", 103, None, "the issue says nothing", "write something in the body or the cards", waivable=False
-        )
+        fix = "write something in the body or the cards"
+        yield Finding("E", 103, None, "the issue says nothing", fix, waivable=False)
     elif text_words < 0.6 * html_words:
-        yield Finding(
-            "W",
-            103,
-            None,
-            f"the text part has {text_words} words, the HTML {html_words}",
-            "say in words what only pictures or tables say",
-        )
+        why = f"the text part has {text_words} words, the HTML {html_words}"
+        yield Finding("W", 103, None, why, "say in words what only pictures or tables say")
 
 
 def check_language(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
@@ -69,19 +58,13 @@ def check_language(issue: IssueText, compiled: CompiledIssue) -> Iterator[Findin
     line = issue.lines.get("language")
     root = re.search(r"<html lang=\"([^\"]+)\" dir=\"(ltr|rtl)\"", compiled.html)
     if root is None:
-        yield Finding(
-            "E", 104, line, "the layout's root has no lang or dir", "restore them in templates/mail/base.html"
-        )
+        fix = "restore them in templates/mail/base.html"
+        yield Finding("E", 104, line, "the layout's root has no lang or dir", fix)
     try:
         Locale.parse(compiled.language, sep="-")
     except (UnknownLocaleError, ValueError):
-        yield Finding(
-            "E",
-            104,
-            line,
-            f'the language "{compiled.language}" is not known',
-            "write a tag such as en, fr, zh-Hans or ar",
-        )
+        why = f'the language "{compiled.language}" is not known'
+        yield Finding("E", 104, line, why, "write a tag such as en, fr, zh-Hans or ar")
 
 
 def check_footer(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
@@ -101,23 +84,12 @@ def check_footer(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]
 def check_sender(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     """405: one-click leaving needs https, and a signature over its headers."""
     if not facts.base_url.startswith("https://") and not is_loopback_url(facts.base_url):
-        yield Finding(
-            "E",
-            405,
-            None,
-            f"the opt-out address {facts.base_url} is not https, so one-click leaving fails",
-            "set CORRANTO_BASE_URL to an https address",
-            waivable=False,
-        )
+        why = f"the opt-out address {facts.base_url} is not https, so one-click leaving fails"
+        yield Finding("E", 405, None, why, "set CORRANTO_BASE_URL to an https address", waivable=False)
     if not facts.signs and not facts.loopback_relay:
         domain = facts.publication.from_address.rpartition("@")[2]
-        yield Finding(
-            "W",
-            405,
-            None,
-            f"no DKIM key for {domain}: Gmail and Yahoo ignore one-click leaving, and may refuse the mail",
-            Trouble("dkim.key_missing", domain=domain),
-        )
+        why = f"no DKIM key for {domain}: Gmail and Yahoo ignore one-click leaving, and may refuse the mail"
+        yield Finding("W", 405, None, why, Trouble("dkim.key_missing", domain=domain))
     if not facts.publication.postal_address.strip():
         yield _footer("the publication has no postal address")
 
@@ -125,42 +97,26 @@ def check_sender(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
 def check_slug(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     """804: the same issue twice."""
     if issue.slug in facts.sent_slugs:
-        yield Finding(
-            "E",
-            804,
-            issue.lines.get("slug"),
-            f"{issue.slug} was already queued for this publication",
-            "give the new issue another file name or slug:",
-            waivable=False,
-        )
+        why = f"{issue.slug} was already queued for this publication"
+        fix = "give the new issue another file name or slug:"
+        yield Finding("E", 804, issue.lines.get("slug"), why, fix, waivable=False)
 
 
 def check_odd_readers(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
     """502: the three templates hold for every kind of name."""
     for who, name in _ODD_READERS:
-        values = dict.fromkeys(compiled.variables, name) | {
-            "unsubscribe_url": "https://example.org/u",
-            "consent_date": "",
-        }
+        system = {"unsubscribe_url": "https://example.org/u", "consent_date": ""}
+        values = dict.fromkeys(compiled.variables, name) | system
         for part, source in (("subject", compiled.subject), ("HTML", compiled.html), ("text", compiled.text)):
             environment = recipient_environment(autoescape=part == "HTML")
             try:
                 filled = environment.from_string(source).render(values)
             except Exception as error:  # any fault here would be a fault in somebody's mail
-                yield Finding(
-                    "E",
-                    502,
-                    None,
-                    f"the {part} cannot be filled for {who}: {type(error).__name__}",
-                    "simplify the tags; a variable with a default is enough",
-                )
+                why = f"the {part} cannot be filled for {who}: {type(error).__name__}"
+                yield Finding("E", 502, None, why, "simplify the tags; a variable with a default is enough")
                 continue
-            if re.search(r"\{%|\ue000|\ue001", filled.replace(name, "").replace(_escaped(name), "")):
+            if re.search(r"\{%|\ue000|\ue001", filled.replace(name, "").replace(str(escape(name)), "")):
                 yield Finding("E", 502, None, f"braces stay in the {part} for {who}", "correct the tags around them")
-
-
-def _escaped(name: str) -> str:
-    return str(escape(name))
 
 
 def _footer(why: str) -> Finding:

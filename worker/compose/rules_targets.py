@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from worker.compose.findings import Finding, LintFacts, authored_texts
+from worker.compose.findings import Finding, LintFacts, authored_texts, enclosures_of, entries_of
 from worker.compose.links import Link, LinkFault, is_loopback_url, is_remote_picture, judge_link
 from worker.compose.markup import find_links
-from worker.domain.issue import IssueText, Picture
+from worker.domain.issue import IssueText
 from worker.errors import Trouble
 
 # Words that say nothing when a screen reader lists the links of a mail alone.
@@ -18,18 +18,8 @@ GENERIC = frozenset(
         *("en savoir plus", "lire la suite", "plus", "hier", "mehr", "weiterlesen", "klicken sie hier"),
         *("这里", "点击这里", "点击此处", "阅读全文", "更多", "здесь", "тут", "ссылка", "подробнее", "читать далее"),
         *("여기", "여기를 클릭", "더 보기", "더 읽기", "यहाँ", "यहां", "यहाँ क्लिक करें", "और पढ़ें", "लिंक"),
-        *(
-            "こちら",
-            "ここ",
-            "ここをクリック",
-            "詳細",
-            "続きを読む",
-            "هنا",
-            "اضغط هنا",
-            "انقر هنا",
-            "المزيد",
-            "اقرأ المزيد",
-        ),
+        *("こちら", "ここ", "ここをクリック", "詳細", "続きを読む"),
+        *("هنا", "اضغط هنا", "انقر هنا", "المزيد", "اقرأ المزيد"),
     }
 )
 
@@ -49,18 +39,10 @@ class Placed:
 def pictures_of(issue: IssueText) -> list[Placed]:
     """Every picture, from the front matter and from Markdown."""
     pictures: list[Placed] = []
-
-    def add(picture: Picture | None, key: str, line: int) -> None:
-        if picture is not None:
-            at = issue.lines.get(f"{key}.image.src", line)
-            pictures.append(Placed(picture.src, picture.alt, at, picture.decorative, (picture.width, picture.height)))
-
-    if issue.lead:
-        add(issue.lead.picture, "lead", issue.lead.line)
-    for at, card in enumerate(issue.cards):
-        add(card.picture, f"cards.{at}", card.line)
-    for at, enclosure in enumerate(issue.enclosures):
-        add(enclosure.picture, f"enclosures.{at}", enclosure.line)
+    for key, entry in entries_of(issue):
+        if (picture := entry.picture) is not None:
+            line = issue.lines.get(f"{key}.image.src", entry.line)
+            pictures.append(Placed(picture.src, picture.alt, line, picture.decorative, (picture.width, picture.height)))
     for at, figure in enumerate(issue.figures):
         line = issue.lines.get(f"figures.{at}.src", figure.line)
         pictures.append(Placed(figure.src, figure.alt, line))
@@ -80,15 +62,11 @@ def pictures_of(issue: IssueText) -> list[Placed]:
 
 def links_of(issue: IssueText) -> list[Link]:
     """Every link an editor wrote; labels of card links are their titles."""
-    links: list[Link] = []
-    cards = [("lead", issue.lead)] if issue.lead else []
-    for name, card in [*cards, *((f"cards.{at}", card) for at, card in enumerate(issue.cards))]:
-        if card.link is not None:
-            links.append(Link(card.link, card.title, issue.lines.get(f"{name}.link", card.line)))
-    for at, enclosure in enumerate(issue.enclosures):
-        if enclosure.link is not None:
-            line = issue.lines.get(f"enclosures.{at}.link", enclosure.line)
-            links.append(Link(enclosure.link, enclosure.title, line))
+    links = [
+        Link(entry.link, entry.title, issue.lines.get(f"{key}.link", entry.line))
+        for key, entry in entries_of(issue)
+        if entry.link is not None
+    ]
     for text in authored_texts(issue):
         if text.markdown:
             links += find_links(text.text, text.line)[0]
@@ -100,58 +78,39 @@ def check_pictures(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     for picture in pictures_of(issue):
         src, line = picture.src.removeprefix("large:"), picture.line
         if picture.needs_alt and not picture.alt and not picture.decorative:
-            yield Finding(
-                "E",
-                201,
-                line,
-                f"{_short(src)} has no alt text",
-                "describe it, or write decorative: true if it only decorates",
-            )
+            fix = "describe it, or write decorative: true if it only decorates"
+            yield Finding("E", 201, line, f"{_short(src)} has no alt text", fix)
         if (picture.sized[0] is None) != (picture.sized[1] is None):
-            yield Finding(
-                "W", 203, line, f"{_short(src)} has a width or a height but not both", "write w and h, or neither"
-            )
+            why = f"{_short(src)} has a width or a height but not both"
+            yield Finding("W", 203, line, why, "write w and h, or neither")
         yield from _check_file(picture, src, facts)
 
 
 def _check_file(picture: Placed, src: str, facts: LintFacts) -> Iterator[Finding]:
     line, suffix = picture.line, PurePath(src.split("?")[0]).suffix.lower()
     if src.startswith("data:"):
-        yield Finding(
-            "E", 206, line, "a data: picture is blocked by most mail programs", "save it as a file and name it"
-        )
+        why = "a data: picture is blocked by most mail programs"
+        yield Finding("E", 206, line, why, "save it as a file and name it")
     elif is_remote_picture(src):
-        yield Finding(
-            "E",
-            208,
-            line,
-            f"{_short(src)} lies elsewhere; opening the mail would tell that server who reads",
-            "put the picture beside the issue; it is hosted with it",
-        )
+        why = f"{_short(src)} lies elsewhere; opening the mail would tell that server who reads"
+        yield Finding("E", 208, line, why, "put the picture beside the issue; it is hosted with it")
     elif suffix == ".svg":
         yield Finding("E", 205, line, f"{_short(src)} is an SVG, which Gmail does not show", "save it as PNG")
     elif picture.src not in facts.media:
-        why = _unusable(src, facts.media_problems.get(picture.src))
-        yield Finding("E", 208, line, why, "correct the name or the file")
+        yield _unusable(line, src, facts.media_problems.get(picture.src))
     elif suffix in (".webp", ".avif"):
-        yield Finding(
-            "W",
-            205,
-            line,
-            f"{_short(src)} is rewritten as JPEG or PNG, since many mail programs cannot show it",
-            "save it as JPEG or PNG yourself to choose the quality",
-        )
+        why = f"{_short(src)} is rewritten as JPEG or PNG, since many mail programs cannot show it"
+        yield Finding("W", 205, line, why, "save it as JPEG or PNG yourself to choose the quality")
     elif not facts.media[picture.src].width:
         yield Finding("E", 208, line, f"{_short(src)} is not a picture", "use a PNG, JPEG or GIF file")
 
 
 def check_files(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     """208 for enclosed files."""
-    for at, enclosure in enumerate(issue.enclosures):
+    for key, enclosure in enclosures_of(issue):
         if enclosure.file is not None and enclosure.file not in facts.media:
-            line = issue.lines.get(f"enclosures.{at}.file", enclosure.line)
-            why = _unusable(enclosure.file, facts.media_problems.get(enclosure.file))
-            yield Finding("E", 208, line, why, "correct the name or the file", waivable=False)
+            line = issue.lines.get(f"{key}.file", enclosure.line)
+            yield _unusable(line, enclosure.file, facts.media_problems.get(enclosure.file), waivable=False)
 
 
 def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
@@ -163,30 +122,24 @@ def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
         ):
             fault = None  # a rehearsing installation may name itself
         if fault is not None:
-            yield Finding(
-                "E",
-                301,
-                link.line,
-                f"the link {_short(link.target) or 'of ' + link.label} {fault.value}",
-                "write the address that readers will use"
-                if fault is LinkFault.STAGING
-                else "write a whole address that starts with https://",
-                waivable=False,
-            )
+            why = f"the link {_short(link.target) or 'of ' + link.label} {fault.value}"
+            fix = "write a whole address that starts with https://"
+            if fault is LinkFault.STAGING:
+                fix = "write the address that readers will use"
+            yield Finding("E", 301, link.line, why, fix, waivable=False)
         elif link.target.lower().startswith("http:") and not link.target.startswith(facts.base_url):
-            yield Finding(
-                "W", 303, link.line, f"{_short(link.target)} is not encrypted", "use https:// if it answers there"
-            )
+            why = f"{_short(link.target)} is not encrypted"
+            yield Finding("W", 303, link.line, why, "use https:// if it answers there")
         if " ".join(link.label.lower().strip(" .…:!→»›").split()) in GENERIC:
-            yield Finding(
-                "W", 304, link.line, f'link text "{link.label}" says nothing alone', "name what the link leads to"
-            )
+            why = f'link text "{link.label}" says nothing alone'
+            yield Finding("W", 304, link.line, why, "name what the link leads to")
         elif not link.label:
             yield Finding("W", 304, link.line, f"the link {_short(link.target)} has no text", "name what it leads to")
 
 
-def _unusable(src: str, cause: Trouble | None) -> Trouble:
-    return Trouble("finding.media_unusable", src=_short(src), cause=cause or Trouble("media.missing"))
+def _unusable(line: int, src: str, cause: Trouble | None, *, waivable: bool = True) -> Finding:
+    why = Trouble("finding.media_unusable", src=_short(src), cause=cause or Trouble("media.missing"))
+    return Finding("E", 208, line, why, "correct the name or the file", waivable)
 
 
 def _short(text: str) -> str:

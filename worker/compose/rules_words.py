@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from worker.compose.findings import Authored, Finding, LintFacts, authored_texts
-from worker.compose.template import TemplateProblem, check_template, recipient_environment
+from worker.compose.template import FILTERS, TemplateProblem, check_template, recipient_environment
 from worker.domain.compiled import READER_VARIABLES, SYSTEM_VARIABLES
 from worker.domain.issue import IssueText
 from worker.errors import Trouble
@@ -32,17 +32,11 @@ def check_subject(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
         yield Finding("E", 401, line, "the subject is empty", "write what this issue says in one line", waivable=False)
         return
     if not low <= length <= high:
-        yield Finding(
-            "W", 401, line, f"the subject has {length} characters, outside {low} to {high}", "shorten or complete it"
-        )
+        why = f"the subject has {length} characters, outside {low} to {high}"
+        yield Finding("W", 401, line, why, "shorten or complete it")
     if issue.subject == facts.last_subject:
-        yield Finding(
-            "W",
-            401,
-            line,
-            "the subject is the same as the last issue's",
-            "say what is new; readers take it for a repeat",
-        )
+        fix = "say what is new; readers take it for a repeat"
+        yield Finding("W", 401, line, "the subject is the same as the last issue's", fix)
 
 
 def check_preheader(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
@@ -50,19 +44,13 @@ def check_preheader(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     line = issue.lines.get("preheader")
     text = _plain(issue.preheader)
     if not text:
-        yield Finding(
-            "W", 402, line, "the preheader is empty, so mail programs show the masthead", "add a line preheader: …"
-        )
+        why = "the preheader is empty, so mail programs show the masthead"
+        yield Finding("W", 402, line, why, "add a line preheader: …")
     elif text == _plain(issue.subject):
         yield Finding("W", 402, line, "the preheader repeats the subject", "say the next thing a reader wants to know")
     elif len(text) > PREHEADER_CHARS:
-        yield Finding(
-            "W",
-            402,
-            line,
-            f"the preheader has {len(text)} characters; {PREHEADER_CHARS} are shown at most",
-            "shorten it",
-        )
+        why = f"the preheader has {len(text)} characters; {PREHEADER_CHARS} are shown at most"
+        yield Finding("W", 402, line, why, "shorten it")
 
 
 def check_shouting(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
@@ -87,23 +75,14 @@ def check_variables(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
         try:
             for name in check_template(field.text, None):
                 if name in SYSTEM_VARIABLES:
-                    yield _variable(
-                        field,
-                        _line_of(name, field),
-                        f"{name} belongs to the layout",
-                        "remove it; the footer already has it",
-                    )
+                    fix = "remove it; the footer already has it"
+                    yield _variable(field, _line_of(name, field), f"{name} belongs to the layout", fix)
                 elif name not in known:
                     fix = f"use one of {', '.join(sorted(known))}, or import it as a column"
                     yield _variable(field, _line_of(name, field), f"{name} is not known for this publication", fix)
         except TemplateProblem as problem:
-            yield _variable(
-                field,
-                problem.line,
-                problem.trouble,
-                "correct the tag; what may be used: variables with a "
-                "default, if, for, and the filters default, upper, lower, title, truncate, date",
-            )
+            allowed = f"variables with a default, if, for, and the filters {', '.join(FILTERS)}"
+            yield _variable(field, problem.line, problem.trouble, f"correct the tag; what may be used: {allowed}")
 
 
 def check_leftovers(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:

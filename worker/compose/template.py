@@ -7,7 +7,6 @@ length of its template and of its values. The immutable sandbox is the second lo
 """
 
 import re
-from collections.abc import Iterator
 from datetime import date as calendar_date
 
 import jinja2
@@ -233,13 +232,12 @@ def babel_locale(language: str) -> Locale:
     """The nearest known locale of a BCP 47 tag, English when there is none. Plain English means day before month."""
     if language == "en":
         return Locale.parse("en_GB")
-    try:
-        return Locale.parse(language, sep="-")
-    except (UnknownLocaleError, ValueError):
+    for tag in (language, language.split("-")[0]):
         try:
-            return Locale.parse(language.split("-")[0])
+            return Locale.parse(tag, sep="-")
         except (UnknownLocaleError, ValueError):
-            return Locale.parse("en_GB")
+            continue
+    return Locale.parse("en_GB")
 
 
 _JOINED = re.compile("[\u0300-\u036f\u200c\u200d\ufe00-\ufe0f\U0001f3fb-\U0001f3ff\u0900-\u0903\u093a-\u094f]")
@@ -261,14 +259,10 @@ def cut_position(text: str, room: int) -> int:
     """Where to cut so that at most `room` characters stay."""
     if room >= len(text):
         return len(text)
-    at = max((at for at in _blanks(text, room + 1)), default=-1)
+    at = max((at for at in range(room + 1) if text[at].isspace()), default=-1)
     if at >= room // 2 and at > 0:
         return at
     at = room
     while at > 0 and (_JOINED.match(text[at]) or text[at - 1] == "\u200d"):
         at -= 1
     return at
-
-
-def _blanks(text: str, end: int) -> Iterator[int]:
-    return (at for at in range(min(end, len(text))) if text[at].isspace())

@@ -59,11 +59,8 @@ def _words(text: str) -> list[tuple[str, str]]:
             before = pieces[-1][-1] if pieces else ""
             may_part = bool(before) and "W" in (east_asian_width(char), east_asian_width(before))
             inside_mark = bool(pieces) and pieces[-1].rfind("\ue000") > pieces[-1].rfind("\ue001")
-            if not may_part or inside_mark or char in _NO_START or before in _NO_END:
-                if pieces:
-                    pieces[-1] += char
-                else:
-                    pieces.append(char)
+            if pieces and (not may_part or inside_mark or char in _NO_START or before in _NO_END):
+                pieces[-1] += char
             else:
                 pieces.append(char)
         words += [(" " if at == 0 else "", piece) for at, piece in enumerate(pieces)]

@@ -5,14 +5,14 @@ Each field is taken in once; HTML, text part and web page share its marks.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from markupsafe import Markup
 
 from worker.compose.links import is_remote_picture, judge_link
 from worker.compose.marks import MARK, Marks
-from worker.compose.markup import BLURB_CHARS, HostedPicture, MarkdownRenderer, Segment, cut_html, split_body
+from worker.compose.markup import BLURB_CHARS, MarkdownRenderer, Segment, SetPicture, cut_html, split_body
 from worker.compose.media import MediaItem
 from worker.compose.template import TemplateProblem
 from worker.compose.text_part import shape_text, wrap
@@ -31,16 +31,6 @@ LEAD_CHARS = 480  # a lead story has the whole width, so it may say twice as muc
 def large_key(figure: Figure) -> str:
     """Under which key the media of an issue hold a figure's larger version."""
     return f"large:{figure.large or figure.src}"
-
-
-@dataclass(frozen=True)
-class SetPicture:
-    """A picture as the layouts place it, in CSS pixels."""
-
-    url: str
-    alt: str
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)
@@ -119,21 +109,10 @@ class Typesetter:
         html = self.markdown(card.blurb, f"{key}.blurb", card.line)
         blurb = Markup(cut_html(html, room, self.marks))  # noqa: S704 - cut from sanitised HTML
         text = self.markdown(card.text, f"{key}.text", card.line) if card.text else None
-        anchor = f"card-{number}"
-        url = _safe(card.link) or (f"{self.view_url}#{anchor}" if text else None)
-        title = self.line_text(card.title, f"{key}.title", card.line)
-        width = CARD_WIDTH if number else TEXT_WIDTH
-        return SetCard(
-            title=title,
-            tag=self.line_text(card.tag or "", f"{key}.tag", card.line),
-            blurb=blurb,
-            text=text,
-            plain=self.plain(blurb),
-            url=url,
-            label="" if MARK.search(title) else title,
-            picture=self._picture(card.picture, width),
-            anchor=anchor,
-            linked=_safe(card.link) is not None,
+        plain = self._entry(card, key, blurb, CARD_WIDTH if number else TEXT_WIDTH)
+        own_place = f"{self.view_url}#card-{number}" if text else None
+        return replace(
+            plain, text=text, url=plain.url or own_place, anchor=f"card-{number}", linked=plain.url is not None
         )
 
     def enclosure(self, enclosure: Enclosure, key: str) -> SetCard:
@@ -145,17 +124,20 @@ class Typesetter:
             if item is None:
                 raise TemplateProblem(Trouble("enclosure.file_missing", file=enclosure.file), enclosure.line)
             url, file = self._host(item), f"{item.kind}, {spell_size(len(item.data))}"
-        title = self.line_text(enclosure.title, f"{key}.title", enclosure.line)
+        return replace(self._entry(enclosure, key, blurb, CARD_WIDTH), url=url, file=file)
+
+    def _entry(self, entry: Card | Enclosure, key: str, blurb: Markup, width: int) -> SetCard:
+        """What cards and enclosures share."""
+        title = self.line_text(entry.title, f"{key}.title", entry.line)
         return SetCard(
             title=title,
-            tag=self.line_text(enclosure.tag or "", f"{key}.tag", enclosure.line),
+            tag=self.line_text(entry.tag or "", f"{key}.tag", entry.line),
             blurb=blurb,
             text=None,
             plain=self.plain(blurb),
-            url=url,
+            url=_safe(entry.link),
             label="" if MARK.search(title) else title,
-            picture=self._picture(enclosure.picture, CARD_WIDTH),
-            file=file,
+            picture=self._picture(entry.picture, width),
         )
 
     def figure(self, figure: Figure, key: str) -> SetFigure | None:
@@ -244,9 +226,8 @@ class Typesetter:
         alt = "" if picture.decorative else picture.alt
         return SetPicture(self._host(item), alt, width, max(1, height))
 
-    def _shown(self, src: str) -> HostedPicture | None:
-        picture = None if is_remote_picture(src) else self._picture(Picture(src, ""), TEXT_WIDTH)
-        return None if picture is None else HostedPicture(picture.url, picture.width, picture.height)
+    def _shown(self, src: str) -> SetPicture | None:
+        return None if is_remote_picture(src) else self._picture(Picture(src, ""), TEXT_WIDTH)
 
     def _host(self, item: MediaItem) -> str:
         self.used[item.name] = None

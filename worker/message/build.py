@@ -9,7 +9,6 @@ that reader alone.
 import hashlib
 import hmac
 import re
-from base64 import b32encode
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from worker.message.dkim import Signer
 from worker.message.list_headers import constant_list_headers, unsubscribe_headers
 from worker.message.mime import Alternative, HeaderError, phrase_field, plain_field, text_field
 from worker.message.personalize import PersonalizeError, Personalizer
-from worker.tokens import VERP_CHARS, Keyring, Purpose, Token, message_id_left
+from worker.tokens import VERP_CHARS, Keyring, Purpose, Token, base32, message_id_left
 
 FINGERPRINT_OCTETS = 8
 PROOF_MARK = "[PROOF] "
@@ -139,15 +138,14 @@ class MessageBuilder:
             "view_url": f"{self._base_url}/v/{token}",
         }
         seed = f"proof {self._issue_id} {address} {date.isoformat()}".encode("utf-8", "replace")
-        left = b32encode(hmac.digest(self._instance, seed, "sha256")[:16]).decode().rstrip("=").lower()
+        left = base32(hmac.digest(self._instance, seed, "sha256")[:16])
         return self._signed(self._assemble(0, address, values, left, _stamp(date), PROOF_MARK), date)
 
     def _prepare(self, recipient: Recipient, stamp: str) -> _Unsigned:
         n = recipient.n
         try:
-            token = self._keyring.sign(
-                Token(Purpose.UNSUBSCRIBE, recipient.subscription_id, recipient.generation, self._issue_id)
-            )
+            named = Token(Purpose.UNSUBSCRIBE, recipient.subscription_id, recipient.generation, self._issue_id)
+            token = self._keyring.sign(named)
             left = message_id_left(self._instance, self._issue_id, n)
             values = {
                 **recipient.attributes,
@@ -168,7 +166,7 @@ class MessageBuilder:
     ) -> _Unsigned:
         try:
             local, domain = _split(address)
-            subject, text, html = self._personalizer.fill_pieces(values)
+            subject, text, html = self._personalizer.fill(values)
             message_id = f"<{left}@{self._from_domain}>"
             header = b"".join(
                 (
@@ -181,10 +179,8 @@ class MessageBuilder:
                     self._fixed,
                 )
             )
-            envelope = Envelope(
-                f"{self._bounce[0]}+{self._keyring.sign_verp(self._issue_id, n)}@{self._bounce[1]}",
-                f"{local}@{domain}",
-            )
+            return_path = f"{self._bounce[0]}+{self._keyring.sign_verp(self._issue_id, n)}@{self._bounce[1]}"
+            envelope = Envelope(return_path, f"{local}@{domain}")
         except (PersonalizeError, HeaderError, _BadMailboxError) as error:
             raise BuildError(n, str(error)) from error
         body = self._frame.body(text, html)
@@ -204,13 +200,11 @@ class MessageBuilder:
     def _fixed_fields(self) -> bytes:
         """Everything constant that follows the reader's own fields."""
         compiled = self._compiled
-        sender_id = b32encode(hmac.digest(self._instance, b"feedback id", "sha256")[:8]).decode().rstrip("=").lower()
-        fields = [constant_list_headers(compiled, self._issue_id, sender_id)]
+        sender_id = base32(hmac.digest(self._instance, b"feedback id", "sha256")[:8])
+        fields = constant_list_headers(compiled, self._issue_id, sender_id)
         if compiled.reply_to:
-            fields.append(plain_field("Reply-To", "<{}@{}>".format(*_split(compiled.reply_to))))
-        fields.append(plain_field("MIME-Version", "1.0"))
-        fields.append(self._frame.field)
-        return b"".join(fields)
+            fields += plain_field("Reply-To", "<{}@{}>".format(*_split(compiled.reply_to)))
+        return fields + plain_field("MIME-Version", "1.0") + self._frame.field
 
     def _leave_address(self, n: int) -> str | None:
         if self._mailto is None or n == 0:
@@ -221,11 +215,8 @@ class MessageBuilder:
     def _fingerprint(self, n: int, address: str, values: dict[str, str]) -> bytes:
         digest = self._hash.copy()
         used = [values.get(name, "") for name in self._personalizer.variables]
-        digest.update(
-            "\x00".join((str(n), address, *(f"{len(value)} {value}" for value in used))).encode(
-                "utf-8", "surrogatepass"
-            )
-        )
+        covered = "\x00".join((str(n), address, *(f"{len(value)} {value}" for value in used)))
+        digest.update(covered.encode("utf-8", "surrogatepass"))
         return digest.digest()[:FINGERPRINT_OCTETS]
 
     def _spell(self, iso: str) -> str:

@@ -18,48 +18,18 @@ MIN_KEY_BITS = 1024  # RFC 8301 3.2: verifiers ignore signatures by smaller keys
 
 # Signed whenever present, in this order; what is not listed may be added or changed on the way (RFC 6376 5.4.1).
 SIGNED = (
-    "from",
-    "to",
-    "cc",
-    "sender",
-    "reply-to",
-    "subject",
-    "date",
-    "message-id",
-    "mime-version",
-    "content-type",
-    "content-transfer-encoding",
-    "content-language",
-    "list-id",
-    "list-help",
-    "list-unsubscribe",
-    "list-unsubscribe-post",
-    "list-post",
-    "list-owner",
-    "list-archive",
-    "list-subscribe",
-    "feedback-id",
-    "cfbl-address",
-    "cfbl-feedback-id",
-    "bimi-selector",
-    "auto-submitted",
+    *("from", "to", "cc", "sender", "reply-to", "subject", "date", "message-id"),
+    *("mime-version", "content-type", "content-transfer-encoding", "content-language"),
+    *("list-id", "list-help", "list-unsubscribe", "list-unsubscribe-post"),
+    *("list-post", "list-owner", "list-archive", "list-subscribe"),
+    *("feedback-id", "cfbl-address", "cfbl-feedback-id", "bimi-selector", "auto-submitted"),
 )
 # Named once more than present, so that adding another one breaks the signature (RFC 6376 8.15).
 OVERSIGNED = frozenset(
-    [
-        "from",
-        "to",
-        "cc",
-        "reply-to",
-        "subject",
-        "date",
-        "message-id",
-        "mime-version",
-        "content-type",
-        "list-id",
-        "list-unsubscribe",
-        "list-unsubscribe-post",
-    ]
+    {
+        *("from", "to", "cc", "reply-to", "subject", "date", "message-id", "mime-version", "content-type"),
+        *("list-id", "list-unsubscribe", "list-unsubscribe-post"),
+    }
 )
 
 _FIELD = re.compile(rb"([!-9;-~]+):((?:[^\r\n]|\r\n[ \t])*)\r\n")
@@ -81,11 +51,8 @@ def create_key() -> bytes:
 
 def public_key(private_key_pem: bytes) -> str:
     """The base64 public half, as the p= of the DNS record (RFC 6376 3.6.1). Raises DkimError."""
-    der = (
-        _load(private_key_pem)
-        .public_key()
-        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    key = _load(private_key_pem).public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return base64.b64encode(der).decode()
 
 

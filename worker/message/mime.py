@@ -102,8 +102,7 @@ def end_body(pieces: list[bytes]) -> list[bytes]:
     """The same list, its last line without the soft break, so that nothing dangles before the boundary."""
     for at in range(len(pieces) - 1, -1, -1):
         if pieces[at]:
-            if pieces[at].endswith(SOFT_BREAK):
-                pieces[at] = pieces[at][: -len(SOFT_BREAK)]
+            pieces[at] = pieces[at].removesuffix(SOFT_BREAK)
             break
     return pieces
 
@@ -200,13 +199,10 @@ def _encoded(text: str, limit: int) -> list[str]:
     """Encoded words of at most `limit` characters, B or Q, whichever is shorter; no character is split."""
     octets = text.encode("utf-8", "replace")
     unsafe = sum(octet not in _Q_SAFE and octet != 32 for octet in octets)
+    room = limit - _WORD_FRAME
     if 2 * unsafe * 3 > len(octets):  # Q costs n + 2 * unsafe, B costs 4 n / 3
-        return [f"=?utf-8?b?{base64.b64encode(chunk).decode()}?=" for chunk in _chunks(text, _b_room(limit), len)]
-    return [f"=?utf-8?q?{_q(chunk)}?=" for chunk in _chunks(text, limit - _WORD_FRAME, lambda octets: len(_q(octets)))]
-
-
-def _b_room(limit: int) -> int:
-    return (limit - _WORD_FRAME) // 4 * 3
+        return [f"=?utf-8?b?{base64.b64encode(chunk).decode()}?=" for chunk in _chunks(text, room // 4 * 3, len)]
+    return [f"=?utf-8?q?{_q(chunk)}?=" for chunk in _chunks(text, room, lambda octets: len(_q(octets)))]
 
 
 def _q(octets: bytes) -> str:

@@ -25,15 +25,6 @@ class PersonalizeError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """One reader's content, ready for the wire: header text on one line, bodies quoted-printable with CRLF."""
-
-    subject: str
-    text: bytes
-    html: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Readable:
     """One reader's content as a person sees it in a preview, line ends LF."""
 
@@ -55,16 +46,12 @@ class Personalizer:
         """Every name a value is taken for, in an order that never changes for the same issue."""
         self._empty = dict.fromkeys(self.variables, "")
 
-    def fill(self, values: Mapping[str, str]) -> Filled:
-        """Content for one reader. Names the issue does not use are ignored, missing ones are empty.
+    def fill(self, values: Mapping[str, str]) -> tuple[str, list[bytes], list[bytes]]:
+        """Subject, text and HTML for one reader, ready for the wire: the subject on one line, the bodies in
+        quoted-printable pieces, not yet joined, because what surrounds them joins everything once.
 
-        Raises PersonalizeError.
+        Names the issue does not use are ignored, missing ones are empty. Raises PersonalizeError.
         """
-        subject, text, html = self.fill_pieces(values)
-        return Filled(subject, b"".join(text), b"".join(html))
-
-    def fill_pieces(self, values: Mapping[str, str]) -> tuple[str, list[bytes], list[bytes]]:
-        """Subject, text and HTML like `fill`, the bodies not yet joined: what surrounds them joins everything once."""
         clean = self.clean(values)
         try:
             subject = one_line("".join(self._subject.pieces(clean)))

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import jinja2
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -19,8 +18,8 @@ from starlette.routing import BaseRoute, Route
 
 from worker.sink.frame import NO_HTML, frame_policy, framed_html, has_dark_scheme
 from worker.sink.mail_client import belongs_to, post_one_click, visit_links
-from worker.sink.mailbox import LONGEST_QUERY, Entry, Mailbox, Page
-from worker.sink.pages import environment, stylesheet
+from worker.sink.mailbox import LONGEST_QUERY, Entry, Mailbox
+from worker.sink.pages import FOLDER, environment
 from worker.sink.parsed_mail import LARGEST_OPENED, OpenedMail, message_id, open_mail, pieces_of, raw_head
 
 PREFIX = "/sink"
@@ -61,10 +60,9 @@ def routes(
     ledger: Ledger,
     base_url: str,
     queue_command: str,
-    templates: jinja2.Environment | None = None,
 ) -> list[BaseRoute]:
     """The routes of /sink. `base_url` is this installation's; `queue_command` is shown while there is no mail."""
-    inbox = _Inbox(mailbox, ledger, base_url.rstrip("/"), queue_command, templates or environment())
+    inbox = _Inbox(mailbox, ledger, base_url.rstrip("/"), queue_command)
     mail = PREFIX + "/mail/{id}"
     gets: list[tuple[str, _Endpoint]] = [
         (PREFIX, inbox.list_page),
@@ -102,15 +100,13 @@ class _Mail:
 
 
 class _Inbox:
-    def __init__(
-        self, mailbox: Mailbox, ledger: Ledger, base_url: str, queue_command: str, templates: jinja2.Environment
-    ) -> None:
+    def __init__(self, mailbox: Mailbox, ledger: Ledger, base_url: str, queue_command: str) -> None:
         self._mailbox = mailbox
         self._ledger = ledger
         self._base_url = base_url
         self._queue_command = queue_command
-        self._templates = templates
-        self._css = stylesheet()
+        self._templates = environment()
+        self._css = (FOLDER / "sink.css").read_bytes()
         self._css_version = hashlib.sha256(self._css).hexdigest()[:12]
         base = urlsplit(base_url)
         self._frame_policy = frame_policy(f"{base.scheme}://{base.netloc}")
@@ -141,7 +137,7 @@ class _Inbox:
 
     def api_list(self, request: Request) -> Response:
         query = request.query_params.get("q", "").strip()
-        page: Page = self._mailbox.page(_number(request.query_params.get("page")), query)
+        page = self._mailbox.page(_number(request.query_params.get("page")), query)
         return _json(
             {
                 "total": page.total,
@@ -188,10 +184,7 @@ class _Inbox:
         return self._tab(mail, "source", source=source, cut=mail.entry.size > LARGEST_SOURCE)
 
     def file(self, request: Request) -> Response:
-        entry = self._entry(request)
-        raw = self._mailbox.raw(entry)
-        if raw is None:
-            raise HTTPException(404)
+        entry, raw = self._kept(request)
         headers = {"Content-Disposition": f'attachment; filename="mail-{entry.id}.eml"'}
         headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
         return Response(raw, media_type="message/rfc822", headers=_COMMON_HEADERS | headers)
@@ -252,20 +245,19 @@ class _Inbox:
             self._css, media_type="text/css", headers=_COMMON_HEADERS | {"Cache-Control": "max-age=31536000, immutable"}
         )
 
-    def _entry(self, request: Request) -> Entry:
+    def _kept(self, request: Request, limit: int | None = None) -> tuple[Entry, bytes]:
+        """The mail a path names, with its octets, at most `limit`. Raises HTTPException."""
         number = request.path_params["id"]
         # Checked here: a route's own {id:int} fails on more digits than Python turns into a number.
         is_number = number.isascii() and number.isdigit() and len(number) <= LONGEST_ID
         entry = self._mailbox.find(int(number)) if is_number else None
-        if entry is None:
+        raw = self._mailbox.raw(entry, limit) if entry is not None else None
+        if entry is None or raw is None:
             raise HTTPException(404)
-        return entry
+        return entry, raw
 
     def _find(self, request: Request) -> _Mail:
-        entry = self._entry(request)
-        raw = self._mailbox.raw(entry, LARGEST_OPENED + 1)
-        if raw is None:
-            raise HTTPException(404)
+        entry, raw = self._kept(request, LARGEST_OPENED + 1)
         return _Mail(entry, raw, open_mail(raw))
 
     def _tab(self, mail: _Mail, tab: str, *, status: int = 200, **values: object) -> Response:

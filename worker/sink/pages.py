@@ -10,10 +10,10 @@ FOLDER = Path(__file__).resolve().parents[2] / "templates" / "web" / "sink"
 """Corranto runs from its checkout; the room's pages lie beside all others."""
 
 
-def environment(folder: Path = FOLDER) -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     """Templates that escape everything and fail on a value they were not given."""
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader(FOLDER),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -26,11 +26,6 @@ def environment(folder: Path = FOLDER) -> jinja2.Environment:
     made.filters["name_of"] = name_of
     made.filters["initial"] = _initial
     return made
-
-
-def stylesheet(folder: Path = FOLDER) -> bytes:
-    """The one stylesheet of all inbox pages."""
-    return (folder / "sink.css").read_bytes()
 
 
 def name_of(sender: str) -> str:
