@@ -23,8 +23,7 @@ from worker.storage.media import MediaRow
 from worker.tokens import Keyring
 from worker.web.ops import PatientProtocol
 
-SERVE = "import sys; from worker import log, settings; from worker.web import ops; found = settings.load();" \
-    " log.configure('json', 'info'); sys.exit(ops.serve(found))"  # fmt: skip
+SERVE = "import sys; from worker.cli import main; sys.exit(main(['web']))"
 
 
 @contextmanager
@@ -37,6 +36,7 @@ def web_process(url: str, state_dir: Path, **values: str) -> Iterator[subprocess
         "CORRANTO_STATE_DIR": str(state_dir),
         "CORRANTO_WEB_PORT": "0",
         "CORRANTO_METRICS_PORT": "0",
+        "CORRANTO_LOG_FORMAT": "json",
         **{f"CORRANTO_{key.upper()}": value for key, value in values.items()},
     }
     process = subprocess.Popen(
