@@ -206,16 +206,8 @@ class Slice:
         for row, mail in built:
             n = row.recipient.n
             if isinstance(mail, BuildError):
-                held.results.append(
-                    Result(
-                        n,
-                        row.state,
-                        DeliveryState.FAILED,
-                        FailureReason.UNBUILDABLE,
-                        phase="local",
-                        text=mail.reason,
-                    )
-                )
+                fault = FailureReason.UNBUILDABLE
+                held.results.append(Result(n, row.state, DeliveryState.FAILED, fault, phase="local", text=mail.reason))
             elif row.fingerprint is not None and row.fingerprint != mail.fingerprint:
                 held.results.append(
                     Result(
