@@ -232,6 +232,7 @@ def test_the_latest_issue_is_the_one_queued_last(database: Database) -> None:
         add_issue(conn, publication_id, "draft", queued_at=PAST, state="draft")
         add_issue(conn, publication_id, "summer", queued_at=PAST + timedelta(days=1))
         assert issues.get(conn, "latest").slug == "summer"
+        assert [each.slug for each in issues.list_issues(conn)] == ["summer", "draft"]
         assert add_issue(conn, publication_id, "draft", queued_at=PAST + timedelta(days=2)) == 1
         assert issues.get(conn, "latest").slug == "draft"
         assert [each.slug for each in issues.list_issues(conn)] == ["draft", "summer"]

@@ -193,3 +193,9 @@ def test_an_empty_settlement_of_our_claim_is_no_loss(database: Database, held: C
     with database.write() as conn:
         conn.execute(update(claim).values(owner="w2"))
     assert settle(database, held, []) is None
+
+
+def test_a_refusal_keeps_where_in_the_dialogue_it_came(database: Database, held: Claim) -> None:
+    settle(database, held, [replace(BOUNCED, n=1, phase="handshaking, longer than the column")])
+    with database.read() as conn:
+        assert conn.execute(select(reply.c.phase)).scalar_one() == "handshaking,"

@@ -168,8 +168,9 @@ def test_what_is_shown_of_one_issue_does_not_count_another(database: Database, o
         assert first_s is not None
         assert other_s is not None
         assert 80_000 > other_s - first_s > 10_000
-        rows = deliveries.list_by_state(conn, other)
+        rows, firsts = deliveries.list_by_state(conn, other), deliveries.list_by_state(conn, 1)
     assert [row.reply_text for row in rows[3:5]] == ["451 later", "550 who?"]
+    assert [row.reply_text for row in firsts[3:5]] == ["another's words"] * 2
     assert {row.state for row in rows[6:]} == {"waiting"}
 
 
