@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, delete, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    RowMapping,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from worker.domain.delivery import ClaimKind, DeliveryState, DoubtReason
 from worker.domain.issue import IssueState
@@ -46,6 +58,22 @@ def rows_of(held: Claim) -> ColumnElement[bool]:
     """The WHERE that finds a claim's rows which have no result yet."""
     mark = _UNTOUCHED if held.kind is ClaimKind.FIRST else delivery.c.claim == held.id
     return _holds(held.issue_id, held.from_n, held.to_n, held.of_state, mark)
+
+
+def rows_of_parameters(kind: ClaimKind) -> ColumnElement[bool]:
+    """`rows_of` for a statement that is made once: over what `parameters` gives for a claim of that kind."""
+    mark = _UNTOUCHED if kind is ClaimKind.FIRST else delivery.c.claim == bindparam("held_id")
+    issue_id, from_n, to_n, of_state = (
+        bindparam(f"held_{name}", type_=claim.c[name].type) for name in ("issue_id", "from_n", "to_n", "of_state")
+    )
+    return _holds(issue_id, from_n, to_n, of_state, mark)
+
+
+def parameters(held: Claim) -> dict[str, Any]:
+    """The values of `held_id`, `held_issue_id` and so on."""
+    return {
+        f"held_{name}": getattr(held, name) for name in ("id", "issue_id", "from_n", "to_n", "of_state", "claimed_at")
+    }
 
 
 def holds_row() -> ColumnElement[bool]:

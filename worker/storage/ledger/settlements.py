@@ -15,6 +15,7 @@ from sqlalchemy import (
     LargeBinary,
     SmallInteger,
     Text,
+    Update,
     bindparam,
     case,
     column,
@@ -25,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from worker.domain.delivery import DeliveryState, Reason
+from worker.domain.delivery import ClaimKind, DeliveryState, Reason
 from worker.storage.engine import database_now
 from worker.storage.ledger import claims
 from worker.storage.ledger.claims import Claim
@@ -110,18 +111,18 @@ def settle(conn: Connection, held: Claim, owner: str, results: Sequence[Result],
     return written
 
 
-def _settle_at_once(conn: Connection, held: Claim, results: Sequence[Result]) -> int:
-    """PostgreSQL: one statement, whose rows come as one array a column."""
-    arrays = [
-        bindparam(f"b_{name}", [getattr(result, name) for result in results], ARRAY(kind))
-        for name, kind in _GIVEN.items()
-    ]
+def _update_at_once(kind: ClaimKind) -> Update:
+    """PostgreSQL: one statement, whose rows come as one array a column.
+
+    Made once a kind: to put it together and to look it up again would cost more than its execution.
+    """
+    arrays = [bindparam(f"b_{name}", type_=ARRAY(each)) for name, each in _GIVEN.items()]
     new = func.unnest(*arrays).table_valued(*(column(*field) for field in _GIVEN.items())).render_derived("new").c
     in_doubt, deferred = new.state == DeliveryState.IN_DOUBT, new.state == DeliveryState.DEFERRED
-    statement = (
+    return (
         update(delivery)
         # The claim's range is part of it: without it a young table's statistics make PostgreSQL read the whole issue.
-        .where(claims.rows_of(held), delivery.c.n == new.n, delivery.c.state == new.old)
+        .where(claims.rows_of_parameters(kind), delivery.c.n == new.n, delivery.c.state == new.old)
         .values(
             {name: new[name] for name in ("state", "reason", "code", "enhanced", "provider", "next_try", "first_try")}
         )
@@ -130,12 +131,27 @@ def _settle_at_once(conn: Connection, held: Claim, results: Sequence[Result]) ->
             tries=delivery.c.tries + new.tried,
             # A repeat that is put off still has to come out as the same message, and one lost again keeps its Date.
             fingerprint=case((deferred, delivery.c.fingerprint), else_=new.fingerprint),
-            claim=case((in_doubt, literal(held.id, delivery.c.claim.type))),
-            claimed_at=case((in_doubt, _first_date(held)), (deferred, delivery.c.claimed_at)),
+            claim=case((in_doubt, bindparam("held_id", type_=delivery.c.claim.type))),
+            claimed_at=case(
+                (in_doubt, _first_date(bindparam("held_claimed_at", type_=delivery.c.claimed_at.type))),
+                (deferred, delivery.c.claimed_at),
+            ),
             doubts=delivery.c.doubts + case((in_doubt, 1), else_=0),
         )
     )
-    return conn.execute(statement).rowcount
+
+
+def _first_date(claimed_at: ColumnElement[datetime]) -> ColumnElement[datetime]:
+    """The Date of the copy that first went in doubt: this claim's, or what a repeat was dated."""
+    return func.coalesce(delivery.c.claimed_at, claimed_at)
+
+
+_AT_ONCE = {kind: _update_at_once(kind) for kind in ClaimKind}
+
+
+def _settle_at_once(conn: Connection, held: Claim, results: Sequence[Result]) -> int:
+    arrays = {f"b_{name}": [getattr(result, name) for result in results] for name in _GIVEN}
+    return conn.execute(_AT_ONCE[held.kind], {**arrays, **claims.parameters(held)}).rowcount
 
 
 def _settle_each(conn: Connection, held: Claim, results: Sequence[Result]) -> int:
@@ -147,7 +163,8 @@ def _settle_each(conn: Connection, held: Claim, results: Sequence[Result]) -> in
     for state, batch in kinds.items():
         extra: dict[str, Any] = {"claim": None, "claimed_at": None}
         if state is DeliveryState.IN_DOUBT:
-            extra = {"claim": held.id, "claimed_at": _first_date(held), "doubts": delivery.c.doubts + 1}
+            date = _first_date(literal(held.claimed_at, delivery.c.claimed_at.type))
+            extra = {"claim": held.id, "claimed_at": date, "doubts": delivery.c.doubts + 1}
         elif state is DeliveryState.DEFERRED:
             extra = {"claim": None, "fingerprint": delivery.c.fingerprint}
         given = [name for name in _GIVEN if name in delivery.c and name not in ("n", *extra)]
@@ -168,11 +185,6 @@ def _settle_each(conn: Connection, held: Claim, results: Sequence[Result]) -> in
         rows = [{f"b_{name}": getattr(result, name) for name in ("n", "old", "tried", *given)} for result in batch]
         written += conn.execute(statement, rows).rowcount
     return written
-
-
-def _first_date(held: Claim) -> ColumnElement[datetime]:
-    """The Date of the copy that first went in doubt: this claim's, or what a repeat was dated."""
-    return func.coalesce(delivery.c.claimed_at, literal(held.claimed_at, delivery.c.claimed_at.type))
 
 
 def _keep_replies(conn: Connection, held: Claim, results: Iterable[Result]) -> None:
