@@ -306,6 +306,33 @@ def test_a_sign_in_that_does_not_succeed_is_reported_without_the_secret(steps: A
     assert (report.phase, report.code) == (Phase.AUTH, code)
 
 
+def test_helo_is_not_tried_when_a_sign_in_was_needed():
+    # Given a relay that knows EHLO until we are signed in
+    scenario = [On("ehlo", b"502 5.5.1 what?\r\n", skip=1)]
+    server = ScriptedRelay(scenario, (*ALL, "AUTH PLAIN"), login=("news", SECRET))
+
+    # Then
+    assert probe_and_hand(server, username="news", password=SECRET).phase is Phase.EHLO
+    assert not any(line.startswith("HELO") for line in server.lines)
+
+
+def test_words_behind_the_reply_to_a_sign_in_end_the_connection():
+    # Given what would answer our next question, in the segment that ends the sign-in
+    early = b"235 2.7.0 welcome\r\n250-relay\r\n250 X-INJECTED\r\n"
+    server = ScriptedRelay([On("auth", early)], (*ALL, "AUTH PLAIN"), login=("news", SECRET))
+
+    # Then
+    report = probe_and_hand(server, username="news", password=SECRET)
+    assert report.phase is Phase.EHLO
+    assert "out of turn" in (report.cause or "")
+
+
+@pytest.mark.parametrize("reply", [b"500 5.5.2 what?\r\n", b"451 4.3.0 later\r\n"])
+def test_a_relay_that_refuses_the_fence_gets_no_mail(reply: bytes):
+    report = probe_and_hand(ScriptedRelay([On("rset", reply)]))
+    assert (report.phase, report.code) == (Phase.RSET, int(reply[:3]))
+
+
 def test_a_relay_that_offers_no_sign_in_we_know_gets_no_mail():
     server = ScriptedRelay([], (*ALL, "AUTH KERBEROS_V4"))
     report = probe_and_hand(server, username="news", password=SECRET)

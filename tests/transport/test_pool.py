@@ -191,6 +191,55 @@ def test_recall_takes_back_what_no_connection_has_begun():
     run(story())
 
 
+def test_whoever_waits_for_the_end_is_woken_when_the_rest_is_taken_back():
+    # Given one mail on the wire of a relay that never answers, and nine behind it
+    server = ScriptedRelay([On("body", HANG)], ("CHUNKING",))
+
+    async def story() -> None:
+        async with server:
+            handed = Handed()
+            pool = Pool(relay_for(server), arm=handed.arm, record=handed.record)
+            pool.submit(mails(10))
+            while not handed.armed:
+                await asyncio.sleep(0)
+            waiting = asyncio.ensure_future(pool.below(2))
+            await asyncio.sleep(0)
+
+            # When
+            pool.recall()
+
+            # Then
+            await waiting
+            await pool.close(0.0)
+
+    run(story())
+
+
+def test_a_relay_that_works_again_gets_all_its_connections_back():
+    # Given one lane that tries whether the trouble is over
+    server = ScriptedRelay([On("connect", b"421 4.3.2 starting\r\n", CLOSE, times=1)])
+
+    async def story() -> Handed:
+        async with server:
+            handed, now = Handed(), [0.0]
+            relay = relay_for(server, connections=4)
+            pool = Pool(relay, arm=handed.arm, record=handed.record, now=lambda: now[0])
+            pool.submit(mails(1))
+            await pool.drained()
+            assert pool.fault is not None
+            now[0] = pool.fault.retry_at
+
+            # When
+            pool.submit(mails(400)[1:])
+            await pool.drained()
+            await pool.close(1.0)
+            return handed
+
+    # Then
+    assert counted(run(story())) == {UNSENT: 1, ACCEPTED: 399}
+    assert server.most_open == 4
+
+
 def test_below_wakes_as_soon_as_few_enough_are_left():
     # Given
     server = ScriptedRelay()

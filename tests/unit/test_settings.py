@@ -212,3 +212,18 @@ def test_readers_are_never_sent_to_a_page_in_clear_text(url: str) -> None:
 def test_who_acted_is_the_name_given_or_this_user() -> None:
     assert settings.load({"CORRANTO_ACTOR": "ops@example.org"}).who == "ops@example.org"
     assert "@" in settings.load({}).who
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("secret_keys", "a-password"),
+        ("database_url", "mysql://db.example.org/x?password=a-password"),
+        ("broker_url", "amqp://broker.example.org?password=a-password"),
+        ("smtp_url", "smtp://mail.example.org?password=a-password"),
+    ],
+)
+def test_a_wrong_value_that_may_hold_a_secret_is_never_repeated(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings.load({f"CORRANTO_{name.upper()}": value})
+    assert "a-password" not in word(caught.value) + str(caught.value) + repr(caught.value.problems)
