@@ -43,22 +43,22 @@ def declare_actors(broker: dramatiq.Broker, process: SendingProcess) -> None:
     dramatiq.actor(broker=broker, actor_name=SEND_ACTOR, queue_name=QUEUE)(send)
 
 
-def make_process(found: Settings, hook: Hook | None = None) -> tuple[dramatiq.Broker, SendingProcess]:
+def make_process(given: Settings, hook: Hook | None = None) -> tuple[dramatiq.Broker, SendingProcess]:
     """Database, broker and process of these settings, checked but not started."""
-    database: Database = open_database(found.database_url.get_secret_value())
+    database: Database = open_database(given.database_url.get_secret_value())
     database.check()
-    broker = open_broker(database, found)
-    process = SendingProcess(database, found, broker, hook)
+    broker = open_broker(database, given)
+    process = SendingProcess(database, given, broker, hook)
     declare_actors(broker, process)
     return broker, process
 
 
-def run_worker(found: Settings, hook: Hook | None = None) -> int:
+def run_worker(given: Settings, hook: Hook | None = None) -> int:
     """Work until SIGTERM or SIGINT; finish what is on the wire, settle, release. Returns the exit code.
 
     1 when it had to end by itself: taken for dead, or unable to hand anything over.
     """
-    broker, process = make_process(found, hook)
+    broker, process = make_process(given, hook)
     told = threading.Event()
     first_at: list[float] = []
 
@@ -73,10 +73,10 @@ def run_worker(found: Settings, hook: Hook | None = None) -> int:
         signal.signal(number, on_signal)
     process.start()
     process.sender.on_result = _count
-    port = start_metrics(found.metrics_host, found.metrics_port)
+    port = start_metrics(given.metrics_host, given.metrics_port)
     if port:
         _log.info("metrics", port=port)
-    worker = dramatiq.Worker(broker, worker_threads=found.worker_threads, worker_timeout=1000)
+    worker = dramatiq.Worker(broker, worker_threads=given.worker_threads, worker_timeout=1000)
     worker.start()
     while not told.wait(0.1) and not process.must_end.is_set():
         pass
@@ -119,8 +119,8 @@ class _Boot(dramatiq.Middleware):
 
 
 if Path(sys.argv[0]).name == "dramatiq":  # the stock command looks for the broker that importing this module set
-    _found = settings.load()
-    log.configure(_found.log_format, _found.log_level)
-    _broker, _process = make_process(_found)
+    _settings = settings.load()
+    log.configure(_settings.log_format, _settings.log_level)
+    _broker, _process = make_process(_settings)
     _broker.add_middleware(_Boot(_process))
     dramatiq.set_broker(_broker)

@@ -2,6 +2,7 @@
 
 Two threads meet here. A slice's thread claims, rechecks, builds, settles and releases; the loop's thread arms bodies
 and records outcomes. Each field of a Batch has one writer; a stop may come from anywhere and is never taken back.
+Every slice has a thread and batches of its own; breakers belong to the loop, of which there is one a relay.
 """
 
 import math
@@ -107,7 +108,7 @@ class Batches:
         return self._breakers.setdefault(issue_id, Breaker()).feed(outcome)
 
     def stop_issue(self, issue_id: int, reason: str) -> set[int]:
-        """Nothing more of this issue leaves here. Returns the claims that were stopped. The loop's thread."""
+        """Nothing more of this issue leaves here. Returns the claims that were stopped. Any thread."""
         self._stops[issue_id] = reason
         return self._stop_batches(issue_id)
 
@@ -116,7 +117,10 @@ class Batches:
         return self._stops.get(issue_id)
 
     def note_stop_written(self, issue_id: int) -> None:
-        """The ledger says paused: claims from now on learn it from their recheck, earlier ones are stopped here."""
+        """The ledger says paused: claims from now on learn it from their recheck, earlier ones are stopped here.
+
+        The thread of the slice that wrote it.
+        """
         self._stop_batches(issue_id)
         self._stops.pop(issue_id, None)
 

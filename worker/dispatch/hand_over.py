@@ -30,7 +30,7 @@ class HandOver:
     def __init__(self, relay: Relay, gate: RateGate, batches: Batches, *, fresh_s: float, hook: Hook | None) -> None:
         self.relay, self.gate = relay, gate
         self._batches, self._fresh_s, self._hook = batches, fresh_s, hook
-        self._failure: BaseException | None = None
+        self._failure: BaseException | None = None  # the loop's thread writes, the heartbeat reads
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="smtp", daemon=True)
         self._thread.start()
@@ -58,9 +58,8 @@ class HandOver:
     @property
     def broken(self) -> BaseException | None:
         """The error of ours after which nothing can be handed over any more: this process has to end."""
-        if not self._thread.is_alive() and not self._failure:
-            self._failure = RuntimeError("the thread of the connections ended")
-        return self._failure or self._pool.broken
+        ended = None if self._thread.is_alive() else RuntimeError("the thread of the connections ended")
+        return self._failure or self._pool.broken or ended
 
     def close(self, grace_s: float) -> None:
         """End the connections; everything submitted is recorded before."""

@@ -17,7 +17,7 @@ QUEUE = "dispatch"
 PLAN_ACTOR = "plan"
 SEND_ACTOR = "send"
 
-_log = log.logger("dispatch.wake")
+_log = log.logger("dispatch.nudger")
 
 
 def open_broker(database: Database, settings: Settings) -> dramatiq.Broker:

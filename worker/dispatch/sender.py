@@ -35,7 +35,7 @@ class Sender:
         self.draining = threading.Event()
         """Set when told to stop: nothing new is claimed."""
         self.note: Trouble | None = None
-        """What this process waits for, for its heartbeat to tell; the last word of any slice."""
+        """What this process waits for. Every slice's thread writes, the heartbeat's reads: the last word counts."""
         self.on_result: Callable[[Result], None] = lambda result: None
         """Told of each settled result, for metrics."""
         self.batches = Batches()
