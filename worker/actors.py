@@ -69,8 +69,9 @@ def run_worker(given: Settings, hook: Hook | None = None) -> int:
         first_at[:] = first_at or [now]
         told.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, on_signal)
     process.start()
     process.sender.on_result = _count
     port = start_metrics(given.metrics_host, given.metrics_port)

@@ -67,7 +67,17 @@ class Trouble:
     @classmethod
     def from_json(cls, text: str) -> "Trouble | None":
         """Inverse of to_json; None for the empty text. Raises ValueError for anything else."""
-        return json.loads(text, object_hook=lambda fields: cls(fields.pop("code"), **fields)) if text else None
+        stored = json.loads(text, object_hook=_trouble) if text else None
+        if stored is not None and not isinstance(stored, Trouble):
+            raise ValueError("the text holds no trouble")
+        return stored
+
+
+def _trouble(fields: dict[str, Any]) -> Trouble:
+    code = fields.pop("code", None)
+    if not isinstance(code, str):
+        raise ValueError("a trouble has a code")
+    return Trouble(code, **fields)
 
 
 def _plain(value: object) -> object:

@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-_ADDRESS = re.compile(r"[^\s<>\"'(),:;]+@[^\s<>\"'(),:;]+")
+_ADDRESS = re.compile(r"(?<![^\s<>\"'(),:;])[^\s<>\"'(),:;]+(?:'[^\s<>\"'(),:;]+)*(?:@|%40|=40)[^\s<>\"'(),:;]+")
 _TOKEN = re.compile(r"(?<=/[uvmp]/)[A-Za-z0-9_-]{20,}|(?<=/confirm/)[A-Za-z0-9_-]{20,}|(?<=://)[^/\s@]*:[^/\s@]*(?=@)")
 
 

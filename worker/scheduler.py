@@ -26,8 +26,9 @@ def run(given: Settings) -> int:
     def on_signal(_number: int, _frame: FrameType | None) -> None:
         told.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, on_signal)
     _log.info("scheduler ready")
     while not told.wait(TICK_S):
         tick.run()

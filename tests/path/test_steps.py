@@ -1,5 +1,6 @@
 """Between two steps of a slice: stops hold, old answers count for nothing, and what is told happens in order."""
 
+import math
 import threading
 from collections import Counter
 
@@ -327,7 +328,7 @@ def test_a_fresh_claim_is_not_released_under_its_slice(both_desks: Newsroom) -> 
     with desk.hand() as hand:
         planned(desk, hand)
         batches = hand.sender.batches
-        batches.unsure.set()
+        batches.unsure_until = math.inf
         releasing = threading.Thread(target=release_unknown, args=(desk.database, batches, hand.id))
 
         # When: its commit is done, its batch not yet registered

@@ -91,8 +91,8 @@ class Batches:
         self._stops: dict[int, str] = {}
         self.claiming = threading.Lock()
         """Held from a claim's commit until its batch is added, so that no other claim is ours in the ledger."""
-        self.unsure = threading.Event()
-        """A claim may have been committed although the line broke before it was confirmed."""
+        self.unsure_until = -math.inf
+        """Until then (monotonic seconds) a claim of ours may turn up in the ledger whose commit was never confirmed."""
 
     def add(self, batch: Batch) -> None:
         self._by_claim[batch.claim.id] = batch

@@ -20,6 +20,10 @@ LONGEST_SLOT_WAIT_S = 1.0
 """A longer wait is left to the tick; waiting here for seconds would only hold the thread."""
 
 
+UNSURE_S = 60.0
+"""How long to look for a claim whose commit was not confirmed: the server may finish it after its line broke."""
+
+
 def reserve_slots(gate: RateGate, size: int, draining: threading.Event, *, may_wait: bool) -> tuple[int, float]:
     """(rows that may be claimed, seconds to wait when none). Waits out a short gap between slots if it may."""
     if not gate.limits:
@@ -46,7 +50,7 @@ def claim_rows(
                 claim = claims.claim_retry(conn, issue_id, owner, size)
                 claim = claim or claims.claim_first(conn, issue_id, owner, size)
         except UnreachableError:
-            batches.unsure.set()
+            batches.unsure_until = clock.monotonic() + UNSURE_S
             raise
         if claim is None:
             return None
@@ -63,10 +67,9 @@ def note_claim(database: Database, issue_id: int) -> None:
 
 def release_unknown(database: Database, batches: Batches, owner: str) -> None:
     """Give back claims that are ours in the ledger only: their commit's answer was lost, so nobody works them."""
-    if not batches.unsure.is_set():
+    if clock.monotonic() > batches.unsure_until:
         return
     with batches.claiming, database.write() as conn:
         for claim in claims.owned_by(conn, [owner]):
             if batches.get(claim.id) is None:
                 claims.release(conn, claim, owner)
-    batches.unsure.clear()

@@ -31,14 +31,19 @@ class HandOver:
         self.relay, self.gate = relay, gate
         self._batches, self._fresh_s, self._hook = batches, fresh_s, hook
         self._failure: BaseException | None = None  # the loop's thread writes, the heartbeat reads
+        self._guard = threading.Lock()
+        self._is_closing = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="smtp", daemon=True)
         self._thread.start()
         self._pool: Pool = asyncio.run_coroutine_threadsafe(self._open_pool(), self._loop).result()
 
-    def submit(self, transactions: list[Transaction]) -> None:
-        """Queue mails for the connections; each is recorded in its batch once."""
-        self._loop.call_soon_threadsafe(self._guarded, self._pool.submit, transactions)
+    def submit(self, transactions: list[Transaction]) -> bool:
+        """Queue mails for the connections; each is recorded in its batch once. False, and nothing, while closing."""
+        with self._guard:
+            if not self._is_closing:
+                self._loop.call_soon_threadsafe(self._guarded, self._pool.submit, transactions)
+            return not self._is_closing
 
     def recall(self, claim_ids: set[int]) -> None:
         """Take back what no connection has begun of these claims; it is recorded as unsent."""
@@ -58,15 +63,22 @@ class HandOver:
     @property
     def broken(self) -> BaseException | None:
         """The error of ours after which nothing can be handed over any more: this process has to end."""
-        ended = None if self._thread.is_alive() else RuntimeError("the thread of the connections ended")
+        is_alive = self._thread.is_alive() or self._is_closing
+        ended = None if is_alive else RuntimeError("the thread of the connections ended")
         return self._failure or self._pool.broken or ended
 
     def close(self, grace_s: float) -> None:
         """End the connections; everything submitted is recorded before."""
-        if self._thread.is_alive():
+        with self._guard:
+            self._is_closing = True
+        if not self._thread.is_alive():
+            return
+        try:
             asyncio.run_coroutine_threadsafe(self._pool.close(grace_s), self._loop).result(grace_s + 10)
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(5)
+        except TimeoutError:
+            _log.critical("connections did not end in time; what they held stays claimed")
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
 
     def _guarded(self, act: Callable[[Any], object], what: object) -> None:
         """An event loop logs what a callback raises and goes on, with mails that nobody would ever record."""

@@ -73,6 +73,11 @@ def not_the_same(due: Due) -> Result:
     )
 
 
+def undecided(n: int, old: DeliveryState) -> Result:
+    """A row whose outcome we could not judge: its body may have left, so nobody may send it again unasked."""
+    return Result(n, old, DeliveryState.IN_DOUBT, DoubtReason.REPLY_UNCLEAR)
+
+
 def _failure(outcome: Outcome) -> FailureReason:
     detail = (outcome.enhanced or "").partition(".")[2]
     if detail in ("2.3", "3.4"):

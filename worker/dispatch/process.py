@@ -81,11 +81,10 @@ class SendingProcess:
                 return
             self._active += 1
         try:
+            self.sender.note = None
             Slice(self.sender, issue_id).run(nudge_no)
         except UnreachableError as error:
             self.sender.note = error.trouble
-        else:
-            self.sender.note = None
         finally:
             with self._idle:
                 self._active -= 1
@@ -145,7 +144,7 @@ class SendingProcess:
         """Beat once. False when this process has to end: taken for dead, or unable to hand anything over."""
         if self._beat():
             broken = self.sender.hand_over.broken
-            if broken is None or self.must_end.is_set():
+            if self.must_end.is_set() or (broken is None and self.journal.still_ours()):
                 return True
             _log.critical("nothing can be handed over any more, this process ends", worker=self.id, exc_info=broken)
         else:

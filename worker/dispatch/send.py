@@ -122,8 +122,8 @@ class Slice:
         transactions = build_batch(batch, builder, sender.builders.signing)
         sender.tell(Step.BUILT, claim_id, len(transactions))
         batch.flying = len(transactions)
-        if transactions:
-            sender.hand_over.submit(transactions)
+        if transactions and not sender.hand_over.submit(transactions):
+            batch.flying = 0  # the process ends: they go back as they were
 
     def recheck(self) -> None:
         """Ask again who left meanwhile; while the database is away the last answer grows old by itself."""
@@ -131,6 +131,11 @@ class Slice:
             recheck_batches(self._database, self.batches, self._sender.worker_id, self._timing.recheck_s)
         except UnreachableError as error:
             self._sender.note = error.trouble
+        except Exception:
+            # Who cannot ask must not send: what is on the wire comes back, the rest is released.
+            _log.critical("a recheck met an error of our own, its claims stop", issue=self._issue_id, exc_info=True)
+            for batch in self.batches:
+                batch.stop()
 
     def settle(self) -> None:
         """Judge what came back and write it."""
@@ -170,9 +175,9 @@ class Slice:
             self._rest()
         if not self.batches and not self._is_broken:
             return
-        came_back = [self.release(batch) for batch in self.batches]
+        came_back = [self._release_calmly(batch) for batch in self.batches]
         if self._is_broken:
-            self._postpone(BROKEN_S, WaitReason.OWN_FAULT)
+            self._postpone_own_fault()
         elif fault := self._sender.hand_over.fresh_fault:
             self._postpone_for(fault)
         elif any(came_back):
@@ -182,6 +187,15 @@ class Slice:
             self._sender.nudger.send(self._issue_id, number)
 
     # Between the steps.
+
+    def _release_calmly(self, batch: Batch) -> bool:
+        """One claim's release that fails by an error of ours must not keep the others claimed."""
+        try:
+            return self.release(batch)
+        except Exception:
+            _log.critical("a claim could not be released", claim=batch.claim.id, exc_info=True)
+            self._is_broken = True
+            return False
 
     def _may_start(self, nudge_no: int) -> bool:
         sender = self._sender
@@ -196,6 +210,8 @@ class Slice:
         if not sender.journal.still_ours():
             sender.note = Trouble("journal.gone")
             _log.error("the journal's file is gone, nothing is sent", worker=sender.worker_id)
+            sender.draining.set()  # the heartbeat ends this process; others take the nudge
+            sender.nudger.send(self._issue_id, nudge_no)
             return False
         if fault := sender.hand_over.fresh_fault:
             self._postpone_for(fault)
@@ -245,6 +261,12 @@ class Slice:
         """Store that nothing of the issue may be sent for so long, and why: the tick nudges it then."""
         with self._database.write() as conn:
             issues.wait_until(conn, self._issue_id, seconds, reason, detail)
+
+    def _postpone_own_fault(self) -> None:
+        """Nudges on their way die with their number, or the error would meet itself again at once."""
+        with self._database.write() as conn:
+            issues.bump_nudge(conn, self._issue_id)
+            issues.wait_until(conn, self._issue_id, BROKEN_S, WaitReason.OWN_FAULT)
 
     def _write_stop(self, *, patiently: bool = False) -> None:
         """Pause an issue that a breaker stopped; `patiently` leaves it for later while the database is away."""

@@ -10,7 +10,7 @@ from datetime import timedelta
 from worker import clock, log
 from worker.dispatch.batches import Batch
 from worker.dispatch.events import Step
-from worker.dispatch.judge import judge
+from worker.dispatch.judge import judge, undecided
 from worker.dispatch.sender import Sender
 from worker.domain.delivery import DoubtReason
 from worker.errors import Trouble, UnreachableError
@@ -34,7 +34,7 @@ class Settler:
         self.settled_at = clock.monotonic()
 
     def settle(self, batches: Iterable[Batch]) -> None:
-        """Judge and write, batch by batch. Stops at the first that the database does not take."""
+        """Judge and write, batch by batch. Stops at the first that the database does not take; raises nothing."""
         self.settled_at = clock.monotonic()
         for batch in batches:
             self._judge(batch)
@@ -53,7 +53,13 @@ class Settler:
         while batch.outcomes:
             n, outcome = batch.outcomes.popleft()
             fingerprint = batch.fingerprints.get(n)
-            result = judge(batch.due[n], outcome, now=now, rng=self._rng, life=self._life, fingerprint=fingerprint)
+            try:
+                result = judge(batch.due[n], outcome, now=now, rng=self._rng, life=self._life, fingerprint=fingerprint)
+            except Exception:
+                _log.critical(
+                    "an outcome could not be judged, its row is in doubt", claim=batch.claim.id, exc_info=True
+                )
+                result = undecided(n, batch.claim.of_state)
             if result is not None:
                 batch.results.append(result)
 
@@ -80,9 +86,12 @@ class Settler:
                 _log.critical("a claim was taken from a living worker, its results are lost", claim=batch.claim)
             return True
         batch.is_unsure = False
-        sender.tell(Step.SETTLED, batch.claim.id, written)
-        for result in results:
-            sender.on_result(result)
+        try:
+            sender.tell(Step.SETTLED, batch.claim.id, written)
+            for result in results:
+                sender.on_result(result)
+        except Exception:  # the results stand: a counter must not keep the next ones from the ledger
+            _log.exception("settled results could not be told", claim=batch.claim.id)
         return True
 
     def _note_progress(self) -> None:
@@ -95,6 +104,8 @@ class Settler:
                 issues.touch_progress(conn, self._issue_id)
         except UnreachableError as error:
             self._sender.note = error.trouble
+        except Exception:
+            _log.exception("progress could not be noted", issue=self._issue_id)
 
     def _lose(self, batch: Batch) -> None:
         """An invariant is broken: what became of these rows cannot be written, so nobody may send them again."""

@@ -38,7 +38,10 @@ def word(trouble: Trouble | CorrantoError) -> str:
     """The sentence a person reads in the terminal; several lines where several things are wrong."""
     if isinstance(trouble, CorrantoError):
         trouble = trouble.trouble
-    return _say(SENTENCES[trouble.code], trouble)
+    try:
+        return _say(SENTENCES[trouble.code], trouble)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return str(trouble)  # stored by another version, whose codes or fields are not these
 
 
 def word_fix(trouble: Trouble) -> str:
@@ -147,6 +150,7 @@ class _Formatter(string.Formatter):
         name, _, argument = format_spec.partition(" ")
         if name == "in":
             words = _WORDS[argument]
-            return self.vformat(words.get(str(value), words.get("other", "")) or str(value).lower(), (), self._fields)
+            said = words.get(str(value), words.get("other"))
+            return str(value).lower() if said is None else self.vformat(said, (), self._fields)
         form = _FORMS.get(name)
         return str(super().format_field(value, format_spec)) if form is None else form(value, argument)

@@ -77,7 +77,7 @@ def _explain_postgresql(error: psycopg.Error, place: str, password: str | None, 
         return _POSTGRESQL[error.sqlstate](place)
     if error.sqlstate and error.sqlstate.startswith(("08", "57P")):
         lost = True
-    if isinstance(error, psycopg.OperationalError) and (lost or error.sqlstate is None):
+    if lost or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None):
         reason = _first_reason(str(error))
         if password:
             reason = reason.replace(password, "***")

@@ -60,6 +60,10 @@ def beat(conn: Connection, worker_id: str, state: WorkerState, note: Trouble | N
     return done.rowcount == 1
 
 
+MOST_NOTE_CHARS = 2_000
+"""Of a note that is read back: whatever stands there, nobody's screen fills with it."""
+
+
 def list_workers(conn: Connection) -> list[WorkerRow]:
     rows = conn.execute(select(worker).order_by(worker.c.started_at)).mappings()
     return [WorkerRow(**{**row, "state": WorkerState(row["state"]), "note": _note(row["note"])}) for row in rows]
@@ -67,9 +71,9 @@ def list_workers(conn: Connection) -> list[WorkerRow]:
 
 def _note(stored: str) -> Trouble | None:
     try:
-        return Trouble.from_json(stored)
-    except (ValueError, KeyError):  # a sentence of an older worker that still runs
-        return Trouble("process.note", text=stored)
+        return Trouble.from_json(stored[:MOST_NOTE_CHARS])
+    except (ValueError, RecursionError):  # a sentence of an older worker that still runs
+        return Trouble("process.note", text=stored[:MOST_NOTE_CHARS])
 
 
 def mark_lost(conn: Connection, worker_ids: Iterable[str]) -> None:

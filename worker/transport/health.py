@@ -100,11 +100,11 @@ class RelayHealth:
         self, cause: str, phase: Phase, code: int | None, *, live: int, connecting: int, now: float
     ) -> None:
         """No session could be opened, while `live` others work and `connecting` others are on their way."""
-        if live:
-            # It talks to us on other connections: it allows fewer than we wanted.
-            self._cap = live
+        if live or connecting:
+            # It talks to us on other connections, or may do so yet: it allows fewer than we wanted.
+            self._cap = live or connecting
             self._cap_until = now + UNCAP_AFTER_S
-        elif not connecting:
+        else:
             self._set_fault(cause, phase, code, now)
 
     def note_barren(self, cause: str, now: float) -> None:
@@ -125,6 +125,7 @@ class RelayHealth:
 
     def _set_fault(self, cause: str, phase: Phase, code: int | None, now: float) -> None:
         self._fault_pause_s = self._pauses.after(self._fault_pause_s)
+        self._cap_until = now  # nobody is let in: how many would be, the next answers tell
         since = self.fault.since if self.fault else now
         self.fault = RelayFault(self._relay.key, cause, phase, since, now + self._spread(self._fault_pause_s), code)
 

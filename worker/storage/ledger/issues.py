@@ -280,7 +280,7 @@ def without_nudge(conn: Connection, quiet_s: float) -> list[tuple[int, bool]]:
     """(issue, still planning) of sending issues that need a nudge now.
 
     Either their nudge_at has come, or they had neither claim nor nudge for `quiet_s` although rows are claimable (or
-    unplanned).
+    unplanned). Waiting for a later try counts for nothing when another copy is due before it.
     """
     is_due = and_(delivery.c.next_try <= database_now(), delivery.c.claim.is_(None))
     claimable = or_(
@@ -296,7 +296,7 @@ def without_nudge(conn: Connection, quiet_s: float) -> list[tuple[int, bool]]:
             or_(
                 issue.c.nudge_at <= database_now(),
                 and_(
-                    issue.c.nudge_at.is_(None),
+                    or_(issue.c.nudge_at.is_(None), issue.c.wait_reason == WaitReason.LATER_TRIES),
                     or_(
                         and_(planning, issue.c.last_progress_at < database_now(-quiet_s)),
                         and_(is_quiet, claimable),
