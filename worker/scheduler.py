@@ -15,12 +15,12 @@ from worker.storage.engine import open_database
 _log = log.logger("scheduler")
 
 
-def run(given: Settings) -> int:
+def run(settings: Settings) -> int:
     """Tick until SIGTERM or SIGINT. Returns 0."""
-    database = open_database(given.database_url.get_secret_value())
+    database = open_database(settings.database_url.get_secret_value())
     database.check()
-    broker = open_broker(database, given)
-    tick = Tick(database, given, Nudger(broker), str(uuid.uuid4()))
+    broker = open_broker(database, settings)
+    tick = Tick(database, settings, Nudger(broker), str(uuid.uuid4()))
     told = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-FORMAT_VERSION = 1
-TAG_OCTETS = 16
-TOKEN_CHARS = 44
-VERP_CHARS = 42
+FORMAT_VERSION = 1  # the first octet of every token: another layout gets another number
+TAG_OCTETS = 16  # 128 bits, the half of SHA-256 that RFC 2104 5 asks for at least
+TOKEN_CHARS = 44  # 33 octets in base64url
+VERP_CHARS = 42  # 26 octets in base32, without padding
 
 _BODY = struct.Struct(">BBB6sII")
 _VERP_BODY = struct.Struct(">BBII")

@@ -61,6 +61,7 @@ def queue(
     json: Json = False,
 ) -> None:
     """Send FILE to its publication. What is queued is frozen: editing the file afterwards changes nothing."""
+    # Prepare and show first: findings, then who gets it and when. Then ask, queue, tell, and watch.
     if to_rest_of is not None and to_accepted_of is not None:
         raise UsageError("option.exclusive", options=["--to-rest-of", "--to-accepted-of"])
     if tz is not None and at is None:

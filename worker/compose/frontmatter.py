@@ -13,7 +13,7 @@ import yaml
 from worker.errors import IssueFileError, Trouble
 
 MAX_FILE_CHARS = 1_000_000  # a hundred times a long issue
-MAX_DEPTH = 6
+MAX_DEPTH = 6  # deeper is a mistake, and the reader recurses once per level
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ _SECOND_LEVEL = frozenset({"ac", "co", "com", "edu", "gov", "net", "org"})
 
 
 class LinkFault(Enum):
-    """Why a link cannot be sent."""
+    """Why a link cannot be sent. Each value is its meaning: the end of a sentence that begins with the link."""
 
     EMPTY = "is empty"
     RELATIVE = "is relative: in a mail it leads nowhere"

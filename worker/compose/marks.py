@@ -25,10 +25,10 @@ _VOID = frozenset(
 class Part(Enum):
     """What a mark stands for in the structure of its template."""
 
-    OUTPUT = "output"
-    BEGIN = "begin"
-    MIDDLE = "middle"
-    END = "end"
+    OUTPUT = "output"  # {{ … }}: puts in a value
+    BEGIN = "begin"  # opens a block: if, for
+    MIDDLE = "middle"  # divides one: elif, else
+    END = "end"  # closes one: endif, endfor
 
 
 _PART_OF = {"if": Part.BEGIN, "for": Part.BEGIN, "elif": Part.MIDDLE, "else": Part.MIDDLE}

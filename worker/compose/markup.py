@@ -19,7 +19,7 @@ from worker.compose.marks import MARK, Marks, Part, census
 from worker.compose.template import TemplateProblem, cut_position
 from worker.errors import Trouble
 
-BLURB_CHARS = 240
+BLURB_CHARS = 240  # of a teaser: the rest is a link away
 
 _TAGS = {
     *("p", "br", "hr", "h2", "h3", "h4", "strong", "em", "s", "code", "pre", "blockquote", "ul", "ol", "li"),

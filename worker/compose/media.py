@@ -15,12 +15,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from worker.errors import UsageError
 
-MAX_PICTURE_BYTES = 25_000_000
+MAX_PICTURE_BYTES = 25_000_000  # more than a camera's JPEG; it is read whole
 MAX_FILE_BYTES = 20_000_000  # a hosted file is downloaded once by many readers at the same minute
 MAX_PIXELS = 40_000_000  # decoded before anything else is known: 160 MB, the bound against picture bombs
 MAX_WIDTH = 1200  # two device pixels for each of the layout's 600
-MAX_LARGE_WIDTH = 2400
-MAX_FRAMES = 200
+MAX_LARGE_WIDTH = 2400  # of a figure opened alone on its page: twice MAX_WIDTH
+MAX_FRAMES = 200  # of an animation; all of them together stay below MAX_PIXELS
 
 PICTURE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".avif"})
 FILE_TYPES = {

@@ -14,7 +14,7 @@ from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
 from worker.errors import Trouble
 
-CLIP_WARN_BYTES = 80_000
+CLIP_WARN_BYTES = 80_000  # four fifths of CLIP_BYTES: there is still time to shorten
 CLIP_BYTES = 100_000  # Gmail cuts a mail between 99 and 102 kB, and with it the way out
 
 _AROUND = frozenset({"subject", "preheader", "place", "date"})

@@ -9,8 +9,8 @@ from worker.domain.compiled import READER_VARIABLES, SYSTEM_VARIABLES
 from worker.domain.issue import IssueText
 from worker.errors import Trouble
 
-SUBJECT_CHARS = (10, 78)
-PREHEADER_CHARS = 140
+SUBJECT_CHARS = (10, 78)  # less says nothing, more is cut in lists of mails (and is a line of RFC 5322 2.1.1)
+PREHEADER_CHARS = 140  # more than lists of mails show behind a subject
 
 _TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _FAKE_REPLY = re.compile(r"\s*(re|fwd?|aw|wg|sv|tr|rif|回复|转发|ответ)\s*[:：]", re.IGNORECASE)

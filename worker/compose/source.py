@@ -27,7 +27,7 @@ _ENCLOSURE = ("title", "blurb", "link", "file", "tag", "image")
 _LINT = ("allow", "why")
 
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-_MAX_SLUG = 80
+_MAX_SLUG = 80  # characters: it stands in web addresses and is typed into commands
 # Bytes a mail header or a terminal could act on, and line ends that only some programs see.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ue000\ue001]")
 _CODE = re.compile(r"[EWI]?([0-9]{3})")
@@ -36,8 +36,9 @@ _CODE = re.compile(r"[EWI]?([0-9]{3})")
 def read_issue(path: str, raw: str) -> IssueText:
     """The values of the issue file `raw`; `path` names it in errors and gives the slug its default.
 
-    Line ends are made alike, characters that act in secret refused; then the front matter is read key by key, with
-    the line of each, while the body stays as it is. Raises IssueFileError.
+    1. Make line ends alike; refuse what is too long and characters that act in secret.
+    2. Part front matter from body, and refuse keys this kind of issue does not have.
+    3. Read the front matter key by key, with the line of each; the body stays as it is. Raises IssueFileError.
     """
     reader = Reader(path)
     raw = raw.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")

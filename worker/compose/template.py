@@ -19,7 +19,7 @@ from worker.errors import Trouble
 
 MAX_TEMPLATE_CHARS = 400_000  # four times the largest mail that is not clipped; the parser never sees more
 MAX_TAG_DEPTH = 20  # deeper nesting is a mistake, and the parser recurses once per level
-MAX_TRUNCATE = 500
+MAX_TRUNCATE = 500  # as long as an imported value gets (consent.import_rows.MAX_VALUE_CHARS)
 MAX_NUMBER = 10**18  # Python refuses to write out one of thousands of digits
 
 TAGS = ("if", "elif", "else", "for")

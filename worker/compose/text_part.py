@@ -10,7 +10,7 @@ from unicodedata import east_asian_width
 
 from worker.compose.marks import MARK, Marks, Part
 
-COLUMNS = 72
+COLUMNS = 72  # the 78 of RFC 5322 2.1.1 with room for being quoted twice or thrice
 _HOLE_COLUMNS = 12  # what a personal value is guessed to need
 
 _BLOCKS = frozenset({"p", "h2", "h3", "h4", "li", "blockquote", "pre", "tr", "table", "ul", "ol", "hr"})

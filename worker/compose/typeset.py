@@ -22,9 +22,9 @@ from worker.domain.publication import Publication
 from worker.errors import Trouble
 
 TEXT_WIDTH = 552  # CSS pixels between the layout's margins of 24
-CARD_WIDTH = 164
-FACE_WIDTH = 96
-HAND_WIDTH = 220
+CARD_WIDTH = 164  # CSS pixels: three in TEXT_WIDTH with gaps, as templates/mail/parts.html lays them
+FACE_WIDTH = 96  # CSS pixels of a portrait
+HAND_WIDTH = 220  # CSS pixels of a handwritten signature
 LEAD_CHARS = 480  # a lead story has the whole width, so it may say twice as much
 
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from worker.errors import NotFoundError, Remedy, Trouble, UsageError
 
-MAX_ROWS = 3_000_000
-MAX_COLUMNS = 100
+MAX_ROWS = 3_000_000  # all are read before the first change; more come in several files
+MAX_COLUMNS = 100  # an address and what texts use of a person need a few; hundreds are another kind of file
 MAX_ROW_CHARS = 200_000
 """A reader has a few hundred; csv itself refuses a cell over 131,072."""
 
 DELIMITERS = ",;\t|"
-_SAMPLE_OCTETS = 65_536
+_SAMPLE_OCTETS = 65_536  # enough for a first row of all columns, to guess the delimiter by
 
 _UTF_16_OR_32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -44,14 +44,14 @@ def survey(path: Path, encoding: str | None = None) -> CsvFile:
     try:
         codec = _codec(path, encoding)
         shape = CsvFile(path, codec, *_sniff(path, codec), header=(), rows=0)
-        found = _all_rows(shape)
-        line, header = next(found, (0, []))
+        numbered_rows = _all_rows(shape)
+        line, header = next(numbered_rows, (0, []))
         if not header:
             raise UsageError("csv.empty", file=path.name)
         if (columns := len(header)) > MAX_COLUMNS:
             raise UsageError("csv.too_many_columns", file=path.name, line=line, columns=columns, limit=MAX_COLUMNS)
         count = 0
-        for count, _ in enumerate(found, start=1):
+        for count, _ in enumerate(numbered_rows, start=1):
             if count > MAX_ROWS:
                 raise UsageError("csv.too_many_rows", file=path.name, limit=MAX_ROWS)
     except FileNotFoundError:

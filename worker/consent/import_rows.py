@@ -17,9 +17,9 @@ from worker.domain.subscriber import ImportRow
 from worker.errors import UsageError
 from worker.tokens import instance_hash
 
-MAX_NAME_CHARS = 200
-MAX_VALUE_CHARS = 500
-MAX_CONSENT_CHARS = 1_000
+MAX_NAME_CHARS = 200  # the longest name every issue is tried with (compose.rules_mail)
+MAX_VALUE_CHARS = 500  # a sentence or two: values go into mails, and 100 columns of them stay one row
+MAX_CONSENT_CHARS = 1_000  # one line that says where and how these readers agreed
 
 _OWN = ("email", "name", "language", "consent_at")
 _WORDS = frozenset(

@@ -28,8 +28,8 @@ from worker.storage.people.imports import ImportBatch, PageCounts
 WRITE_DUTY = 0.3
 """SQLite has one writer: the other 70 % of the time are for opt-outs and the sending."""
 
-MAX_EXAMPLES = 20
-MAX_REASONS = 50
+MAX_EXAMPLES = 20  # rejected rows told with the result: a screenful; the file of rejects has all
+MAX_REASONS = 50  # told apart, the rest counted as _OTHER: a reason can name a value of the file
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """A spreadsheet runs a cell that begins with one of these, full-width forms included."""
@@ -109,6 +109,11 @@ def import_subscribers(
 
     Everything that can be wrong with the file as a whole is found before the first change: raises NotFoundError or
     UsageError then. A dry run does all of it and takes it back, page by page.
+
+    1. Read consent, publication, the whole file once (survey) and its headings.
+    2. Read row by row: a bad one is rejected and written down, a good one joins the page.
+    3. Merge full pages in a thread beside the reading, each in one transaction.
+    4. Wait for the last page and return what became of all rows.
     """
     text, consented = read_consent(consent, clock.utcnow())
     with database.read() as conn:

@@ -19,8 +19,8 @@ from worker.storage.ledger.deliveries import Due
 from worker.tokens import Keyring
 from worker.transport.pool import Transaction
 
-KEPT_BUILDERS = 8
-SIGNING_THREADS = 2
+KEPT_BUILDERS = 8  # one per issue being sent; each holds a whole compiled text, so the eldest goes
+SIGNING_THREADS = 2  # for all slices together; more would take cores from the other workers
 
 
 class Builders:

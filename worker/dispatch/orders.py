@@ -17,7 +17,7 @@ from worker.storage import acts
 from worker.storage.engine import Database
 from worker.storage.ledger import claims, deliveries, issues
 
-POLL_S = 0.05
+POLL_S = 0.05  # a person waits for the answer, and a look is one query
 MARGIN_S = 3.0
 """Beyond S: a worker settles and releases what it held."""
 

@@ -28,7 +28,7 @@ from worker.storage import workers
 from worker.storage.engine import Database
 from worker.transport.relay import relay_of
 
-BEAT_S = 1.0
+BEAT_S = 1.0  # a tenth of domain.process.SILENT_AFTER_S: a few lost ones alarm nobody
 CLOCK_SKEW_S = 300.0
 """A Date further off than this makes receivers doubt the mail (and our own deadlines)."""
 

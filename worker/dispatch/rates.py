@@ -14,8 +14,8 @@ from worker.storage.engine import Database
 from worker.storage.rates import Buckets
 from worker.transport.shaping import ClockMap, Lease, RateState, Slots, lease, parse_rates
 
-HORIZON_S = 1.0
-LONGEST_WAIT_S = 60.0
+HORIZON_S = 1.0  # how far ahead slots are leased: about a slice's work, and all that a crash can spend unused
+LONGEST_WAIT_S = 60.0  # a window of hours or days that is full is asked about again each minute
 
 
 class RateGate:

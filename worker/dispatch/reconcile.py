@@ -22,14 +22,14 @@ from worker.storage.workers import WorkerRow
 QUIET_S = 5.0
 """Seconds without a claim despite claimable rows before an issue is nudged again."""
 
-DEAD_HOST_S = 60.0
+DEAD_HOST_S = 60.0  # sixty heartbeats: what is in doubt wrongly is not easily taken back
 MAX_GAP_S = 10.0
 """Watching counts only while the observer really watched: a gap (its own stop, a database outage) counts this much."""
 
 DOUBT_SETTLE_S = 900.0
 """A relay may still be finishing a mail whose line broke; a repeat waits longer than it takes (RFC 5321 4.5.3.2.6)."""
 
-LOST_ROWS_KEPT = timedelta(days=1)
+LOST_ROWS_KEPT = timedelta(days=1)  # `status` can say the next morning what happened in the night
 
 _log = log.logger("dispatch.reconcile")
 

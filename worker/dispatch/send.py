@@ -26,7 +26,7 @@ from worker.transport.pool import RelayFault
 BROKEN_S = 30.0
 """How long an issue waits after an error of our own, so that it does not fill the log."""
 
-SHORTEST_WAIT_S = 1.0
+SHORTEST_WAIT_S = 1.0  # the relay's next try may be due already: one nudge must not chase the other
 
 _log = log.logger("dispatch.send")
 

@@ -22,14 +22,14 @@ from worker.storage.ledger import issues
 TICK_S = 0.5
 """A mail begins this much after its hold at the latest, plus the broker's own delay."""
 
-SWEEP_EVERY_S = 1.0
-BURY_EVERY_S = 5.0
-PROBE_EVERY_S = 20.0
+SWEEP_EVERY_S = 1.0  # both look at every issue being sent, and nobody waits for either
+BURY_EVERY_S = 5.0  # a crash on this host is found this soon; each look tries one lock per process
+PROBE_EVERY_S = 20.0  # one request to our own web process; what fails is judged as follows
 DEAD_AFTER_S = 19.0
 """One failed probe is a web process that starts or restarts; a second one this much later pauses the issue. Both
 together stay below a minute."""
 
-LEASE_S = 3.0
+LEASE_S = 3.0  # six ticks: the holder renews it with each, and after its death nobody ticks longer than this
 
 _log = log.logger("dispatch.tick")
 

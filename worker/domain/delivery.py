@@ -32,19 +32,19 @@ class DeliveryState(StrEnum):
 
 
 class SkipReason(StrEnum):
-    """Why a recipient was left out; the list is closed."""
+    """Why a recipient was left out; the list is closed, and no order moves a row out of it."""
 
-    OPTED_OUT = "opted_out"
-    SUPPRESSED = "suppressed"
-    PAUSED = "paused"
-    ERASED = "erased"
+    OPTED_OUT = "opted_out"  # the subscription was not confirmed, or not any more, when it was looked at last
+    SUPPRESSED = "suppressed"  # the address gets no mail from any publication
+    PAUSED = "paused"  # the subscription rests until a date that lies ahead
+    ERASED = "erased"  # the reader's data is gone, the address with it
 
 
 class BounceKind(StrEnum):
     """When the refusal was learnt."""
 
-    AT_HANDOVER = "at_handover"
-    RETURNED = "returned"
+    AT_HANDOVER = "at_handover"  # by the relay's reply, while we were handing over
+    RETURNED = "returned"  # by a report to the return path (RFC 3464), after the relay had accepted it
 
 
 class FailureReason(StrEnum):
@@ -121,7 +121,10 @@ OPEN = CLAIMABLE
 
 @dataclass(frozen=True)
 class Totals:
-    """How an issue's audience divides; `sending` is taken out of waiting and deferred. Counts of recipients."""
+    """How an issue's audience divides, by the states of these names. Counts of recipients, read from the ledger.
+
+    `audience` is the number of ledger rows; `sending`, rows of an owned claim, is taken out of waiting and deferred.
+    """
 
     audience: int = 0
     waiting: int = 0

@@ -38,19 +38,20 @@ ISSUE_TRANSITIONS: dict[IssueState, frozenset[IssueState]] = {
     IssueState.FINISHED: frozenset({IssueState.SENDING}),
     IssueState.CANCELLED: frozenset(),
 }
+"""From each state, where an issue may go. Nothing else is legal; a test keeps the picture in ARCHITECTURE.md equal."""
 
 
 class IssueKind(StrEnum):
     """Which layout carries the text."""
 
-    NEWSLETTER = "newsletter"
-    STATEMENT = "statement"
+    NEWSLETTER = "newsletter"  # an intro, a lead story and cards around the body
+    STATEMENT = "statement"  # one text with place and date, signed, with enclosures behind the signature
 
 
 class AudienceKind(StrEnum):
     """Whom an issue is for."""
 
-    ALL = "all"
+    ALL = "all"  # everyone whose subscription to the publication is confirmed
     REST_OF = "rest_of"
     """Recipients of another issue whose copy was cancelled, failed or expired before it left."""
     ACCEPTED_OF = "accepted_of"
@@ -76,6 +77,7 @@ class WaitReason(StrEnum):
 class Picture:
     """A picture beside text. `src` is relative to the issue file; `width`/`height` in CSS pixels, None = natural.
 
+    `alt` is what it says to who does not see it; a `decorative` one says nothing and is sent with an empty one.
     Like every value of an issue's text: read once from the file by `compose.source`, and never changed.
     """
 
@@ -88,7 +90,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Card:
-    """A teaser. Without `link`, its `text` opens on the issue's web page."""
+    """A teaser. Without `link`, its `text` opens on the issue's web page.
+
+    `title` and `tag` (a word or two above it) are single lines, `blurb` and `text` Markdown; `picture` stands beside.
+    """
 
     title: str
     blurb: str
@@ -101,7 +106,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture with caption that opens larger at /figure/{id}. `large` is the file behind it, default `src`."""
+    """A picture with caption that opens larger at /figure/{id}. `large` is the file behind it, default `src`.
+
+    Both are relative to the issue file; `alt` describes it, `credit` names who made it, "" = not named.
+    """
 
     src: str
     alt: str
@@ -113,7 +121,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Signatory:
-    """Who signs a statement."""
+    """Who signs a statement, as printed; `signature` and `portrait` are pictures relative to the issue file."""
 
     name: str
     role: str
@@ -124,7 +132,10 @@ class Signatory:
 
 @dataclass(frozen=True)
 class Enclosure:
-    """What comes after the signature: a card (link) or a hosted file (`file`, relative path); never attached."""
+    """What comes after the signature: a card (link) or a hosted file (`file`, relative path); never attached.
+
+    The other fields are those of Card.
+    """
 
     title: str
     blurb: str = ""
@@ -137,20 +148,20 @@ class Enclosure:
 
 @dataclass(frozen=True)
 class IssueText:
-    """An issue file as read: front matter and Markdown body. `line` fields are 1-based lines of the file."""
+    """An issue file as read: front matter and Markdown body. `line` fields are 1-based lines of the file, 0 = none."""
 
     path: str
     """The file as the author named it; pictures are looked for beside it."""
-    slug: str
+    slug: str  # as the author wrote it, else made of the file's name
     kind: IssueKind
     publication: str
     """The slug of one."""
-    subject: str
+    subject: str  # one line, with recipient expressions
     preheader: str
     """What an inbox shows after the subject."""
     body: str
     """Markdown, with recipient expressions."""
-    body_line: int
+    body_line: int  # where the body begins
     intro: str = ""
     """Markdown above the cards (newsletter)."""
     lead: Card | None = None
@@ -166,7 +177,7 @@ class IssueText:
     enclosures: tuple[Enclosure, ...] = ()
     waived: tuple[str, ...] = ()
     """Codes of lint rules whose findings do not block this issue."""
-    waived_why: str = ""
+    waived_why: str = ""  # the author's reason for them
     language: str | None = None
     """BCP 47; None = the publication's."""
     raw: str = ""

@@ -4,7 +4,10 @@ from enum import StrEnum
 
 
 class Provider(StrEnum):
-    """The providers told apart; one per domain would grow without bound. `transport.shaping` maps domains to them."""
+    """The providers told apart; one per domain would grow without bound. `transport.shaping` maps domains to them.
+
+    Each member is the brand that runs the mailbox, whatever its domain; OTHER is everybody else.
+    """
 
     GMAIL = "gmail"
     OUTLOOK = "outlook"

@@ -25,7 +25,7 @@ class Refusal:
     """The reply's three digits (RFC 5321 4.2); None when no reply came."""
     enhanced: str | None
     """The status code after it, such as `5.1.1` (RFC 3463)."""
-    rows: int
+    rows: int  # copies of the issue
     example: str
     """The relay's words about one of them, cut and escaped."""
 

@@ -30,7 +30,8 @@ class Recipient:
     """A subscriber inside one issue: all that personalising one mail needs.
 
     `n` is the delivery's number within the issue (1..N). `consent_date` is the ISO date the reader asked, or "" when
-    there is no dated evidence.
+    there is no dated evidence. The rest is the subscriber's and the subscription's as they were read for this copy:
+    `language` is a BCP 47 tag or "", `generation` goes into links.
     """
 
     n: int

@@ -52,7 +52,10 @@ class Channel(StrEnum):
 
 @dataclass(frozen=True)
 class Subscription:
-    """Subscriber × publication as its reader's page needs it, with what the publication is called."""
+    """Subscriber × publication as its reader's page needs it, with what the publication is called.
+
+    Imports and `subscriber add` begin one; `consent.optout`, erasure or an import taken back end it. Ids never change.
+    """
 
     id: int
     subscriber_id: int

@@ -21,7 +21,11 @@ class SuppressionReason(StrEnum):
 
 @dataclass(frozen=True)
 class Suppression:
-    """One suppressed mailbox. The address itself is kept only until erasure; the keyed hash stays."""
+    """One suppressed mailbox. The address itself is kept only until erasure; the keyed hash stays.
+
+    Of several causes the first stays, with `evidence` (a line of words) and `created_at` (aware UTC); erasure alone
+    puts its own reason and evidence in their place.
+    """
 
     id: int
     address: str | None

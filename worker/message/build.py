@@ -25,10 +25,10 @@ from worker.message.mime import Alternative, HeaderError, phrase_field, plain_fi
 from worker.message.personalize import PersonalizeError, Personalizer
 from worker.tokens import VERP_CHARS, Keyring, Purpose, Token, base32, message_id_left
 
-FINGERPRINT_OCTETS = 8
+FINGERPRINT_OCTETS = 8  # compares a repeat with its own first try, so 64 bits are plenty
 PROOF_MARK = "[PROOF] "
 MAX_LOCAL_OCTETS = 64  # RFC 5321 4.5.3.1.1
-MAX_PREFIX_OCTETS = MAX_LOCAL_OCTETS - VERP_CHARS - 1
+MAX_PREFIX_OCTETS = MAX_LOCAL_OCTETS - VERP_CHARS - 1  # what token and `+` leave
 _SIGNING_CHUNK = 8  # RSA takes about half a millisecond each: large enough that handing over costs nothing
 
 # The last gate, wider than domain.address in letters and as strict in everything that could leave its place.

@@ -16,7 +16,7 @@ class Verdict(StrEnum):
     """It works, and will not for long, or not as well as it should."""
     UNKNOWN = "unknown"
     """It could not be looked at from here."""
-    OK = "ok"
+    OK = "ok"  # looked at, and as it should be
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,11 @@ class InFlight:
 
 @dataclass(frozen=True)
 class Status:
-    """An installation at one moment."""
+    """An installation at one moment: `at` by the database's clock, `database_s` what a first query took, in seconds.
+
+    `database`, `broker`, `relay` and `metrics` say where each is, in words without secrets; `broker_trouble` is None
+    when it answers. Processes come in the order of their start, issues in flight the oldest first.
+    """
 
     at: datetime
     database: str

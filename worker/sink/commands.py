@@ -21,13 +21,13 @@ LAST_IN_GROUP = frozenset({b"EHLO", b"HELO", b"DATA", b"VRFY", b"NOOP"})
 class Extension(StrEnum):
     """What EHLO may announce; each can be switched off."""
 
-    PIPELINING = "PIPELINING"
-    CHUNKING = "CHUNKING"
-    EIGHTBITMIME = "8BITMIME"
-    SMTPUTF8 = "SMTPUTF8"
-    SIZE = "SIZE"
-    DSN = "DSN"
-    ENHANCEDSTATUSCODES = "ENHANCEDSTATUSCODES"
+    PIPELINING = "PIPELINING"  # commands in groups (RFC 2920)
+    CHUNKING = "CHUNKING"  # BDAT in place of DATA (RFC 3030)
+    EIGHTBITMIME = "8BITMIME"  # 8-bit text in bodies (RFC 6152)
+    SMTPUTF8 = "SMTPUTF8"  # addresses beyond ASCII (RFC 6531)
+    SIZE = "SIZE"  # the largest mail, and MAIL's SIZE (RFC 1870)
+    DSN = "DSN"  # what reports are wished (RFC 3461)
+    ENHANCEDSTATUSCODES = "ENHANCEDSTATUSCODES"  # x.y.z in replies (RFC 2034)
 
 
 class Rejected(Exception):

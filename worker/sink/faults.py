@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-SLOW_S = 3.0
+SLOW_S = 3.0  # without a parameter: long enough to be seen, short enough for a demo
 LONGEST_SLOW_S = 900.0
 """Above the client's deadline for a final reply (600 s, RFC 5321 4.5.3.2.6), so that the deadline can be tried."""
 
@@ -18,7 +18,7 @@ _AMOUNT = re.compile(r"(\d{1,4}(?:\.\d{1,3})?)(?=\.|\Z)")
 class FaultKind(Enum):
     """What the sink does wrong, and where in the dialogue."""
 
-    ACCEPT = "accept"
+    ACCEPT = "accept"  # nothing: the mail is taken and kept
     BOUNCE = "bounce"
     """550 to RCPT, always."""
     DEFER = "defer"

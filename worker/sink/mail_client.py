@@ -13,12 +13,12 @@ from urllib.parse import SplitResult, urlsplit
 from worker import clock
 from worker.sink.fields import visible
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0  # for connecting and each read: our own pages answer far sooner
 SCAN_S = 60.0
 """Longest time one scan may take; what is left is listed as not visited."""
-MOST_VISITS = 100
-LARGEST_ANSWER = 64 * 1024
-SHOWN_ANSWER = 4_000
+MOST_VISITS = 100  # of one mail's links in one scan; the rest is listed as not visited
+LARGEST_ANSWER = 64 * 1024  # octets read: only the beginning is shown
+SHOWN_ANSWER = 4_000  # characters: a few screens
 PROGRAM_AGENT = "ExampleMail/1.0"
 SCANNER_AGENT = "Mozilla/5.0 (compatible; ExampleLinkScanner/1.0)"
 

@@ -19,8 +19,8 @@ import orjson
 
 from worker.sink.fields import decode_words, visible
 
-PAGE_SIZE = 50
-LONGEST_QUERY = 200
+PAGE_SIZE = 50  # mails on a page of the inbox: some screens
+LONGEST_QUERY = 200  # characters: each word is looked for in every mail's line
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from worker.sink.fields import LONGEST_SUMMARY, find_field, head_of
 
 SEGMENTS = 20
 """A full mailbox has about this many segments: rotation drops a twentieth at a time."""
-LARGEST_SEGMENT = 64 * 1024 * 1024
+LARGEST_SEGMENT = 64 * 1024 * 1024  # octets after which a new one begins: a sixteenth of LARGEST_MAILBOX
 LARGEST_MAILBOX = 1024 * 1024 * 1024
 """Octets kept at most, whatever the number of mails."""
-MOST_SHOWN_RECIPIENTS = 100
+MOST_SHOWN_RECIPIENTS = 100  # of one mail in the index, which a web process holds in memory
 
 
 class MailboxWriter:

@@ -21,10 +21,10 @@ LARGEST_OPENED = 4 * 1024 * 1024
 """Octets of a mail that are taken apart; the parser needs about 50 ms for each MiB."""
 LONGEST_PART = 2 * 1024 * 1024
 """Characters of a text or HTML part that are shown."""
-MOST_FIELDS = 500
-LONGEST_FIELD = 20_000
-MOST_LINKS = 500
-LONGEST_LINK_TEXT = 300
+MOST_FIELDS = 500  # shown of one mail; ours have some 20
+LONGEST_FIELD = 20_000  # characters of one field: a page stays readable
+MOST_LINKS = 500  # taken from the HTML part, and listed in all
+LONGEST_LINK_TEXT = 300  # characters: a link may span a whole mail
 MOST_TAGS = 20_000
 """The HTML parser takes the square of the nesting, a second for this many, and holds every other request meanwhile."""
 MOST_BOUNDARIES = 60

@@ -20,11 +20,11 @@ from worker.sink.dialogue import Dialogue
 from worker.sink.mailbox_writer import MailboxWriter
 from worker.sink.state import Counts, SinkState
 
-DEFAULT_LIMIT = 25_000
+DEFAULT_LIMIT = 25_000  # mails kept: the oldest go first
 MOST_MAILS = 1_000_000
 """Above this the inbox's index no longer fits the memory of a web process."""
 IDLE_S = 300.0  # RFC 5321 4.5.3.2.7
-_SWEEP_S = 15.0
+_SWEEP_S = 15.0  # between two looks for idle clients: IDLE_S is kept to a twentieth
 JUDGE_EVERY = 16
 """Counting mode is the other end of a benchmark: judging each 22 KB body would cost half its time."""
 

@@ -25,12 +25,12 @@ from worker.storage import migrations, schema, sqlite
 from worker.storage.driver_errors import explain
 from worker.storage.schema import UtcDateTime
 
-CONNECT_TIMEOUT_S = 5
-POOL_SIZE = 8
+CONNECT_TIMEOUT_S = 5  # for PostgreSQL; below web.health.READY_WITHIN_S, so that the cause is told
+POOL_SIZE = 8  # connections kept open in each process between two uses
 POOL_OVERFLOW = 40
 """More threads than 32 never work in one process; connections over POOL_SIZE are closed again after use."""
 
-POOL_TIMEOUT_S = 15.0
+POOL_TIMEOUT_S = 15.0  # all 48 are in use for this long: an error says so, instead of a thread that waits for ever
 
 
 class database_now(FunctionElement[datetime]):

@@ -17,8 +17,8 @@ from worker.errors import Remedy, UnreachableError
 BUSY_TIMEOUT_S = 20.0
 """How long a writer waits for another process; more than any page of work takes, less than a person's patience."""
 
-WAL_LIMIT_OCTETS = 64 * 1024 * 1024
-CACHE_KIB = 8_000
+WAL_LIMIT_OCTETS = 64 * 1024 * 1024  # to what a checkpoint cuts the log beside the file after an import has filled it
+CACHE_KIB = 8_000  # of pages for each connection: up to 48 in a process share the machine's memory
 
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "fuse.sshfs", "ncpfs"})
 """WAL needs shared memory between all processes that use the file, which these do not give."""

@@ -63,7 +63,7 @@ class Offer:
     @property
     def size_limit(self) -> int | None:
         """Octets of the largest message, None when there is no fixed limit (RFC 1870 4)."""
-        digits = self.extensions.get("SIZE", "").strip()
+        digits = self.extensions.get("SIZE", "").strip()  # RFC 1870 4: at most 20 of them
         return int(digits) or None if digits.isascii() and digits.isdigit() and len(digits) <= 20 else None
 
 

@@ -33,8 +33,8 @@ class RelayFault:
 class Pauses:
     """The pause before a new try, in seconds: doubled each time, up to the longest, each ± 20 %."""
 
-    first_s: float = 1.0
-    longest_s: float = 60.0
+    first_s: float = 1.0  # a relay that restarts is back within seconds
+    longest_s: float = 60.0  # one that is down is asked about once a minute
 
     def after(self, last_s: float) -> float:
         """The pause that follows one of `last_s` seconds, 0 = none yet; without the ± 20 %."""

@@ -21,8 +21,8 @@ _RATE_WORDS = re.compile(
 _THROTTLE_CODES = frozenset({421, 450, 451, 452, 454})
 _RECIPIENT_IS_WRONG = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1", "7.17", "7.18"})
 """Enhanced subjects and details that speak of the mailbox itself, whatever was sent (RFC 3463 3.2, 3.3, 7505, 7293)."""
-_SENDER_IS_WRONG = frozenset({"1.7", "1.8"})
-_TOO_BIG = frozenset({"2.3", "3.4"})
+_SENDER_IS_WRONG = frozenset({"1.7", "1.8"})  # RFC 3463 3.2: the return path's syntax or its system
+_TOO_BIG = frozenset({"2.3", "3.4"})  # RFC 3463 3.3, 3.4: for the mailbox, for the system
 _SESSION_CODES = frozenset({421, 500, 501, 502, 503, 504, 530, 534, 535, 538})
 """Syntax, sequence, sign-in and closing: said about the dialogue, not about a mail (RFC 5321 4.2.2, 4954 6)."""
 
@@ -45,8 +45,8 @@ class Permanence(StrEnum):
 class Scope(StrEnum):
     """Whom an outcome speaks about; only RECIPIENT ever counts against a reader."""
 
-    RECIPIENT = "recipient"
-    MESSAGE = "message"
+    RECIPIENT = "recipient"  # this mailbox: other recipients of the same mail may be taken
+    MESSAGE = "message"  # this mail, its size, form or content: another one may be taken
     SENDER = "sender"
     """Our address, reputation or policy: every mail of the issue will meet it."""
     SESSION = "session"
@@ -58,18 +58,18 @@ class Phase(StrEnum):
 
     LOCAL = "local"
     """Before a word was written: our own rules."""
-    CONNECT = "connect"
-    GREETING = "greeting"
-    EHLO = "ehlo"
-    STARTTLS = "starttls"
-    AUTH = "auth"
-    RSET = "rset"
-    MAIL = "mail"
-    RCPT = "rcpt"
-    DATA = "data"
+    CONNECT = "connect"  # from looking up the relay's name to an open TCP connection
+    GREETING = "greeting"  # the relay's 220, before we say anything
+    EHLO = "ehlo"  # our name, answered by what the relay offers
+    STARTTLS = "starttls"  # TLS, be it asked for or from the first octet
+    AUTH = "auth"  # signing in with user name and password (RFC 4954)
+    RSET = "rset"  # back to the beginning of a transaction; also the fence after EHLO
+    MAIL = "mail"  # the return path
+    RCPT = "rcpt"  # the recipient's address
+    DATA = "data"  # asking to write the body; 354 lets us
     BODY = "body"
     """From the body's first octet to the final reply."""
-    QUIT = "quit"
+    QUIT = "quit"  # the goodbye
 
 
 class Reply(NamedTuple):

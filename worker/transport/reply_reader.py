@@ -3,8 +3,8 @@
 from worker.transport.replies import Reply
 
 MAX_LINE_BYTES = 2048  # RFC 5321 4.5.3.1.5 says 512; real relays are wordier
-MAX_LINES = 100
-MAX_REPLY_BYTES = 64 * 1024
+MAX_LINES = 100  # EHLO's reply has some 20; whoever writes more is filling our memory
+MAX_REPLY_BYTES = 64 * 1024  # 32 of the longest lines: the memory that one relay can take
 
 _CODES = {b"%d%d%d" % (a, b, c): 100 * a + 10 * b + c for a in range(2, 6) for b in range(6) for c in range(10)}
 

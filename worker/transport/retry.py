@@ -7,9 +7,9 @@ does not come back in one second. It gives up when the next try would fall after
 import random
 from datetime import datetime, timedelta
 
-FIRST_DELAY = timedelta(minutes=5)
-LONGEST_DELAY = timedelta(minutes=240)
-JITTER = 0.2
+FIRST_DELAY = timedelta(minutes=5)  # what greylisting asks for; the 30 minutes of RFC 5321 4.5.4.1 make news late
+LONGEST_DELAY = timedelta(minutes=240)  # near the two or three hours of RFC 5321 4.5.4.1; six tries a day bother nobody
+JITTER = 0.2  # see above: the share by which a delay is shortened or lengthened at most
 DEFAULT_LIFE = timedelta(hours=48)
 """News older than two days is no news; general mail waits 4 to 5 days (RFC 5321 4.5.4.1)."""
 

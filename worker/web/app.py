@@ -30,7 +30,7 @@ from worker.web.ledger import read_ledger_row
 from worker.web.pages import COMMON_HEADERS, Pages
 from worker.web.sentences import UNREACHABLE, status_of
 
-RETRY_AFTER_S = 120
+RETRY_AFTER_S = 120  # seconds, told with 503: a restart of the database is usually over by then
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
 

@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 MAX_BODY_OCTETS = 16_384
 """A one-click body is 26 octets, or some 200 as multipart; providers may add a field."""
 
-MAX_FIELDS = 20
+MAX_FIELDS = 20  # a one-click body has one; a hostile one ends here instead of being parsed
 BODY_DEADLINE_S = 10.0
 """A body that trickles in holds a connection, and nothing else, for this long."""
 

@@ -27,7 +27,7 @@ from worker.web.app import create_app
 GRACE_S = 2
 """What running requests get after SIGTERM: the longest one waits for a copy on its way, its wish being committed."""
 
-KEEP_ALIVE_S = 5
+KEEP_ALIVE_S = 5  # a page's pictures share a connection; an idle one takes a place of MOST_AT_ONCE
 LARGEST_HEAD = 32_768
 """Octets of request line and headers; our longest path has some 60."""
 

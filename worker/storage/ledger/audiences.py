@@ -83,6 +83,10 @@ def plan_page(conn: Connection, issue_id: int, page: int, shard_size: int) -> tu
     """Write the next up to `page` ledger rows and their shards, and move plan_cursor with them.
 
     Returns (rows written, complete), or None when another process plans this issue now or it is no longer being sent.
+
+    1. Lock the issue's row, or leave; the first page fixes plan_until, so that the audience ends somewhere.
+    2. Write rows and shards for the subscriptions beyond the cursor.
+    3. Move the cursor to the page's last one, or end it after a page that is not full.
     """
     row = conn.execute(
         select(issue)

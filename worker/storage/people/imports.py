@@ -42,7 +42,7 @@ from worker.storage.schema import UtcDateTime, consent_log, import_batch, public
 PAGE = {"sqlite": 5_000, "postgresql": 20_000}
 """Rows a transaction; SQLite's are short because every other writer waits for them."""
 
-UNDO_PAGE = 5_000
+UNDO_PAGE = 5_000  # subscriptions ended in one transaction: other writers wait for it
 
 _LOCK = 7_094_530_113
 """PostgreSQL advisory lock: imports take turns page by page, so that two never wait for each other's rows."""

@@ -20,7 +20,7 @@ from worker.storage.schema import (
     suppression,
 )
 
-EXPORT_FORMAT = 1
+EXPORT_FORMAT = 1  # grows when a key of the export changes its meaning or goes
 
 _CHANNELS = {
     Channel.ONE_CLICK: "by the mail program's unsubscribe button",
