@@ -25,7 +25,7 @@ from worker.storage.people import subscribers, subscriptions, suppressions
 from worker.storage.people.subscriptions import Changed, LateCopy
 
 POLL_S = 0.03
-"""Between two looks at a copy in flight: a mail takes some 10 to 200 ms, and one waiting reader costs one query."""
+"""Between two queries about a copy in flight: a mail takes 10 to 200 ms, and one waiting reader costs one query."""
 
 ARRIVED_AFTER = timedelta(hours=1)
 """Then a copy handed over just after the end is in the mailbox or never will be: no page needs to mention it."""
@@ -84,7 +84,7 @@ def opt_out(database: Database, wish: Wish, state_dir: Path, wait_s: float) -> O
 
 
 def leave(database: Database, wish: Wish, state_dir: Path, wait_s: float) -> Iterator[OptOut]:
-    """`opt_out` in steps: commits before the first value, then looks once a step until settled or `wait_s` is over.
+    """`opt_out` in steps: commits before the first value, then asks once a step until settled or `wait_s` is over.
 
     The last value is the answer. Whoever walks it pauses POLL_S between two steps, in its own colour.
     """
@@ -98,7 +98,7 @@ def leave(database: Database, wish: Wish, state_dir: Path, wait_s: float) -> Ite
     since = utcnow() if ended is None or ended.ended_at is None else ended.ended_at
     deadline = monotonic() + wait_s
     while True:
-        # A repeat looks too: the first wish may still be waiting for the very same copy.
+        # A repeat asks too: the first wish may still be waiting for the very same copy.
         copies = copies_on_their_way(database, [one.id for one in reach], since)
         settled = not any(copy.open for copy in copies)
         yield OptOut(
@@ -115,7 +115,7 @@ def leave(database: Database, wish: Wish, state_dir: Path, wait_s: float) -> Ite
 def copies_on_their_way(database: Database, subscription_ids: Sequence[int], since: datetime) -> list[LateCopy]:
     """Copies that an end at `since` came too late for; none once they are so old that they have long arrived.
 
-    Opens a transaction of its own: a look must not see the ledger as it was before the end was committed.
+    Opens a transaction of its own: the query must not see the ledger as it was before the end was committed.
     """
     with database.read() as conn:
         if database.now(conn) - since > ARRIVED_AFTER:
