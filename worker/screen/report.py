@@ -14,6 +14,9 @@ from worker.screen.terminal import PLAIN_WIDTH, clean, table
 PACE_AFTER_S = 1.0
 """Within less, a pace would be the pace of a few mails that were on the wire together."""
 
+ERASED = "(erased)"
+"""Stands where an erased reader's address was."""
+
 STATE_WORDS = {"in_doubt": "in doubt", "failed": "failed (our side)"}
 
 REASON_WORDS = {
@@ -134,7 +137,7 @@ def _leaving(report: Report) -> list[Line]:
 
 
 def _doubts(report: Report) -> list[Line]:
-    rows = [(each.n, each.address or "(erased)", REASON_WORDS.get(each.reason, each.reason)) for each in report.doubts]
+    rows = [(each.n, each.address or ERASED, REASON_WORDS.get(each.reason, each.reason)) for each in report.doubts]
     lines = _table("In doubt: it may have arrived, and nobody can know from here", ("n", "reader", "why"), rows)
     if report.totals.in_doubt > len(rows):
         lines.append(Line(f"and {spell_number(report.totals.in_doubt - len(rows))} more"))

@@ -40,17 +40,9 @@ def read_due(conn: Connection, held: Claim) -> list[Due]:
     """The rows of a claim, joined with who they are for. The query must begin after the claim was committed."""
     query = _with_readers(
         held,
-        delivery.c.n,
-        delivery.c.state,
-        delivery.c.tries,
-        delivery.c.first_try,
-        delivery.c.fingerprint,
-        delivery.c.claimed_at,
+        *(delivery.c[name] for name in ("n", "state", "tries", "first_try", "fingerprint", "claimed_at")),
+        *(subscriber.c[name] for name in ("address", "name", "language", "attributes")),
         subscriber.c.id.label("subscriber_id"),
-        subscriber.c.address,
-        subscriber.c.name,
-        subscriber.c.language,
-        subscriber.c.attributes,
         subscription.c.id.label("subscription_id"),
         subscription.c.generation,
         subscription.c.consent_at,
@@ -119,7 +111,8 @@ class DeliveryRow:
 
     n: int
     """Its number in the issue."""
-    address: str
+    address: str | None
+    """None after erasure."""
     name: str
     state: str
     """The shown one: a row that an owned claim holds reads sending."""
@@ -154,17 +147,10 @@ def list_by_state(
     )
     query = (
         select(
-            delivery.c.n,
+            *(delivery.c[name] for name in ("n", "reason", "code", "enhanced", "provider", "tries", "at", "next_try")),
             subscriber.c.address,
             subscriber.c.name,
             shown.label("state"),
-            delivery.c.reason,
-            delivery.c.code,
-            delivery.c.enhanced,
-            delivery.c.provider,
-            delivery.c.tries,
-            delivery.c.at,
-            delivery.c.next_try,
             last.label("reply_text"),
         )
         .join(subscriber, subscriber.c.id == delivery.c.subscriber_id)
@@ -174,10 +160,7 @@ def list_by_state(
     )
     if state is not None:
         query = query.where(shown == state)
-    return [
-        DeliveryRow(**{**row, "address": row["address"] or "(erased)", "reply_text": row["reply_text"] or ""})
-        for row in conn.execute(query).mappings()
-    ]
+    return [DeliveryRow(**{**row, "reply_text": row["reply_text"] or ""}) for row in conn.execute(query).mappings()]
 
 
 def next_try_in(conn: Connection, issue_id: int) -> float | None:
