@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 from worker.clock import monotonic, utcnow
 from worker.consent import optout_log
 from worker.domain.address import Address, read_address
-from worker.domain.subscription import Channel, Subscription
+from worker.domain.subscription import Channel, Scope, Subscription
 from worker.domain.suppression import SuppressionReason
 from worker.errors import NotFoundError, Remedy
 from worker.storage import acts, publications
@@ -30,19 +29,17 @@ POLL_S = 0.03
 ARRIVED_AFTER = timedelta(hours=1)
 """Then a copy handed over just after the end is in the mailbox or never will be: no page needs to mention it."""
 
-Scope = Literal["one", "all"]
-
 
 @dataclass(frozen=True)
 class Wish:
-    """To leave, or to take that back: which subscription, or with `all` every one of its reader's; how and by whom."""
+    """To leave, or to take that back: which subscription, or with `ALL` every one of its reader's; how and by whom."""
 
     subscription_id: int
     channel: Channel
     actor: str
     issue_id: int | None = None
     """The issue whose link was followed, if any."""
-    scope: Scope = "one"
+    scope: Scope = Scope.ONE
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ def copies_on_their_way(database: Database, subscription_ids: Sequence[int], sin
 def undo(database: Database, wish: Wish, state_dir: Path) -> tuple[str, ...]:
     """The reader takes an opt-out back: the subscription goes on, one generation later, so its old links still end it.
 
-    `all` brings back what the same act ended. Not undone: an end older than UNDO_DAYS, by a complaint, of an erased
+    `ALL` brings back what the same act ended. Not undone: an end older than UNDO_DAYS, by a complaint, of an erased
     reader, or of a suppressed address. Returns the titles of what came back; empty when nothing may.
     """
     here, reach = _reach(database, wish)
@@ -168,7 +165,7 @@ def opt_out_address(
         raise NotFoundError(
             "subscription.none", address=parsed.addr_spec, publication=publication, remedy=Remedy.OTHER_ORDER
         )
-    wish = Wish(ids[0], Channel.CLI, actor, scope="all" if publication is None else "one")
+    wish = Wish(ids[0], Channel.CLI, actor, scope=Scope.ALL if publication is None else Scope.ONE)
     return opt_out(database, wish, state_dir, wait_s)
 
 
@@ -205,7 +202,7 @@ def _reach(database: Database, wish: Wish) -> tuple[Subscription | None, list[Su
         here = subscriptions.find(conn, wish.subscription_id)
         if here is None:
             return None, []
-        return here, [here] if wish.scope == "one" else subscriptions.of_reader(conn, here.subscriber_id)
+        return here, [here] if wish.scope == Scope.ONE else subscriptions.of_reader(conn, here.subscriber_id)
 
 
 def _titles(of: Sequence[Subscription], changed: Sequence[Changed]) -> tuple[str, ...]:
