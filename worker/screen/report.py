@@ -15,8 +15,7 @@ from worker.screen.terminal import PLAIN_WIDTH, clean, table
 PACE_AFTER_S = 1.0
 """Within less, a pace would be the pace of a few mails that were on the wire together."""
 
-ERASED = "(erased)"
-"""Stands where an erased reader's address was."""
+ERASED = "(erased)"  # where an erased reader's address was
 
 STATE_WORDS: dict[str, str] = {DeliveryState.IN_DOUBT: "in doubt", DeliveryState.FAILED: "failed (our side)"}
 

@@ -166,8 +166,7 @@ subscription = Table(
     Index(None, "import_id"),
     CheckConstraint(_one_of("state", SubscriptionState), name="state"),
     CheckConstraint(
-        f"state <> '{SubscriptionState.CONFIRMED}' OR (confirmed_at IS NOT NULL AND ended_at IS NULL)",
-        name="confirmed",
+        f"state <> '{SubscriptionState.CONFIRMED}' OR (confirmed_at IS NOT NULL AND ended_at IS NULL)", name="confirmed"
     ),
     CheckConstraint(f"(state = '{SubscriptionState.ENDED}') = (ended_at IS NOT NULL)", name="ended"),
     CheckConstraint("ended_at IS NULL OR ended_by IS NOT NULL", name="ended_names_its_channel"),

@@ -2,8 +2,7 @@
 
 Locks: who has a claim goes claim, deliveries, shard; who makes one or cancels begins elsewhere, and ARCHITECTURE.md
 ("Locks and their order") says why none of them waits in a circle.
-Which rows a claim holds is said here in two places: `_rows` of one claim, by its values (`rows_of`) or by parameters
-(`rows_of_parameters`), and `holds_row` between the two tables.
+Which rows a claim holds: `rows_of` one at hand, `rows_of_parameters` one given later, `holds_row` one in its table.
 """
 
 from collections.abc import Callable, Sequence

@@ -148,8 +148,7 @@ def list_by_state(
     query = (
         select(
             *(delivery.c[name] for name in ("n", "reason", "code", "enhanced", "provider", "tries", "at", "next_try")),
-            subscriber.c.address,
-            subscriber.c.name,
+            *(subscriber.c[name] for name in ("address", "name")),
             shown.label("state"),
             last.label("reply_text"),
         )
@@ -238,11 +237,9 @@ def _reopen(
 
 
 def cancel_open(conn: Connection, issue_id: int) -> int:
-    """Every row that is not being sent becomes cancelled; released ranges end. Returns how many.
-
-    Locks shards, released claims, deliveries. It waits for no row of an owned claim, so for nobody who needs a shard.
-    """
-    # Shards first: a new range being claimed holds its shard, and is then seen among the owned ones.
+    """Every row that is not being sent becomes cancelled; released ranges end. Returns how many."""
+    # Shards first, and then it waits for nobody who needs one: rows of owned claims are left alone. A new range being
+    # claimed holds its shard, and is then seen among the owned ones.
     shards = conn.execute(
         select(shard.c.no, shard.c.from_n, shard.c.to_n)
         .where(shard.c.issue_id == issue_id)
