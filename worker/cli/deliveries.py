@@ -2,7 +2,6 @@
 
 import csv
 import sys
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -13,7 +12,8 @@ from worker.domain.delivery import Totals
 from worker.errors import UsageError
 from worker.operations.deliveries import COLUMNS, list_copies
 from worker.operations.issues import show_issue
-from worker.screen.deliveries import csv_cells, spell_why
+from worker.screen.deliveries import csv_cells, plain_values, spell_why
+from worker.screen.report import ERASED
 
 Latest = Annotated[str, typer.Argument(metavar="[ISSUE]", help="Slug, id or latest.")]
 
@@ -37,12 +37,12 @@ def deliveries(
     rows = list(list_copies(database, shown.id, wanted, limit + 1))
     more, rows = len(rows) > limit, rows[:limit]
     if json:
-        tell_json({"issue": shown.slug, "deliveries": [asdict(row) for row in rows], "more": more})
+        tell_json({"issue": shown.slug, "deliveries": [plain_values(row) for row in rows], "more": more})
         return
     if not rows:
         say("There is nobody." if wanted is None else f"There is nobody in the state {wanted}.")
         return
-    lines = [[row.n, row.address, row.state.replace("_", " "), spell_why(row), row.tries] for row in rows]
+    lines = [[row.n, row.address or ERASED, row.state.replace("_", " "), spell_why(row), row.tries] for row in rows]
     tell_table(["N", "ADDRESS", "STATE", "WHY", "TRIES"], lines, right=[0, 4])
     if more:
         say(f"More than {limit:,}: --limit shows more, --csv gives all.")

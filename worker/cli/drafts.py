@@ -11,7 +11,7 @@ import typer
 
 from worker.cli.context import open_ledger
 from worker.cli.output import Json, end, hint, say, tell, tell_json, tell_lines, warn
-from worker.compose.findings import Finding
+from worker.compose.findings import Finding, Level
 from worker.editorial.drafts import Draft, check_draft
 from worker.editorial.preview import preview_issue
 from worker.editorial.proof import read_recipients, send_proof
@@ -24,7 +24,7 @@ from worker.transport.replies import Permanence
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The issue: Markdown with front matter.")]
 
-_STYLES = {"E": "red", "W": "yellow", "I": "dim"}
+_STYLES = {Level.ERROR: "red", Level.WARN: "yellow", Level.NOTE: "dim"}
 
 
 def lint(
@@ -126,7 +126,7 @@ def _show(path: Path, draft: Draft) -> None:
         parts.append(count(len(text.cards), "card"))
     tell(f"{path}  {' · '.join(parts)}", style="bold")
     tell_lines(show_findings(draft.findings))
-    errors, warnings, notes = (draft.count(level) for level in "EWI")
+    errors, warnings, notes = (draft.count(level) for level in Level)
     verdict = "" if not errors else f": {'it blocks' if errors == 1 else 'they block'} queueing"
     tell(f"{count(errors, 'error')}, {count(warnings, 'warning')}, {count(notes, 'note')}{verdict}")
 

@@ -24,7 +24,7 @@ from worker.cli.output import (
 from worker.cli.watch import watch as watch_issue
 from worker.dispatch import orders
 from worker.dispatch.nudger import Nudger, open_broker
-from worker.domain.delivery import DeliveryState
+from worker.domain.delivery import DeliveryState, DoubtPolicy
 from worker.operations.issues import list_issues, show_issue
 from worker.operations.report import build
 from worker.quantities import count, spell_number
@@ -73,7 +73,7 @@ def show(issue: Latest = "latest", json: Json = False) -> None:
         "publication": view.publication,
         "queued": When(shown.queued_at, shown.zone).spell(),
         "in doubt": f"{shown.doubt}: "
-        + ("left alone until you decide" if shown.doubt == "never-twice" else "sent once more after a while"),
+        + ("left alone until you decide" if shown.doubt is DoubtPolicy.NEVER_TWICE else "sent once more after a while"),
     }
     if shown.started_at:
         fields["started"] = When(shown.started_at, shown.zone).spell()

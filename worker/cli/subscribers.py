@@ -251,4 +251,8 @@ def _show_result(result: ImportResult, publication: str, rejects: Path | None) -
 
 
 def _spell_state(state: SubscriptionState) -> str:
-    return {"pending": "unconfirmed", "confirmed": "subscribed", "ended": "left"}[state]
+    return {
+        SubscriptionState.PENDING: "unconfirmed",
+        SubscriptionState.CONFIRMED: "subscribed",
+        SubscriptionState.ENDED: "left",
+    }[state]

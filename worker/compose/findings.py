@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from enum import StrEnum
 
 import jinja2
 
@@ -12,12 +12,21 @@ from worker.domain.issue import Card, Enclosure, IssueText
 from worker.domain.publication import Publication
 from worker.errors import Trouble
 
-Level = Literal["E", "W", "I"]
+
+class Level(StrEnum):
+    """How much a finding weighs, and the letter before its number: E blocks queueing, W asks for a look, I informs."""
+
+    ERROR = "E"
+    WARN = "W"
+    NOTE = "I"
+
+
+ERROR, WARN, NOTE = Level
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding. E blocks queueing, W asks for a look, I informs. `line` is 1-based in the issue file.
+    """One finding. `line` is 1-based in the issue file.
 
     `why` and `fix` are sentences; a Trouble where only the face knows what to say of it.
     """

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from worker.compose import rules_mail, rules_targets, rules_words
 from worker.compose.compile import compile_issue
-from worker.compose.findings import Finding, LintFacts
+from worker.compose.findings import ERROR, NOTE, Finding, Level, LintFacts
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
 from worker.errors import Trouble, UsageError
@@ -35,7 +35,7 @@ _ON_RESULT = (
     rules_mail.check_footer,
     rules_mail.check_odd_readers,
 )
-_ORDER = {"E": 0, "W": 1, "I": 2}
+_ORDER = list(Level)
 
 
 def lint(issue: IssueText, facts: LintFacts) -> list[Finding]:
@@ -45,7 +45,7 @@ def lint(issue: IssueText, facts: LintFacts) -> list[Finding]:
     if compiled is not None:
         findings += [finding for rule in _ON_RESULT for finding in rule(issue, compiled)]
     findings = [_waived(finding, issue) for finding in dict.fromkeys(findings)]
-    return sorted(findings, key=lambda finding: (_ORDER[finding.level], finding.line or 0, finding.code))
+    return sorted(findings, key=lambda finding: (_ORDER.index(finding.level), finding.line or 0, finding.code))
 
 
 def _try_compile(issue: IssueText, facts: LintFacts, findings: list[Finding]) -> CompiledIssue | None:
@@ -63,11 +63,11 @@ def _try_compile(issue: IssueText, facts: LintFacts, findings: list[Finding]) ->
         if not any(f.code == 501 or (f.code == 208 and not f.waivable) for f in findings):
             line, problem = error.trouble.fields["line"], error.trouble.fields["problem"]
             fix = "keep a condition inside one paragraph, or put its tags on lines of their own between paragraphs"
-            findings.append(Finding("E", 501, line, problem, fix, waivable=False))
+            findings.append(Finding(ERROR, 501, line, problem, fix, waivable=False))
         return None
 
 
 def _waived(finding: Finding, issue: IssueText) -> Finding:
-    if not finding.waivable or finding.level == "I" or str(finding.code) not in issue.waived:
+    if not finding.waivable or finding.level is NOTE or str(finding.code) not in issue.waived:
         return finding
-    return replace(finding, level="I", why=Trouble("finding.accepted", finding=finding.why, why=issue.waived_why))
+    return replace(finding, level=NOTE, why=Trouble("finding.accepted", finding=finding.why, why=issue.waived_why))

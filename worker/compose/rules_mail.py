@@ -7,7 +7,7 @@ from quopri import encodestring
 from babel import Locale, UnknownLocaleError
 from markupsafe import escape
 
-from worker.compose.findings import Finding, LintFacts, authored_texts
+from worker.compose.findings import ERROR, WARN, Finding, LintFacts, authored_texts
 from worker.compose.links import is_loopback_url
 from worker.compose.template import recipient_environment
 from worker.domain.compiled import CompiledIssue
@@ -36,7 +36,7 @@ def check_size(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
     if decoded >= CLIP_WARN_BYTES:
         why = f"the HTML has {decoded // 1000} KB ({encoded // 1000} KB encoded); Gmail cuts mails at about 100 KB"
         fix = "shorten the issue, or give cards a text of their own that opens on the web page"
-        yield Finding("E" if decoded >= CLIP_BYTES else "W", 101, None, why, fix)
+        yield Finding(ERROR if decoded >= CLIP_BYTES else WARN, 101, None, why, fix)
 
 
 def check_text_part(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
@@ -47,10 +47,10 @@ def check_text_part(issue: IssueText, compiled: CompiledIssue) -> Iterator[Findi
     html_words, text_words = len(_words(_visible(compiled.html))), len(_words(compiled.text))
     if not any(text.text.strip() for text in authored_texts(issue) if text.key not in _AROUND):
         fix = "write something in the body or the cards"
-        yield Finding("E", 103, None, "the issue says nothing", fix, waivable=False)
+        yield Finding(ERROR, 103, None, "the issue says nothing", fix, waivable=False)
     elif text_words < 0.6 * html_words:
         why = f"the text part has {text_words} words, the HTML {html_words}"
-        yield Finding("W", 103, None, why, "say in words what only pictures or tables say")
+        yield Finding(WARN, 103, None, why, "say in words what only pictures or tables say")
 
 
 def check_language(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
@@ -59,12 +59,12 @@ def check_language(issue: IssueText, compiled: CompiledIssue) -> Iterator[Findin
     root = re.search(r"<html lang=\"([^\"]+)\" dir=\"(ltr|rtl)\"", compiled.html)
     if root is None:
         fix = "restore them in templates/mail/base.html"
-        yield Finding("E", 104, line, "the layout's root has no lang or dir", fix)
+        yield Finding(ERROR, 104, line, "the layout's root has no lang or dir", fix)
     try:
         Locale.parse(compiled.language, sep="-")
     except (UnknownLocaleError, ValueError):
         why = f'the language "{compiled.language}" is not known'
-        yield Finding("E", 104, line, why, "write a tag such as en, fr, zh-Hans or ar")
+        yield Finding(ERROR, 104, line, why, "write a tag such as en, fr, zh-Hans or ar")
 
 
 def check_footer(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
@@ -85,11 +85,11 @@ def check_sender(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     """405: one-click leaving needs https, and a signature over its headers."""
     if not facts.base_url.startswith("https://") and not is_loopback_url(facts.base_url):
         why = f"the opt-out address {facts.base_url} is not https, so one-click leaving fails"
-        yield Finding("E", 405, None, why, "set CORRANTO_BASE_URL to an https address", waivable=False)
+        yield Finding(ERROR, 405, None, why, "set CORRANTO_BASE_URL to an https address", waivable=False)
     if not facts.signs and not facts.loopback_relay:
         domain = facts.publication.from_address.rpartition("@")[2]
         why = f"no DKIM key for {domain}: Gmail and Yahoo ignore one-click leaving, and may refuse the mail"
-        yield Finding("W", 405, None, why, Trouble("dkim.key_missing", domain=domain))
+        yield Finding(WARN, 405, None, why, Trouble("dkim.key_missing", domain=domain))
     if not facts.publication.postal_address.strip():
         yield _footer("the publication has no postal address")
 
@@ -99,7 +99,7 @@ def check_slug(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     if issue.slug in facts.sent_slugs:
         why = f"{issue.slug} was already queued for this publication"
         fix = "give the new issue another file name or slug:"
-        yield Finding("E", 804, issue.lines.get("slug"), why, fix, waivable=False)
+        yield Finding(ERROR, 804, issue.lines.get("slug"), why, fix, waivable=False)
 
 
 def check_odd_readers(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
@@ -113,14 +113,15 @@ def check_odd_readers(issue: IssueText, compiled: CompiledIssue) -> Iterator[Fin
                 filled = environment.from_string(source).render(values)
             except Exception as error:  # any fault here would be a fault in somebody's mail
                 why = f"the {part} cannot be filled for {who}: {type(error).__name__}"
-                yield Finding("E", 502, None, why, "simplify the tags; a variable with a default is enough")
+                yield Finding(ERROR, 502, None, why, "simplify the tags; a variable with a default is enough")
                 continue
             if re.search(r"\{%|\ue000|\ue001", filled.replace(name, "").replace(str(escape(name)), "")):
-                yield Finding("E", 502, None, f"braces stay in the {part} for {who}", "correct the tags around them")
+                yield Finding(ERROR, 502, None, f"braces stay in the {part} for {who}", "correct the tags around them")
 
 
 def _footer(why: str) -> Finding:
-    return Finding("E", 406, None, why, "restore the footer of the layout, or the publication's sender", waivable=False)
+    fix = "restore the footer of the layout, or the publication's sender"
+    return Finding(ERROR, 406, None, why, fix, waivable=False)
 
 
 def _visible(html: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from worker.compose.findings import Finding, LintFacts, authored_texts, enclosures_of, entries_of
+from worker.compose.findings import ERROR, WARN, Finding, LintFacts, authored_texts, enclosures_of, entries_of
 from worker.compose.links import Link, LinkFault, is_loopback_url, is_remote_picture, judge_link
 from worker.compose.markup import find_links
 from worker.domain.issue import IssueText
@@ -79,10 +79,10 @@ def check_pictures(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
         src, line = picture.src.removeprefix("large:"), picture.line
         if picture.needs_alt and not picture.alt and not picture.decorative:
             fix = "describe it, or write decorative: true if it only decorates"
-            yield Finding("E", 201, line, f"{_short(src)} has no alt text", fix)
+            yield Finding(ERROR, 201, line, f"{_short(src)} has no alt text", fix)
         if (picture.sized[0] is None) != (picture.sized[1] is None):
             why = f"{_short(src)} has a width or a height but not both"
-            yield Finding("W", 203, line, why, "write w and h, or neither")
+            yield Finding(WARN, 203, line, why, "write w and h, or neither")
         yield from _check_file(picture, src, facts)
 
 
@@ -90,19 +90,19 @@ def _check_file(picture: Placed, src: str, facts: LintFacts) -> Iterator[Finding
     line, suffix = picture.line, PurePath(src.split("?")[0]).suffix.lower()
     if src.startswith("data:"):
         why = "a data: picture is blocked by most mail programs"
-        yield Finding("E", 206, line, why, "save it as a file and name it")
+        yield Finding(ERROR, 206, line, why, "save it as a file and name it")
     elif is_remote_picture(src):
         why = f"{_short(src)} lies elsewhere; opening the mail would tell that server who reads"
-        yield Finding("E", 208, line, why, "put the picture beside the issue; it is hosted with it")
+        yield Finding(ERROR, 208, line, why, "put the picture beside the issue; it is hosted with it")
     elif suffix == ".svg":
-        yield Finding("E", 205, line, f"{_short(src)} is an SVG, which Gmail does not show", "save it as PNG")
+        yield Finding(ERROR, 205, line, f"{_short(src)} is an SVG, which Gmail does not show", "save it as PNG")
     elif picture.src not in facts.media:
         yield _unusable(line, src, facts.media_problems.get(picture.src))
     elif suffix in (".webp", ".avif"):
         why = f"{_short(src)} is rewritten as JPEG or PNG, since many mail programs cannot show it"
-        yield Finding("W", 205, line, why, "save it as JPEG or PNG yourself to choose the quality")
+        yield Finding(WARN, 205, line, why, "save it as JPEG or PNG yourself to choose the quality")
     elif not facts.media[picture.src].width:
-        yield Finding("E", 208, line, f"{_short(src)} is not a picture", "use a PNG, JPEG or GIF file")
+        yield Finding(ERROR, 208, line, f"{_short(src)} is not a picture", "use a PNG, JPEG or GIF file")
 
 
 def check_files(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
@@ -126,20 +126,20 @@ def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
             fix = "write a whole address that starts with https://"
             if fault is LinkFault.STAGING:
                 fix = "write the address that readers will use"
-            yield Finding("E", 301, link.line, why, fix, waivable=False)
+            yield Finding(ERROR, 301, link.line, why, fix, waivable=False)
         elif link.target.lower().startswith("http:") and not link.target.startswith(facts.base_url):
             why = f"{_short(link.target)} is not encrypted"
-            yield Finding("W", 303, link.line, why, "use https:// if it answers there")
+            yield Finding(WARN, 303, link.line, why, "use https:// if it answers there")
         if " ".join(link.label.lower().strip(" .…:!→»›").split()) in GENERIC:
             why = f'link text "{link.label}" says nothing alone'
-            yield Finding("W", 304, link.line, why, "name what the link leads to")
+            yield Finding(WARN, 304, link.line, why, "name what the link leads to")
         elif not link.label:
-            yield Finding("W", 304, link.line, f"the link {_short(link.target)} has no text", "name what it leads to")
+            yield Finding(WARN, 304, link.line, f"the link {_short(link.target)} has no text", "name what it leads to")
 
 
 def _unusable(line: int, src: str, cause: Trouble | None, *, waivable: bool = True) -> Finding:
     why = Trouble("finding.media_unusable", src=_short(src), cause=cause or Trouble("media.missing"))
-    return Finding("E", 208, line, why, "correct the name or the file", waivable)
+    return Finding(ERROR, 208, line, why, "correct the name or the file", waivable)
 
 
 def _short(text: str) -> str:

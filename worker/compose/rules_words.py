@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from worker.compose.findings import Authored, Finding, LintFacts, authored_texts
+from worker.compose.findings import ERROR, WARN, Authored, Finding, LintFacts, authored_texts
 from worker.compose.template import FILTERS, TemplateProblem, check_template, recipient_environment
 from worker.domain.compiled import READER_VARIABLES, SYSTEM_VARIABLES
 from worker.domain.issue import IssueText
@@ -29,14 +29,15 @@ def check_subject(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     length = len(_plain(issue.subject))
     low, high = SUBJECT_CHARS
     if not issue.subject.strip():
-        yield Finding("E", 401, line, "the subject is empty", "write what this issue says in one line", waivable=False)
+        fix = "write what this issue says in one line"
+        yield Finding(ERROR, 401, line, "the subject is empty", fix, waivable=False)
         return
     if not low <= length <= high:
         why = f"the subject has {length} characters, outside {low} to {high}"
-        yield Finding("W", 401, line, why, "shorten or complete it")
+        yield Finding(WARN, 401, line, why, "shorten or complete it")
     if issue.subject == facts.last_subject:
         fix = "say what is new; readers take it for a repeat"
-        yield Finding("W", 401, line, "the subject is the same as the last issue's", fix)
+        yield Finding(WARN, 401, line, "the subject is the same as the last issue's", fix)
 
 
 def check_preheader(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
@@ -45,12 +46,12 @@ def check_preheader(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     text = _plain(issue.preheader)
     if not text:
         why = "the preheader is empty, so mail programs show the masthead"
-        yield Finding("W", 402, line, why, "add a line preheader: …")
+        yield Finding(WARN, 402, line, why, "add a line preheader: …")
     elif text == _plain(issue.subject):
-        yield Finding("W", 402, line, "the preheader repeats the subject", "say the next thing a reader wants to know")
+        yield Finding(WARN, 402, line, "the preheader repeats the subject", "say the next thing a reader wants to know")
     elif len(text) > PREHEADER_CHARS:
         why = f"the preheader has {len(text)} characters; {PREHEADER_CHARS} are shown at most"
-        yield Finding("W", 402, line, why, "shorten it")
+        yield Finding(WARN, 402, line, why, "shorten it")
 
 
 def check_shouting(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
@@ -59,11 +60,11 @@ def check_shouting(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     text = _plain(issue.subject)
     letters = [char for char in text if char.isalpha() and char.upper() != char.lower()]
     if len(letters) >= 8 and sum(char.isupper() for char in letters) * 2 > len(letters):
-        yield Finding("W", 403, line, "more than half of the subject is in capitals", "write it as a sentence")
+        yield Finding(WARN, 403, line, "more than half of the subject is in capitals", "write it as a sentence")
     if text.count("!") + text.count("！") > 1:
-        yield Finding("W", 403, line, "the subject has more than one exclamation mark", "keep one at most")
+        yield Finding(WARN, 403, line, "the subject has more than one exclamation mark", "keep one at most")
     if _FAKE_REPLY.match(text):
-        yield Finding("E", 403, line, "the subject pretends to be a reply or a forwarded mail", "remove Re: or Fwd:")
+        yield Finding(ERROR, 403, line, "the subject pretends to be a reply or a forwarded mail", "remove Re: or Fwd:")
 
 
 def check_variables(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
@@ -92,15 +93,15 @@ def check_leftovers(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
         for pattern, what in _LEFTOVERS:
             for leftover in pattern.finditer(bare):
                 line = field.line + bare.count("\n", 0, leftover.start())
-                yield Finding("E", 801, line, f'"{leftover[0][:40]}" looks like {what}', "replace or remove it")
+                yield Finding(ERROR, 801, line, f'"{leftover[0][:40]}" looks like {what}', "replace or remove it")
         braces = _BRACES.search(bare)
         if braces:
             line = field.line + bare.count("\n", 0, braces.start())
-            yield Finding("E", 801, line, f"{braces[0]} would be printed as it stands", "close the tag or remove it")
+            yield Finding(ERROR, 801, line, f"{braces[0]} would be printed as it stands", "close the tag or remove it")
 
 
 def _variable(field: Authored, line: int, why: str | Trouble, fix: str) -> Finding:
-    return Finding("E", 501, field.line + line - 1, why, fix, waivable=False)
+    return Finding(ERROR, 501, field.line + line - 1, why, fix, waivable=False)
 
 
 def _line_of(name: str, field: Authored) -> int:

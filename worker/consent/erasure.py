@@ -11,7 +11,7 @@ from pathlib import Path
 from worker.consent import optout
 from worker.consent.optout import Wish
 from worker.consent.readers import find_reader
-from worker.domain.subscription import Channel
+from worker.domain.subscription import Channel, Scope
 from worker.storage.engine import Database
 from worker.storage.people import subscribers, subscriptions
 from worker.storage.people.subscribers import Erased
@@ -30,7 +30,7 @@ def erase_reader(
     on_its_way: tuple[str, ...] = ()
     if theirs:
         # The way out first, so that a copy just leaving is waited for like at any other opt-out.
-        wish = Wish(theirs[0].id, Channel.CLI, actor, scope="all")
+        wish = Wish(theirs[0].id, Channel.CLI, actor, scope=Scope.ALL)
         on_its_way = optout.opt_out(database, wish, state_dir, wait_s).on_its_way
     with database.write_durably() as conn:
         erased = subscribers.erase_subscriber(conn, reader.id, actor=actor, keep_no=keep_no)

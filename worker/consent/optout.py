@@ -11,12 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 from worker.clock import monotonic, utcnow
 from worker.consent import optout_log
 from worker.domain.address import Address, read_address
-from worker.domain.subscription import Channel, Subscription
+from worker.domain.subscription import Channel, Scope, Subscription
 from worker.domain.suppression import SuppressionReason
 from worker.errors import NotFoundError, Remedy
 from worker.storage import acts, publications
@@ -25,24 +24,22 @@ from worker.storage.people import subscribers, subscriptions, suppressions
 from worker.storage.people.subscriptions import Changed, LateCopy
 
 POLL_S = 0.03
-"""Between two looks at a copy in flight: a mail takes some 10 to 200 ms, and one waiting reader costs one query."""
+"""Between two queries about a copy in flight: a mail takes 10 to 200 ms, and one waiting reader costs one query."""
 
 ARRIVED_AFTER = timedelta(hours=1)
 """Then a copy handed over just after the end is in the mailbox or never will be: no page needs to mention it."""
 
-Scope = Literal["one", "all"]
-
 
 @dataclass(frozen=True)
 class Wish:
-    """To leave, or to take that back: which subscription, or with `all` every one of its reader's; how and by whom."""
+    """To leave, or to take that back: which subscription, or with `ALL` every one of its reader's; how and by whom."""
 
     subscription_id: int
     channel: Channel
     actor: str
     issue_id: int | None = None
     """The issue whose link was followed, if any."""
-    scope: Scope = "one"
+    scope: Scope = Scope.ONE
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def opt_out(database: Database, wish: Wish, state_dir: Path, wait_s: float) -> O
 
 
 def leave(database: Database, wish: Wish, state_dir: Path, wait_s: float) -> Iterator[OptOut]:
-    """`opt_out` in steps: commits before the first value, then looks once a step until settled or `wait_s` is over.
+    """`opt_out` in steps: commits before the first value, then asks once a step until settled or `wait_s` is over.
 
     The last value is the answer. Whoever walks it pauses POLL_S between two steps, in its own colour.
     """
@@ -98,7 +95,7 @@ def leave(database: Database, wish: Wish, state_dir: Path, wait_s: float) -> Ite
     since = utcnow() if ended is None or ended.ended_at is None else ended.ended_at
     deadline = monotonic() + wait_s
     while True:
-        # A repeat looks too: the first wish may still be waiting for the very same copy.
+        # A repeat asks too: the first wish may still be waiting for the very same copy.
         copies = copies_on_their_way(database, [one.id for one in reach], since)
         settled = not any(copy.open for copy in copies)
         yield OptOut(
@@ -115,7 +112,7 @@ def leave(database: Database, wish: Wish, state_dir: Path, wait_s: float) -> Ite
 def copies_on_their_way(database: Database, subscription_ids: Sequence[int], since: datetime) -> list[LateCopy]:
     """Copies that an end at `since` came too late for; none once they are so old that they have long arrived.
 
-    Opens a transaction of its own: a look must not see the ledger as it was before the end was committed.
+    Opens a transaction of its own: the query must not see the ledger as it was before the end was committed.
     """
     with database.read() as conn:
         if database.now(conn) - since > ARRIVED_AFTER:
@@ -126,7 +123,7 @@ def copies_on_their_way(database: Database, subscription_ids: Sequence[int], sin
 def undo(database: Database, wish: Wish, state_dir: Path) -> tuple[str, ...]:
     """The reader takes an opt-out back: the subscription goes on, one generation later, so its old links still end it.
 
-    `all` brings back what the same act ended. Not undone: an end older than UNDO_DAYS, by a complaint, of an erased
+    `ALL` brings back what the same act ended. Not undone: an end older than UNDO_DAYS, by a complaint, of an erased
     reader, or of a suppressed address. Returns the titles of what came back; empty when nothing may.
     """
     here, reach = _reach(database, wish)
@@ -168,7 +165,7 @@ def opt_out_address(
         raise NotFoundError(
             "subscription.none", address=parsed.addr_spec, publication=publication, remedy=Remedy.OTHER_ORDER
         )
-    wish = Wish(ids[0], Channel.CLI, actor, scope="all" if publication is None else "one")
+    wish = Wish(ids[0], Channel.CLI, actor, scope=Scope.ALL if publication is None else Scope.ONE)
     return opt_out(database, wish, state_dir, wait_s)
 
 
@@ -205,7 +202,7 @@ def _reach(database: Database, wish: Wish) -> tuple[Subscription | None, list[Su
         here = subscriptions.find(conn, wish.subscription_id)
         if here is None:
             return None, []
-        return here, [here] if wish.scope == "one" else subscriptions.of_reader(conn, here.subscriber_id)
+        return here, [here] if wish.scope == Scope.ONE else subscriptions.of_reader(conn, here.subscriber_id)
 
 
 def _titles(of: Sequence[Subscription], changed: Sequence[Changed]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from worker import clock, log, settings
+from worker.compose.findings import Level
 from worker.demo.place import SAMPLES, Place, announce, hold
 from worker.demo.readers import LANGUAGES, MAX_READERS, count_troubles
 from worker.demo.seed import ACTOR, Seeded, seed
@@ -146,7 +147,7 @@ class _Show:
             return known
         prepared = prepare(database, self._settings, NEWSLETTER)
         draft = prepared.draft
-        lint = f"lint: {count(draft.errors, 'error')}, {count(draft.count('W'), 'warning')}"
+        lint = f"lint: {count(draft.errors, 'error')}, {count(draft.count(Level.WARN), 'warning')}"
         self._row("issue", NEWSLETTER.name, lint)
         queued = queue_issue(
             database,

@@ -33,6 +33,14 @@ class ConsentEvent(StrEnum):
     """Ended for good, with the address."""
 
 
+class Scope(StrEnum):
+    """How far a wish to leave goes."""
+
+    ONE = "one"
+    ALL = "all"
+    """Every subscription of the reader."""
+
+
 class Channel(StrEnum):
     """The way a wish reached us."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from worker.compose.compile import compile_issue
-from worker.compose.findings import Finding
+from worker.compose.findings import Finding, Level
 from worker.compose.issue_file import check_issue, load_layouts, read_issue_file, take_in_media
 from worker.compose.media import MediaItem
 from worker.domain.compiled import CompiledIssue
@@ -45,9 +45,9 @@ class Draft:
     @property
     def errors(self) -> int:
         """How many findings block queueing."""
-        return self.count("E")
+        return self.count(Level.ERROR)
 
-    def count(self, level: str) -> int:
+    def count(self, level: Level) -> int:
         """How many findings have this level: E, W or I."""
         return sum(finding.level == level for finding in self.findings)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from worker.consent.imports import neutral_cell
 from worker.operations.deliveries import DeliveryRow
-from worker.screen.report import REASON_WORDS
+from worker.screen.report import ERASED, REASON_WORDS
 from worker.screen.terminal import clean
 
 
@@ -25,7 +25,12 @@ def spell_why(row: DeliveryRow) -> str:
 
 def csv_cells(row: DeliveryRow) -> list[str]:
     """Its values as cells that no spreadsheet takes for a formula; times as in --json."""
-    return [_cell(value) for value in asdict(row).values()]
+    return [_cell(value) for value in plain_values(row).values()]
+
+
+def plain_values(row: DeliveryRow) -> dict[str, object]:
+    """Its values by name, as --json gives them."""
+    return {**asdict(row), "address": row.address or ERASED}
 
 
 def _cell(value: object) -> str:

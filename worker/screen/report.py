@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
-from worker.domain.delivery import DeliveryState, Totals
+from worker.domain.delivery import BounceKind, DeliveryState, DoubtReason, FailureReason, SkipReason, Totals
 from worker.domain.report import TRIED, Refusal
+from worker.domain.subscription import Channel
 from worker.log import scrub
 from worker.operations.report import Report
 from worker.quantities import count, spell_number, spell_span
@@ -14,30 +15,32 @@ from worker.screen.terminal import PLAIN_WIDTH, clean, table
 PACE_AFTER_S = 1.0
 """Within less, a pace would be the pace of a few mails that were on the wire together."""
 
-STATE_WORDS = {"in_doubt": "in doubt", "failed": "failed (our side)"}
+ERASED = "(erased)"  # where an erased reader's address was
 
-REASON_WORDS = {
-    "opted_out": "left before it was their turn",
-    "suppressed": "on the do-not-mail list",
-    "paused": "paused by the reader",
-    "erased": "erased at the reader's wish",
-    "at_handover": "refused by the relay",
-    "returned": "returned later by a report",
-    "unbuildable": "the mail could not be built",
-    "message_refused": "the relay refused the content",
-    "sender_refused": "the relay refused the sender",
-    "no_smtputf8": "the relay cannot take this address (SMTPUTF8)",
-    "too_big": "larger than the relay takes",
-    "line_broke": "the line broke before the final reply",
-    "reply_unclear": "the final reply could not be read",
-    "worker_lost": "the worker process died",
-    "host_lost": "the worker's machine vanished",
-    "not_the_same": "a repeat would not be the same mail",
+STATE_WORDS: dict[str, str] = {DeliveryState.IN_DOUBT: "in doubt", DeliveryState.FAILED: "failed (our side)"}
+
+REASON_WORDS: dict[str, str] = {
+    SkipReason.OPTED_OUT: "left before it was their turn",
+    SkipReason.SUPPRESSED: "on the do-not-mail list",
+    SkipReason.PAUSED: "paused by the reader",
+    SkipReason.ERASED: "erased at the reader's wish",
+    BounceKind.AT_HANDOVER: "refused by the relay",
+    BounceKind.RETURNED: "returned later by a report",
+    FailureReason.UNBUILDABLE: "the mail could not be built",
+    FailureReason.MESSAGE_REFUSED: "the relay refused the content",
+    FailureReason.SENDER_REFUSED: "the relay refused the sender",
+    FailureReason.NO_SMTPUTF8: "the relay cannot take this address (SMTPUTF8)",
+    FailureReason.TOO_BIG: "larger than the relay takes",
+    DoubtReason.LINE_BROKE: "the line broke before the final reply",
+    DoubtReason.REPLY_UNCLEAR: "the final reply could not be read",
+    DoubtReason.WORKER_LOST: "the worker process died",
+    DoubtReason.HOST_LOST: "the worker's machine vanished",
+    DoubtReason.NOT_THE_SAME: "a repeat would not be the same mail",
 }
 
-CHANNEL_WORDS = {
-    "one_click": "mail program's button", "page": "page", "mailto": "mail", "complaint": "complaint",
-    "cli": "by an operator", "import": "by an import",
+CHANNEL_WORDS: dict[str, str] = {
+    Channel.ONE_CLICK: "mail program's button", Channel.PAGE: "page", Channel.MAILTO: "mail",
+    Channel.COMPLAINT: "complaint", Channel.CLI: "by an operator", Channel.IMPORT: "by an import",
 }  # fmt: skip
 
 _GAP = Line("")
@@ -65,7 +68,8 @@ def render_report(report: Report) -> list[Line]:
 
 def equation(totals: Totals) -> list[Line]:
     """The sum that adds up: states that hold somebody, then the audience. Wrapped between two terms."""
-    parts = {name: rows for name, rows in totals.parts.items() if rows or name in ("accepted", "bounced")}
+    always = (DeliveryState.ACCEPTED, DeliveryState.BOUNCED)
+    parts = {name: rows for name, rows in totals.parts.items() if rows or name in always}
     terms = [f"{STATE_WORDS.get(name, name)} {spell_number(rows)}" for name, rows in parts.items()]
     verdict = "adds up" if totals.adds_up else "DOES NOT ADD UP, run: corranto verify"
     summed = [terms[0], *(f"+ {term}" for term in terms[1:]), f"= {spell_number(totals.audience)}"]
@@ -134,7 +138,7 @@ def _leaving(report: Report) -> list[Line]:
 
 
 def _doubts(report: Report) -> list[Line]:
-    rows = [(each.n, each.address or "(erased)", REASON_WORDS.get(each.reason, each.reason)) for each in report.doubts]
+    rows = [(each.n, each.address or ERASED, REASON_WORDS.get(each.reason, each.reason)) for each in report.doubts]
     lines = _table("In doubt: it may have arrived, and nobody can know from here", ("n", "reader", "why"), rows)
     if report.totals.in_doubt > len(rows):
         lines.append(Line(f"and {spell_number(report.totals.in_doubt - len(rows))} more"))

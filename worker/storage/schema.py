@@ -165,8 +165,10 @@ subscription = Table(
     Index(None, "publication_id", "id"),
     Index(None, "import_id"),
     CheckConstraint(_one_of("state", SubscriptionState), name="state"),
-    CheckConstraint("state <> 'confirmed' OR (confirmed_at IS NOT NULL AND ended_at IS NULL)", name="confirmed"),
-    CheckConstraint("(state = 'ended') = (ended_at IS NOT NULL)", name="ended"),
+    CheckConstraint(
+        f"state <> '{SubscriptionState.CONFIRMED}' OR (confirmed_at IS NOT NULL AND ended_at IS NULL)", name="confirmed"
+    ),
+    CheckConstraint(f"(state = '{SubscriptionState.ENDED}') = (ended_at IS NOT NULL)", name="ended"),
     CheckConstraint("ended_at IS NULL OR ended_by IS NOT NULL", name="ended_names_its_channel"),
     CheckConstraint("generation >= 1", name="generation"),
     sqlite_autoincrement=True,
@@ -248,14 +250,21 @@ issue = Table(
     CheckConstraint(_one_of("doubt", DoubtPolicy), name="doubt"),
     CheckConstraint(_one_of("audience_kind", AudienceKind), name="audience_kind"),
     CheckConstraint(_one_of("wait_reason", WaitReason), name="wait_reason"),
-    CheckConstraint("NOT unswept OR state = 'cancelled'", name="unswept_is_cancelled"),
-    CheckConstraint("state <> 'holding' OR hold_until IS NOT NULL", name="holding_has_an_end"),
-    CheckConstraint("state NOT IN ('scheduled', 'held_late') OR due_at IS NOT NULL", name="scheduled_has_a_time"),
-    CheckConstraint("state NOT IN ('sending', 'paused') OR started_at IS NOT NULL", name="sending_has_started"),
+    CheckConstraint(f"NOT unswept OR state = '{IssueState.CANCELLED}'", name="unswept_is_cancelled"),
+    CheckConstraint(f"state <> '{IssueState.HOLDING}' OR hold_until IS NOT NULL", name="holding_has_an_end"),
     CheckConstraint(
-        "state <> 'finished' OR (finished_at IS NOT NULL AND plan_cursor IS NULL)", name="finished_is_complete"
+        f"state NOT IN ('{IssueState.SCHEDULED}', '{IssueState.HELD_LATE}') OR due_at IS NOT NULL",
+        name="scheduled_has_a_time",
     ),
-    CheckConstraint("(audience_kind = 'all') = (audience_of IS NULL)", name="audience_of"),
+    CheckConstraint(
+        f"state NOT IN ('{IssueState.SENDING}', '{IssueState.PAUSED}') OR started_at IS NOT NULL",
+        name="sending_has_started",
+    ),
+    CheckConstraint(
+        f"state <> '{IssueState.FINISHED}' OR (finished_at IS NOT NULL AND plan_cursor IS NULL)",
+        name="finished_is_complete",
+    ),
+    CheckConstraint(f"(audience_kind = '{AudienceKind.ALL}') = (audience_of IS NULL)", name="audience_of"),
     Index(None, "publication_id"),
     sqlite_autoincrement=True,
 )
@@ -367,24 +376,26 @@ delivery = Table(
     CheckConstraint(_one_of("state", DeliveryState), name="state"),
     CheckConstraint(
         "COALESCE(CASE state"
-        f" WHEN 'skipped' THEN {_one_of('reason', SkipReason)}"
-        f" WHEN 'bounced' THEN {_one_of('reason', BounceKind)}"
-        f" WHEN 'failed' THEN {_one_of('reason', FailureReason)}"
-        f" WHEN 'in_doubt' THEN {_one_of('reason', DoubtReason)}"
+        f" WHEN '{DeliveryState.SKIPPED}' THEN {_one_of('reason', SkipReason)}"
+        f" WHEN '{DeliveryState.BOUNCED}' THEN {_one_of('reason', BounceKind)}"
+        f" WHEN '{DeliveryState.FAILED}' THEN {_one_of('reason', FailureReason)}"
+        f" WHEN '{DeliveryState.IN_DOUBT}' THEN {_one_of('reason', DoubtReason)}"
         " ELSE reason IS NULL END, FALSE)",
         name="reason",
     ),
-    CheckConstraint("state = 'waiting' OR at IS NOT NULL", name="known_since"),
-    CheckConstraint("state <> 'deferred' OR (next_try IS NOT NULL AND first_try IS NOT NULL)", name="deferred"),
+    CheckConstraint(f"state = '{DeliveryState.WAITING}' OR at IS NOT NULL", name="known_since"),
+    CheckConstraint(
+        f"state <> '{DeliveryState.DEFERRED}' OR (next_try IS NOT NULL AND first_try IS NOT NULL)", name="deferred"
+    ),
     CheckConstraint(f"next_try IS NULL OR {_one_of('state', _CLAIMABLE)}", name="next_try_is_open"),
     CheckConstraint(
         f"claim IS NULL OR {_one_of('state', [*_CLAIMABLE, DeliveryState.IN_DOUBT])}", name="claim_is_open"
     ),
     CheckConstraint(
-        "state <> 'in_doubt' OR (claim IS NOT NULL AND claimed_at IS NOT NULL AND doubts > 0)",
+        f"state <> '{DeliveryState.IN_DOUBT}' OR (claim IS NOT NULL AND claimed_at IS NOT NULL AND doubts > 0)",
         name="in_doubt",
     ),
-    CheckConstraint("state NOT IN ('accepted', 'bounced') OR tries > 0", name="tried"),
+    CheckConstraint(f"state NOT IN ('{DeliveryState.ACCEPTED}', '{DeliveryState.BOUNCED}') OR tries > 0", name="tried"),
     # Half-full pages: the second and last write of a row then stays on its page (HOT) and touches no index.
     postgresql_with={"fillfactor": "50"},
 )

@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from worker.domain.subscription import Scope
+
 MAX_BODY_OCTETS = 16_384
 """A one-click body is 26 octets, or some 200 as multipart; providers may add a field."""
 
@@ -26,9 +28,9 @@ class FormAction(Enum):
 
     ONE_CLICK = "one-click"
     """The mail program's own button: end this subscription, answer in one line (RFC 8058 3.1)."""
-    ONE = "one"
+    ONE = Scope.ONE.value
     """A page's button about one publication."""
-    ALL = "all"
+    ALL = Scope.ALL.value
     """A page's button about all of them."""
 
 
@@ -49,7 +51,7 @@ async def read_action(request: Request) -> FormAction:
     # Exactly "One-Click" by the RFC; a line end or another case of letters is still that action.
     if one_click is not None and one_click.strip().lower() == "one-click":
         return FormAction.ONE_CLICK
-    if one_click is not None or scope not in ("one", "all"):
+    if one_click is not None or scope not in tuple(Scope):
         raise HTTPException(400)
     return FormAction(scope)
 

@@ -19,10 +19,10 @@ from starlette.routing import BaseRoute, Route
 from worker import metrics
 from worker.clock import utcnow
 from worker.consent import optout
-from worker.consent.optout import OptOut, Scope, Wish
+from worker.consent.optout import OptOut, Wish
 from worker.consent.preferences import Preferences, read_preferences
 from worker.domain.publication import Publication
-from worker.domain.subscription import Channel, Subscription
+from worker.domain.subscription import Channel, Scope, Subscription
 from worker.editorial import publications
 from worker.log import logger
 from worker.settings import Settings
@@ -197,7 +197,7 @@ def _shown_of(one: Publication | Subscription) -> dict[str, str]:
 
 
 def _wish(token: Token, action: FormAction, channel: Channel) -> Wish:
-    scope: Scope = "all" if action is FormAction.ALL else "one"
+    scope = Scope.ALL if action is FormAction.ALL else Scope.ONE
     return Wish(token.subscription, channel, ACTOR, token.issue or None, scope)
 
 

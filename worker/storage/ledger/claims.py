@@ -1,10 +1,11 @@
 """Claims: which worker holds which rows. The claim commits first; its id is the epoch every later write names.
 
-Locks are taken in one order everywhere: issue, claim, delivery, shard.
-Which rows a claim holds is said here once, in two forms: `rows_of` of a claim at hand, `holds_row` between the tables.
+Locks: who has a claim goes claim, deliveries, shard; who makes one or cancels begins elsewhere, and ARCHITECTURE.md
+("Locks and their order") says why none of them waits in a circle.
+Which rows a claim holds: `rows_of` one at hand, `rows_of_parameters` one given later, `holds_row` one in its table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -56,17 +57,17 @@ _UNTOUCHED = and_(delivery.c.next_try.is_(None), delivery.c.claim.is_(None))
 
 def rows_of(held: Claim) -> ColumnElement[bool]:
     """The WHERE that finds a claim's rows which have no result yet."""
-    mark = _UNTOUCHED if held.kind is ClaimKind.FIRST else delivery.c.claim == held.id
-    return _holds(held.issue_id, held.from_n, held.to_n, held.of_state, mark)
+    return _rows(held.kind, lambda name: getattr(held, name))
 
 
 def rows_of_parameters(kind: ClaimKind) -> ColumnElement[bool]:
     """`rows_of` for a statement that is made once: over what `parameters` gives for a claim of that kind."""
-    mark = _UNTOUCHED if kind is ClaimKind.FIRST else delivery.c.claim == bindparam("held_id")
-    issue_id, from_n, to_n, of_state = (
-        bindparam(f"held_{name}", type_=claim.c[name].type) for name in ("issue_id", "from_n", "to_n", "of_state")
-    )
-    return _holds(issue_id, from_n, to_n, of_state, mark)
+    return _rows(kind, lambda name: bindparam(f"held_{name}", type_=claim.c[name].type))
+
+
+def _rows(kind: ClaimKind, of: Callable[[str], Any]) -> ColumnElement[bool]:
+    mark = _UNTOUCHED if kind is ClaimKind.FIRST else delivery.c.claim == of("id")
+    return _holds(of("issue_id"), of("from_n"), of("to_n"), of("of_state"), mark)
 
 
 def parameters(held: Claim) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, exists, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, exists, func, literal, or_, select, update
 
 from worker.domain.delivery import DeliveryState, DoubtReason, SkipReason
 from worker.domain.issue import IssueState
@@ -38,36 +38,15 @@ class Due:
 
 def read_due(conn: Connection, held: Claim) -> list[Due]:
     """The rows of a claim, joined with who they are for. The query must begin after the claim was committed."""
-    rows = conn.execute(
-        select(
-            delivery.c.n,
-            delivery.c.state,
-            delivery.c.tries,
-            delivery.c.first_try,
-            delivery.c.fingerprint,
-            delivery.c.claimed_at,
-            subscriber.c.id.label("subscriber_id"),
-            subscriber.c.address,
-            subscriber.c.name,
-            subscriber.c.language,
-            subscriber.c.attributes,
-            subscription.c.id.label("subscription_id"),
-            subscription.c.generation,
-            subscription.c.consent_at,
-            skip_reason().label("skip"),
-        )
-        .join(issue, issue.c.id == delivery.c.issue_id)
-        .join(subscriber, subscriber.c.id == delivery.c.subscriber_id)
-        .join(
-            subscription,
-            and_(
-                subscription.c.subscriber_id == delivery.c.subscriber_id,
-                subscription.c.publication_id == issue.c.publication_id,
-            ),
-        )
-        .outerjoin(suppression, suppression.c.address_hash == subscriber.c.address_hash)
-        .where(claims.rows_of(held))
-        .order_by(delivery.c.n)
+    query = _with_readers(
+        held,
+        *(delivery.c[name] for name in ("n", "state", "tries", "first_try", "fingerprint", "claimed_at")),
+        *(subscriber.c[name] for name in ("address", "name", "language", "attributes")),
+        subscriber.c.id.label("subscriber_id"),
+        subscription.c.id.label("subscription_id"),
+        subscription.c.generation,
+        subscription.c.consent_at,
+        skip_reason().label("skip"),
     )
     return [
         Due(
@@ -89,15 +68,23 @@ def read_due(conn: Connection, held: Claim) -> list[Due]:
             row.fingerprint,
             row.claimed_at,
         )
-        for row in rows
+        for row in conn.execute(query.order_by(delivery.c.n))
     ]
 
 
 def read_stops(conn: Connection, held: Claim, owner: str) -> tuple[bool, dict[int, SkipReason]]:
-    """(claim still ours and issue still sending, {n: skip reason}): the look that precedes every arming."""
+    """(claim still ours and issue still sending, {n: skip reason}): the recheck that precedes every arming."""
     reason = skip_reason()
-    rows = conn.execute(
-        select(delivery.c.n, reason)
+    rows = conn.execute(_with_readers(held, delivery.c.n, reason).where(reason.is_not(None)))
+    stops = {n: SkipReason(why) for n, why in rows}
+    return is_live(conn, held, owner), stops
+
+
+def _with_readers(held: Claim, *columns: ColumnElement[Any]) -> Select[Any]:
+    """Columns of a claim's rows, and of whom they are for: issue, subscriber, subscription, suppression if any."""
+    return (
+        select(*columns)
+        .select_from(delivery)
         .join(issue, issue.c.id == delivery.c.issue_id)
         .join(subscriber, subscriber.c.id == delivery.c.subscriber_id)
         .join(
@@ -108,10 +95,8 @@ def read_stops(conn: Connection, held: Claim, owner: str) -> tuple[bool, dict[in
             ),
         )
         .outerjoin(suppression, suppression.c.address_hash == subscriber.c.address_hash)
-        .where(claims.rows_of(held), reason.is_not(None))
+        .where(claims.rows_of(held))
     )
-    stops = {n: SkipReason(why) for n, why in rows}
-    return is_live(conn, held, owner), stops
 
 
 def is_live(conn: Connection, held: Claim, owner: str) -> bool:
@@ -126,7 +111,8 @@ class DeliveryRow:
 
     n: int
     """Its number in the issue."""
-    address: str
+    address: str | None
+    """None after erasure."""
     name: str
     state: str
     """The shown one: a row that an owned claim holds reads sending."""
@@ -161,17 +147,9 @@ def list_by_state(
     )
     query = (
         select(
-            delivery.c.n,
-            subscriber.c.address,
-            subscriber.c.name,
+            *(delivery.c[name] for name in ("n", "reason", "code", "enhanced", "provider", "tries", "at", "next_try")),
+            *(subscriber.c[name] for name in ("address", "name")),
             shown.label("state"),
-            delivery.c.reason,
-            delivery.c.code,
-            delivery.c.enhanced,
-            delivery.c.provider,
-            delivery.c.tries,
-            delivery.c.at,
-            delivery.c.next_try,
             last.label("reply_text"),
         )
         .join(subscriber, subscriber.c.id == delivery.c.subscriber_id)
@@ -181,10 +159,7 @@ def list_by_state(
     )
     if state is not None:
         query = query.where(shown == state)
-    return [
-        DeliveryRow(**{**row, "address": row["address"] or "(erased)", "reply_text": row["reply_text"] or ""})
-        for row in conn.execute(query).mappings()
-    ]
+    return [DeliveryRow(**{**row, "reply_text": row["reply_text"] or ""}) for row in conn.execute(query).mappings()]
 
 
 def next_try_in(conn: Connection, issue_id: int) -> float | None:
@@ -263,7 +238,8 @@ def _reopen(
 
 def cancel_open(conn: Connection, issue_id: int) -> int:
     """Every row that is not being sent becomes cancelled; released ranges end. Returns how many."""
-    # Shards first: a claim being made holds its shard, and is then seen among the owned ones.
+    # Shards first, and then it waits for nobody who needs one: rows of owned claims are left alone. A new range being
+    # claimed holds its shard, and is then seen among the owned ones.
     shards = conn.execute(
         select(shard.c.no, shard.c.from_n, shard.c.to_n)
         .where(shard.c.issue_id == issue_id)

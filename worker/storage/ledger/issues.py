@@ -189,7 +189,7 @@ def start_held(conn: Connection) -> list[int]:
 def finish_done(conn: Connection) -> list[int]:
     """Sending issues that are planned, with no open row and no claim: moved to finished.
 
-    A never-miss row in its first doubt awaits its repeat, so its issue is not finished yet. Claims need no look:
+    A never-miss row in its first doubt awaits its repeat, so its issue is not finished yet. Claims need not be asked:
     a row being sent still is stored waiting or deferred, and the shards' counters say so.
     """
     open_rows = (
@@ -205,7 +205,7 @@ def finish_done(conn: Connection) -> list[int]:
         or_(issue.c.doubt != DoubtPolicy.NEVER_MISS, ~awaits_repeat),
     )
     likely = conn.execute(select(issue.c.id).where(done).with_for_update(skip_locked=True)).scalars().all()
-    # Asked again under the lock: an editor's retry may have opened rows since the first look began.
+    # Asked again under the lock: an editor's retry may have opened rows since the first query began.
     rows = conn.execute(
         update(issue)
         .where(issue.c.id.in_(likely), done)

@@ -127,7 +127,7 @@ def move(
 def copies_leaving(conn: Connection, ids: Sequence[int], since: datetime) -> list[LateCopy]:
     """Copies to these subscriptions that are `sending` now, or were handed over at `since` or later.
 
-    The look starts from issues that hold owned claims or moved lately, so it stays a few index probes while a million
+    The query starts from issues that hold owned claims or moved lately, so it stays a few index probes while a million
     rows wait.
     """
     sending = exists().where(_covers())
