@@ -288,12 +288,13 @@ def test_what_cannot_be_a_nudge_by_its_size_is_refused_before_anything_reads_it(
         Sealer(SECRET, "corranto").unseal(b"x" * length)
 
 
-def test_a_nudge_of_the_largest_size_is_read_again() -> None:
+def test_a_nudge_of_the_largest_size_is_read_again_and_a_larger_one_is_never_put() -> None:
     sealer = Sealer(SECRET, "corranto")
     spare = MAX_BODY_OCTETS - len(sealer.seal(Message(QUEUE, "send", (), {"text": ""}, {})))
-    assert (
-        len(sealer.unseal(sealer.seal(Message(QUEUE, "send", (), {"text": "x" * spare}, {}))).kwargs["text"]) == spare
-    )
+    largest = Message(QUEUE, "send", (), {"text": "x" * spare}, {})
+    assert sealer.unseal(sealer.seal(largest)).kwargs == largest.kwargs
+    with pytest.raises(ValueError, match="ids only"):
+        sealer.seal(Message(QUEUE, "send", (), {"text": "x" * (spare + 1)}, {}))
 
 
 def test_a_worker_that_is_full_takes_more_as_soon_as_one_is_done(database: Database) -> None:
