@@ -180,6 +180,8 @@ _REOPENABLE = (IssueState.SENDING, IssueState.PAUSED, IssueState.FINISHED)
 
 def reopen(conn: Connection, issue_id: int, states: Iterable[DeliveryState]) -> int:
     """An editor's order: rows in the given states become waiting again, due now, as new mails. Returns how many."""
+    # All shards by number before the first is written: state after state would go over them again from the start.
+    conn.execute(select(shard.c.no).where(shard.c.issue_id == issue_id).order_by(shard.c.no).with_for_update())
     return sum(
         _reopen(conn, issue_id, state, delivery.c.state == state, claimed_at=None, fingerprint=None) for state in states
     )
