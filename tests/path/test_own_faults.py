@@ -371,3 +371,31 @@ def test_no_address_of_a_reader_reaches_a_log(said: str) -> None:
     from worker.log import scrub
 
     assert not any(part in scrub(said) for part in ("o'", "reader", "example.org"))
+
+
+def test_a_safety_stop_that_cannot_be_written_leaves_no_claim_behind(
+    desk: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given: a breaker stops the issue, and writing it down fails by an error of ours
+    def stop(step: Step, claim_id: int, _: int) -> None:
+        if step is Step.CLAIMED:
+            hand.sender.batches.stop_issue(1, "safety stop")
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("an error of our own")
+
+    desk.readers(3)
+    desk.queue()
+    with desk.hand(stop) as hand:
+        hand.tick()
+        hand.work(most=1)
+        monkeypatch.setattr(sending.issues, "move", fail)
+
+        # When
+        hand.work(most=1)
+        monkeypatch.undo()
+
+        # Then
+        assert hand.sender.batches.get(1) is None
+        assert desk.totals().sending == 0
+    assert desk.copies() == {}

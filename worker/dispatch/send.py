@@ -280,8 +280,12 @@ class Slice:
             if not patiently:
                 raise
             return
+        except Exception:
+            # Its copies stay stopped here, and are released; the breaker says it again when it has to.
+            _log.critical("a safety stop could not be written", issue=self._issue_id, exc_info=True)
+        else:
+            _log.error("issue paused by a safety stop", issue=self._issue_id, cause=reason)
         self._sender.batches.note_stop_written(self._issue_id)
-        _log.error("issue paused by a safety stop", issue=self._issue_id, cause=reason)
 
     def _rest(self) -> None:
         """Sleep between two tries while the database is away."""
