@@ -5,6 +5,7 @@ import contextlib
 import math
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -14,6 +15,7 @@ from tests.support.scripted_smtp import CLOSE, HANG, On, ScriptedRelay
 from tests.transport.handing import Handed, mails, relay_for
 from worker.broker.build import build_broker
 from worker.dispatch import send as sending
+from worker.dispatch import settle as settling
 from worker.dispatch.events import Step
 from worker.dispatch.process import SendingProcess
 from worker.dispatch.reconcile import nudge_forgotten
@@ -23,7 +25,9 @@ from worker.operations.status import collect
 from worker.screen.sentences import word
 from worker.screen.status import render_status
 from worker.storage import schema
+from worker.storage.ledger.deliveries import Due
 from worker.transport.pool import Pool
+from worker.transport.replies import Outcome
 
 
 @pytest.mark.parametrize(
@@ -223,19 +227,23 @@ def test_a_copy_deferred_while_the_issue_waits_for_a_later_one_is_tried_in_its_t
         assert hand.nudges.waiting
 
 
-def test_one_error_in_the_drain_leaves_no_claim_behind(desk: Newsroom, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given: the relay has taken a mail, and judging its outcome fails by an error of ours, once
-    from worker.dispatch import settle as settling
-
+def fail_to_judge_once(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Judging an outcome fails by an error of ours, the first time; the list then holds whose it was."""
     usual, failed = settling.judge, []
 
-    def judge(due, outcome, **kw):
+    def judge(due: Due, outcome: Outcome, **kw: Any) -> Any:
         if not failed:
             failed.append(due.recipient.address)
             raise RuntimeError("an error of our own")
         return usual(due, outcome, **kw)
 
     monkeypatch.setattr(settling, "judge", judge)
+    return failed
+
+
+def test_one_error_in_the_drain_leaves_no_claim_behind(desk: Newsroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given: the relay has taken a mail, and judging its outcome fails by an error of ours, once
+    failed = fail_to_judge_once(monkeypatch)
     desk.readers(3)
     desk.queue()
     with desk.hand() as hand:
@@ -300,17 +308,7 @@ def test_an_outcome_that_was_taken_up_and_not_judged_is_not_given_back(
     desk: Newsroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given: the relay has taken three mails, and judging the first outcome fails by an error of ours, once
-    from worker.dispatch import settle as settling
-
-    usual, failed = settling.judge, []
-
-    def judge(due, outcome, **kw):
-        if not failed:
-            failed.append(due.recipient.address)
-            raise RuntimeError("an error of our own")
-        return usual(due, outcome, **kw)
-
-    monkeypatch.setattr(settling, "judge", judge)
+    failed = fail_to_judge_once(monkeypatch)
     desk.readers(3)
     desk.queue()
     with desk.hand() as hand:
