@@ -10,6 +10,7 @@ from worker.dispatch.batches import Batch
 from worker.dispatch.plan import Pages
 from worker.dispatch.send import Slice
 from worker.domain.issue import IssueState
+from worker.storage import workers
 from worker.storage.ledger import claims, deliveries
 
 READERS, CLAIMED = 300, 200
@@ -199,4 +200,22 @@ def test_a_killed_worker_leaves_only_its_own_claims_in_doubt(desk: Newsroom) -> 
     assert max(copies.values()) == 1
     assert all(copies[address] == 1 for address, row in rows.items() if row.state == "accepted")
     assert {row.reason for row in rows.values() if row.state == "in_doubt"} <= {"worker_lost"}
+    desk.assert_books_add_up()
+
+
+def test_a_claim_whose_owner_nobody_knows_is_not_held_for_ever(desk: Newsroom) -> None:
+    # Given: a process whose row is gone, as after a restored copy of the database
+    desk.readers(3)
+    desk.queue()
+    with desk.hand() as gone:
+        gone.tick()
+        gone.work(most=1)
+        assert gone.slice().claim() is not None
+        with desk.database.write() as conn:
+            workers.remove(conn, gone.id)
+        gone.die()
+
+        # When / Then
+        assert desk.bury() == 3
+    assert desk.states() == {"in_doubt": 3}
     desk.assert_books_add_up()
