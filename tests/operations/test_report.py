@@ -8,10 +8,12 @@ from sqlalchemy import select
 
 from tests.support.ledgers import FINGERPRINT, LONG_AGO, planned_issue, send
 from worker.domain.delivery import DeliveryState, Totals
+from worker.domain.report import Leavers
 from worker.operations import report
 from worker.screen.report import equation, render_report, spell_pace
 from worker.storage import schema
 from worker.storage.engine import Database
+from worker.storage.ledger import issues
 
 LATER = datetime.now(UTC) + timedelta(hours=1)
 
@@ -107,10 +109,41 @@ def test_report_counts_who_left_through_the_issue_and_came_back(database: Databa
     found = report.build(database, issue_id)
 
     # Then
-    assert (found.left, found.came_back) == ({"one_click": 1, "page": 1}, 1)
+    assert found.leavers == Leavers(2, 2, {"one_click": 1, "page": 1}, 1)
     assert not found.totals.to_check
     text = " ".join(" ".join(line.text for line in render_report(found)).split())
     assert "2 readers left through this issue (mail program's button 1, page 1); 1 came back." in text
+
+
+def test_report_counts_a_person_once_who_ended_several_subscriptions(database: Database) -> None:
+    # Given two readers of two publications: one pressed "Stop all" and took both back, the other ended one
+    issue_id = planned_issue(database, 2)
+    with database.write() as conn:
+        issue = issues.get(conn, issue_id)
+        first = conn.execute(select(schema.publication).where(schema.publication.c.id == issue.publication_id)).one()
+        other = conn.execute(
+            schema.publication.insert()
+            .values({**first._mapping, "id": 99, "slug": "other"})
+            .returning(schema.publication.c.id)
+        ).scalar_one()
+        rows = conn.execute(select(schema.subscription).order_by(schema.subscription.c.id)).all()
+        conn.execute(schema.subscription.insert().values({**rows[0]._mapping, "id": 999, "publication_id": other}))
+        for subscription_id, event in ((rows[0].id, "ended"), (999, "ended"), (rows[1].id, "ended"),
+                                       (rows[0].id, "undone"), (999, "undone")):  # fmt: skip
+            conn.execute(
+                schema.consent_log.insert().values(
+                    subscription_id=subscription_id, generation=1, event=event, channel="page",
+                    at=LONG_AGO, issue_id=issue_id, evidence="",
+                )
+            )  # fmt: skip
+
+    # When
+    found = report.build(database, issue_id)
+
+    # Then
+    assert found.leavers == Leavers(people=2, subscriptions=3, by_channel={"page": 2}, came_back=1)
+    text = " ".join(" ".join(line.text for line in render_report(found)).split())
+    assert "2 readers left through this issue, ending 3 subscriptions (page 2); 1 came back." in text
 
 
 @pytest.mark.parametrize(("seconds", "shown"), [(0.4, ""), (2.0, "3.0 a second, over 2 s")])

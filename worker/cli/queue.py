@@ -11,7 +11,7 @@ from worker.cli.context import Ledger, open_ledger
 from worker.cli.drafts import show_findings
 from worker.cli.output import Json, Yes, confirm, end, hint, say, tell, tell_json, warn
 from worker.cli.times import FORMS, parse_span, parse_when
-from worker.cli.watch import watch
+from worker.cli.watch import needs_nobody_here, watch
 from worker.dispatch.progress import count_workers
 from worker.dispatch.queue import Prepared, prepare, queue_issue, refuse_unready
 from worker.domain.delivery import DoubtPolicy
@@ -56,7 +56,7 @@ def queue(
         str | None, typer.Option("--to-accepted-of", metavar="ISSUE", help="Only to whom ISSUE was accepted for.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Watch until it is sent; exit 6 when some need a look.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Watch until sent but for later tries; exit 6: look.")] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
@@ -94,7 +94,7 @@ def queue(
     troubles = queued.warnings if count_workers(ledger.database) else [*queued.warnings, Trouble("queue.no_worker")]
     _tell_queued(queued.issue, plan, [word(trouble) for trouble in troubles], json=json)
     if wait:
-        end(watch(ledger, queued.issue.id))
+        end(watch(ledger, queued.issue.id, until=needs_nobody_here))
 
 
 def summarise(settings: Settings, prepared: Prepared, plan: Plan) -> list[str]:

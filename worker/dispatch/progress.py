@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from worker import clock
 from worker.domain.delivery import Totals
@@ -12,7 +12,7 @@ from worker.errors import Trouble
 from worker.settings import Settings
 from worker.storage import workers
 from worker.storage.engine import Database
-from worker.storage.ledger import issues
+from worker.storage.ledger import deliveries, issues
 from worker.storage.workers import WorkerRow
 from worker.transport.shaping import parse_rates
 
@@ -47,6 +47,34 @@ class Progress:
     @property
     def done(self) -> int:
         return _done(self.totals)
+
+    @property
+    def only_later_tries(self) -> bool:
+        """Everything was tried; what is left are copies that a relay put off, for minutes or days."""
+        totals = self.totals
+        going = self.issue.state is IssueState.SENDING and not self.counting
+        return going and totals.deferred > 0 and not (totals.waiting or totals.sending)
+
+
+@dataclass(frozen=True)
+class LaterTries:
+    """What is left of an issue of which only later tries are left."""
+
+    copies: int
+    next_at: datetime
+    """When the first of them is due."""
+    last_at: datetime
+    """No copy is tried after this; then it is `expired`."""
+
+
+def later_tries(database: Database, settings: Settings, issue_id: int) -> LaterTries | None:
+    """The copies put off by the relay; None when no later try is due."""
+    with database.read() as conn:
+        next_at, first_at = deliveries.later_tries(conn, issue_id)
+        copies = issues.totals(conn, issue_id).deferred
+    if next_at is None or first_at is None:
+        return None
+    return LaterTries(copies, next_at, first_at + timedelta(seconds=settings.retry_life_s))
 
 
 def observe(database: Database, settings: Settings, issue_id: int, previous: Progress | None = None) -> Progress:

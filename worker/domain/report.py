@@ -44,6 +44,20 @@ class Doubt:
 
 
 @dataclass(frozen=True)
+class Leavers:
+    """Who left through one issue."""
+
+    people: int
+    """Each counted once."""
+    subscriptions: int
+    """What they ended: "Stop all" ends several at a press."""
+    by_channel: dict[str, int]
+    """People by the way they took; who took two ways is in both."""
+    came_back: int
+    """People who took at least one back."""
+
+
+@dataclass(frozen=True)
 class Span:
     """When the first and the last copy of a state became known; None without any."""
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from worker.domain.delivery import DeliveryState, Totals
 from worker.domain.issue import Issue
-from worker.domain.report import Doubt, Refusal, Span
+from worker.domain.report import Doubt, Leavers, Refusal, Span
 from worker.log import scrub
 from worker.storage.engine import Database
 from worker.storage.ledger import issues, reports
@@ -24,8 +24,7 @@ class Report:
     reasons: list[tuple[DeliveryState, str, int]]
     refusals: list[Refusal]
     accepted: Span
-    left: dict[str, int]
-    came_back: int
+    leavers: Leavers
     doubts: list[Doubt]
 
     def as_dict(self) -> dict[str, object]:
@@ -44,7 +43,7 @@ class Report:
             "providers": {name: {str(key): rows for key, rows in per.items()} for name, per in self.providers.items()},
             "reasons": [{"state": str(state), "reason": why, "rows": rows} for state, why, rows in self.reasons],
             "replies": [{**asdict(each), "example": scrub(each.example)} for each in self.refusals],
-            "unsubscribed": {"by_channel": self.left, "people": sum(self.left.values()), "came_back": self.came_back},
+            "unsubscribed": asdict(self.leavers),
             "in_doubt": [asdict(each) for each in self.doubts],
         }
 
@@ -53,7 +52,6 @@ def build(database: Database, issue: str | int) -> Report:
     """Read it all in one transaction. `issue` is a slug, an id or `latest`. Raises NotFoundError."""
     with database.read() as conn:
         named = issues.get(conn, issue)
-        left, came_back = reports.leavers(conn, named.id)
         return Report(
             named,
             issues.publication_slug(conn, named.publication_id),
@@ -62,7 +60,6 @@ def build(database: Database, issue: str | int) -> Report:
             reports.by_reason(conn, named.id),
             reports.refusals(conn, named.id),
             reports.span(conn, named.id, DeliveryState.ACCEPTED),
-            left,
-            came_back,
+            reports.leavers(conn, named.id),
             reports.doubts(conn, named.id, MOST_DOUBTS),
         )

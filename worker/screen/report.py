@@ -129,12 +129,13 @@ def _trouble(per: dict[DeliveryState, int]) -> float:
 
 
 def _leaving(report: Report) -> list[Line]:
-    people = sum(report.left.values())
-    if not people:
+    left = report.leavers
+    if not left.people:
         return [Line("Nobody left through this issue.")]
-    ways = ", ".join(f"{CHANNEL_WORDS.get(way, way)} {n}" for way, n in sorted(report.left.items()))
-    back = f"; {report.came_back} came back" if report.came_back else ""
-    return paragraph(f"{count(people, 'reader')} left through this issue ({ways}){back}.", rest="  ")
+    ways = ", ".join(f"{CHANNEL_WORDS.get(way, way)} {n}" for way, n in sorted(left.by_channel.items()))
+    ended = f", ending {count(left.subscriptions, 'subscription')}" if left.subscriptions > left.people else ""
+    back = f"; {left.came_back} came back" if left.came_back else ""
+    return paragraph(f"{count(left.people, 'reader')} left through this issue{ended} ({ways}){back}.", rest="  ")
 
 
 def _doubts(report: Report) -> list[Line]:

@@ -178,6 +178,15 @@ def next_try_in(conn: Connection, issue_id: int) -> float | None:
 _REOPENABLE = (IssueState.SENDING, IssueState.PAUSED, IssueState.FINISHED)
 
 
+def later_tries(conn: Connection, issue_id: int) -> tuple[datetime | None, datetime | None]:
+    """When the next deferred copy of an issue is due, and when the last one was first tried; None without any."""
+    query = select(func.min(delivery.c.next_try), func.max(delivery.c.first_try)).where(
+        delivery.c.issue_id == issue_id, delivery.c.next_try.is_not(None)
+    )
+    next_at, first_at = conn.execute(query).one()
+    return next_at, first_at
+
+
 def reopen(conn: Connection, issue_id: int, states: Iterable[DeliveryState]) -> int:
     """An editor's order: rows in the given states become waiting again, due now, as new mails. Returns how many."""
     # All shards by number before the first is written: state after state would go over them again from the start.

@@ -7,9 +7,9 @@ from sqlalchemy import Connection, and_, func, select
 
 from worker.domain.delivery import DeliveryState, DoubtReason
 from worker.domain.provider import Provider
-from worker.domain.report import TRIED, Doubt, Refusal, Span
+from worker.domain.report import TRIED, Doubt, Leavers, Refusal, Span
 from worker.domain.subscription import ConsentEvent
-from worker.storage.schema import consent_log, delivery, reply, subscriber
+from worker.storage.schema import consent_log, delivery, reply, subscriber, subscription
 
 
 def by_provider(conn: Connection, issue_id: int) -> dict[str, dict[DeliveryState, int]]:
@@ -65,28 +65,31 @@ def span(conn: Connection, issue_id: int, state: DeliveryState) -> Span:
     return Span(first, last)
 
 
-def leavers(conn: Connection, issue_id: int) -> tuple[dict[str, int], int]:
-    """({channel: people who left through this issue}, how many of them came back)."""
+def leavers(conn: Connection, issue_id: int) -> Leavers:
+    """Who left through an issue: people once, however many subscriptions one press ended."""
+    people = func.count(func.distinct(subscription.c.subscriber_id))
+    ended = func.count(func.distinct(consent_log.c.subscription_id))
     query = (
-        select(
-            consent_log.c.event,
-            consent_log.c.channel,
-            func.count(func.distinct(consent_log.c.subscription_id)).label("people"),
-        )
+        select(consent_log.c.event, people.label("people"), ended.label("subscriptions"))
+        .join(subscription, subscription.c.id == consent_log.c.subscription_id)
         .where(
             consent_log.c.issue_id == issue_id,
             consent_log.c.event.in_([ConsentEvent.ENDED, ConsentEvent.UNDONE]),
         )
+    )
+    totals = {row.event: row for row in conn.execute(query.group_by(consent_log.c.event))}
+    left, back = totals.get(ConsentEvent.ENDED), totals.get(ConsentEvent.UNDONE)
+    by_channel = conn.execute(
+        query.add_columns(consent_log.c.channel)
+        .where(consent_log.c.event == ConsentEvent.ENDED)
         .group_by(consent_log.c.event, consent_log.c.channel)
     )
-    left: dict[str, int] = {}
-    back = 0
-    for row in conn.execute(query):
-        if row.event == ConsentEvent.ENDED:
-            left[row.channel] = int(row.people)
-        else:
-            back += int(row.people)
-    return left, back
+    return Leavers(
+        people=int(left.people) if left else 0,
+        subscriptions=int(left.subscriptions) if left else 0,
+        by_channel={row.channel: int(row.people) for row in by_channel},
+        came_back=int(back.people) if back else 0,
+    )
 
 
 def doubts(conn: Connection, issue_id: int, limit: int) -> list[Doubt]:
