@@ -33,7 +33,8 @@ class Purpose(IntEnum):
     VIEW = 2
     """Shows an issue's neutral page. Names no subscription."""
     PROOF = 3
-    """Stands in a proof mail; every page it opens says so and changes nothing."""
+    """Stands in a proof mail and names its copy: `issue` is the proof, `generation` the copy's number, both 0 in a
+    preview. Every page it opens says so and changes nothing for a reader."""
     VERP = 4
     """Return path of one delivery."""
     PROBE = 5

@@ -14,17 +14,19 @@ from sqlalchemy import select, update
 from tests.support.issues import MEMBERS, STATEMENT
 from tests.support.lists import Newsroom
 from tests.support.words import refuses
+from worker.cli.queue import spell_proof
 from worker.dispatch.queue import Prepared, Queued, prepare, queue_issue, refuse_unready
 from worker.domain.compiled import CompiledIssue
 from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import AudienceKind, IssueState
+from worker.editorial.approval import approve
 from worker.editorial.drafts import check_draft
 from worker.editorial.preview import preview_issue
-from worker.editorial.proof import compile_for_proof, send_proof
+from worker.editorial.proof import compile_for_proof, send_proof, sign_copy
 from worker.errors import LintError, RefusedError
 from worker.storage import schema
 from worker.storage.ledger import issues
-from worker.tokens import TOKEN_CHARS, Keyring, Purpose
+from worker.tokens import TOKEN_CHARS, Keyring, Purpose, Token
 
 PUBLICATIONS = {MEMBERS: "ring-news", STATEMENT: "ring-statements"}
 DUE = datetime(2099, 1, 2, 3, 4, tzinfo=UTC)
@@ -151,12 +153,12 @@ def test_a_proof_shows_no_stand_in_either(desk: Newsroom) -> None:
     draft = check_draft(desk.database, desk.settings, MEMBERS)
 
     # When
-    compiled_proof = compile_for_proof(desk.settings, draft)
+    compiled_proof = compile_for_proof(desk.settings, draft, sign_copy(desk.settings, 7, 2))
 
     # Then
     assert draft.stand_in not in compiled_proof.to_json()
     link = compiled_proof.text.split("/v/")[1][:TOKEN_CHARS]
-    assert Keyring(desk.settings.keys).read(link, Purpose.PROOF).issue == 0
+    assert Keyring(desk.settings.keys).read(link, Purpose.PROOF) == Token(Purpose.PROOF, generation=2, issue=7)
 
 
 def test_two_editors_who_queue_the_same_file_at_once_send_it_once(both_desks: Newsroom) -> None:
@@ -247,3 +249,39 @@ def test_who_queued_what_for_how_many_is_written_down_and_the_terms_are_kept(bot
     assert kind == (AudienceKind.REST_OF, desk.issue("winter").id)
     assert (issue.doubt, issue.hold_s, issue.due_at, issue.zone) == (DoubtPolicy.NEVER_MISS, 90, DUE, "Europe/Paris")
     assert (act.actor, act.act, act.object) == ("editor", "issue.queue", "issue spring")
+
+
+def test_queueing_says_who_approved_this_very_text(desk: Newsroom) -> None:
+    # Given a text mailed to two people, of whom one says yes
+    desk.readers(2)
+    file = desk.write("spring")
+    before = prepare(desk.database, desk.settings, file)
+    send_proof(desk.database, desk.settings, before.draft, ["me@example.org", "chief@example.org"])
+    mailed = prepare(desk.database, desk.settings, file)
+    token = Keyring(desk.settings.keys).read(sign_copy(desk.settings, 1, 2), Purpose.PROOF)
+    approve(desk.database, token, approved=True)
+    approved = prepare(desk.database, desk.settings, file)
+
+    # When a word is changed
+    desk.write("spring", body="The gauge stood at five metres.")
+    changed = prepare(desk.database, desk.settings, file)
+
+    # Then
+    assert spell_proof(before) == "none was mailed"
+    assert spell_proof(mailed) == "mailed to 2, approved by nobody yet"
+    assert spell_proof(approved).startswith("approved by chief@example.org on ")
+    assert spell_proof(changed) == "the text was changed since the last proof, which was approved"
+
+
+def test_each_proof_s_links_are_its_own_copy_s(desk: Newsroom) -> None:
+    desk.readers(1)
+    draft = check_draft(desk.database, desk.settings, desk.write("spring"))
+
+    send_proof(desk.database, desk.settings, draft, ["me@example.org", "chief@example.org"])
+
+    assert desk.relay is not None
+    mailbox = desk.relay.mailbox
+    mails = {entry.rcpts[0]: mailbox.raw(entry).replace(b"=\r\n", b"").decode() for entry in mailbox.page().entries}
+    tokens = [sign_copy(desk.settings, 1, no) for no in (1, 2)]
+    found = [[token in mails[to] for token in tokens] for to in ("me@example.org", "chief@example.org")]
+    assert found == [[True, False], [False, True]]

@@ -187,4 +187,3 @@ def test_an_edit_names_the_fields_that_changed_and_a_list_counts_its_readers(dat
     assert listed.publication == edited.publication == desk.list_publications(database)[0]
     assert listed.as_list_item()["subscriptions"] == {"pending": 0, "confirmed": 1, "ended": 0}
     assert desk.count_publication(database, "briefing") == listed
-    assert desk.find_publication_of(database, 4711) is None

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from sqlalchemy import Connection, insert, select, text, update
 from worker import settings as settings_module
 from worker.domain.compiled import CompiledIssue
 from worker.settings import Settings
-from worker.storage import schema
+from worker.storage import proof_mails, schema
 from worker.storage.engine import Database
+from worker.storage.proof_mails import STAND_IN
 from worker.tokens import Keyring, Purpose, Token, instance_hash
 
 KEY = "a-key-for-tests-only-0123456789abcdef"
@@ -23,6 +24,19 @@ WHEN = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
 )
+
+
+PAGE = f"<!doctype html><html lang=en><title>T</title><body class='page'><p><a href='/v/{STAND_IN}'>Browser</a></body>"
+"""The page of an issue, with a link that holds a token."""
+
+
+def compiled_page(view_html: str) -> CompiledIssue:
+    """An issue of which only its page matters."""
+    return CompiledIssue(
+        slug="s", publication_slug="p", publication_title="P", subject="S", html="", text="", view_html=view_html,
+        from_name="", from_address="p@example.org", reply_to=None, bounce_address=None, contact="", list_id="",
+        language="en", boundary="b", variables=(), base_url="http://127.0.0.1:8025",
+    )  # fmt: skip
 
 
 def settings_for(url: str, state_dir: Path, **values: str) -> Settings:
@@ -204,17 +218,30 @@ class Readers:
             conn.execute(schema.claim.delete().where(schema.claim.c.id == claim_id))
 
     def compiled(self, issue_id: int, view_html: str) -> None:
-        body = CompiledIssue(
-            slug="s", publication_slug="p", publication_title="P", subject="S", html="", text="", view_html=view_html,
-            from_name="", from_address="p@example.org", reply_to=None, bounce_address=None, contact="", list_id="",
-            language="en", boundary="b", variables=(), base_url="http://127.0.0.1:8025",
-        )  # fmt: skip
+        body = compiled_page(view_html)
         with self.database.write() as conn:
             conn.execute(
                 insert(schema.compiled_issue).values(
                     issue_id=issue_id, fingerprint=body.fingerprint, body=body.to_json()
                 )
             )
+
+    def proof(
+        self,
+        publication_id: int,
+        *addresses: str,
+        slug: str = "spring",
+        html: str = PAGE,
+        text: str = "one",
+        figures: tuple[dict[str, str], ...] = (),
+    ) -> list[str]:
+        """A proof that was mailed; returns the token of each copy."""
+        body = replace(compiled_page(html), figures=figures).to_json()
+        row = {"publication_id": publication_id, "slug": slug, "subject": "A small sign", "fingerprint": text.ljust(64)}
+        with self.database.write() as conn:
+            proof_id = proof_mails.add(conn, {**row, "body": body}, addresses)
+        copies = range(1, len(addresses) + 1)
+        return [self.keyring.sign(Token(Purpose.PROOF, generation=no, issue=proof_id)) for no in copies]
 
     def media(self, data: bytes, ext: str, content_type: str, title: str = "") -> str:
         name = hashlib.sha256(data).hexdigest()

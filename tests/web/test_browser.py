@@ -102,7 +102,9 @@ def test_the_page_works_from_the_keyboard_alone(browser: Browser, desk: Desk) ->
 def every_page(desk: Desk) -> dict[str, str]:
     picture = desk.readers.media(PIXEL, "png", "image/png")
     desk.readers.figure("sector-9", desk.issue, picture)
-    proof = desk.readers.keyring.sign(Token(Purpose.PROOF, issue=desk.issue))
+    html = "<!doctype html><html lang=en><title>T</title><body><main><h1>A small sign</h1></main></body></html>"
+    proof, approved = desk.readers.proof(desk.newsline, "editor@example.org", "chief@example.org", html=html)
+    desk.client.post(f"/proof/{approved}/approve")
     unqueued = desk.readers.keyring.sign(Token(Purpose.PROOF))
     one, gone = desk.readers.reader("ann@example.org", desk.newsline, desk.magazine)
     both = desk.readers.reader("joe@example.org", desk.newsline, desk.magazine)
@@ -123,7 +125,10 @@ def every_page(desk: Desk) -> dict[str, str]:
         "damaged": "/u/broken",
         "proof": f"/u/{proof}",
         "proof done": f"/u/{proof}/done",
-        "proof view": f"/v/{unqueued}",
+        "proof view": f"/v/{proof}",
+        "proof page": f"/proof/{proof}",
+        "proof approved": f"/proof/{approved}",
+        "preview view": f"/v/{unqueued}",
         "figure": "/figure/sector-9",
         "missing": "/no/such/page",
     }

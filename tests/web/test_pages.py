@@ -51,7 +51,7 @@ def stocked(desk: Desk) -> dict[str, str]:
         desk.issue, "<!doctype html><html lang=en><title>T</title><p style='color:red'>Hello</p></html>"
     )
     view = desk.readers.keyring.sign(Token(Purpose.VIEW, issue=desk.issue))
-    proof = desk.readers.keyring.sign(Token(Purpose.PROOF, issue=desk.issue))
+    (proof,) = desk.readers.proof(desk.newsline, "editor@example.org")
     return {
         "home": "/",
         "privacy": "/privacy",
@@ -59,6 +59,7 @@ def stocked(desk: Desk) -> dict[str, str]:
         "done": f"/u/{desk.link}/done",
         "back": f"/u/{desk.link}/back",
         "proof": f"/u/{proof}",
+        "proof page": f"/proof/{proof}",
         "damaged": "/u/broken",
         "view": f"/v/{view}",
         "figure": "/figure/sector-9",

@@ -285,7 +285,7 @@ def test_an_undo_by_a_mail_program_is_refused(desk: Desk) -> None:
 
 def test_a_proof_shows_every_page_and_changes_nothing(desk: Desk) -> None:
     # Given a proof's token
-    token = desk.readers.keyring.sign(Token(Purpose.PROOF, issue=desk.issue))
+    (token,) = desk.readers.proof(desk.newsline, "editor@example.org")
     before = desk.readers.checksum()
 
     # When each of its links and buttons is used
@@ -300,12 +300,15 @@ def test_a_proof_shows_every_page_and_changes_nothing(desk: Desk) -> None:
     for shown in (page, done, back):
         assert shown.status_code == 200
         assert "This is a proof: nothing changes" in shown.text
+        assert f'<a href="/proof/{token}">Approve this text</a>' in shown.text
+    assert 'Stop getting <bdi lang="en">Newsline</bdi>?' in page.text
+    assert "e•••@example.org" in page.text
     assert (status, said) == (200, b"This is a proof: nothing was changed.\n")
     assert desk.readers.checksum() == before
 
 
-def test_a_proof_of_a_file_that_is_not_queued_names_no_issue(desk: Desk) -> None:
-    # Given a proof's token without issue
+def test_the_links_of_a_preview_and_of_a_proof_no_longer_kept_say_so(desk: Desk) -> None:
+    # Given
     token = desk.readers.keyring.sign(Token(Purpose.PROOF))
 
     # When both of its links are opened

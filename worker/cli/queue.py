@@ -21,6 +21,7 @@ from worker.quantities import count, spell_number, spell_span
 from worker.screen.instants import When
 from worker.screen.layout import paragraph
 from worker.screen.sentences import word
+from worker.screen.terminal import clean
 from worker.settings import Settings
 from worker.transport.shaping import parse_rates
 
@@ -115,6 +116,7 @@ def summarise(settings: Settings, prepared: Prepared, plan: Plan) -> list[str]:
         ("from", f"{sender}, {'signed' if prepared.draft.signs else 'not signed'} by DKIM"),
         ("to", f"{publication.title}: {who}"),
         ("left out", named or "nobody"),
+        ("proof", spell_proof(prepared)),
         ("when", _spell_when(plan)),
         ("takes", _spell_duration(settings, people.will_get)),
     ]
@@ -132,6 +134,21 @@ def _read_plan(ledger: Ledger, prepared: Prepared, at: str | None, tz: str | Non
     if at is None:
         return Plan(None, zone, hold_s)
     return Plan(parse_when(at, zone, clock.utcnow()), zone, hold_s)
+
+
+def spell_proof(prepared: Prepared) -> str:
+    """Whether somebody looked at this very text, and who said yes to it."""
+    proof = prepared.proof
+    if proof is None:
+        return "none was mailed"
+    if not prepared.is_as_proofed:
+        return "the text was changed since the last proof" + (", which was approved" if proof.approved else "")
+    if not proof.approved:
+        return f"mailed to {proof.copies}, approved by nobody yet"
+    zone = prepared.draft.publication.zone
+    return "approved by " + ", ".join(
+        f"{clean(address or 'an erased address')} on {When(at, zone).spell()}" for address, at in proof.approved
+    )
 
 
 def _spell_when(plan: Plan) -> str:

@@ -20,9 +20,10 @@ from worker.domain.issue import AudienceKind, Issue, IssueState
 from worker.editorial.drafts import Draft, check_draft
 from worker.errors import LintError, RefusedError, Remedy, Trouble, UnreachableError
 from worker.settings import Settings
-from worker.storage import acts, media
+from worker.storage import acts, media, proof_mails
 from worker.storage.engine import Database, database_now
 from worker.storage.ledger import audiences, issues
+from worker.storage.proof_mails import ProofRound
 from worker.tokens import Keyring, Purpose, Token
 from worker.transport.relay import probe, relay_of
 
@@ -49,6 +50,13 @@ class Prepared:
     audience: AudienceSummary
     audience_kind: AudienceKind
     audience_of: int | None
+    proof: ProofRound | None
+    """The last proof of this issue that was mailed, with its approvals."""
+
+    @property
+    def is_as_proofed(self) -> bool:
+        """The last proof had this very text."""
+        return self.proof is not None and self.proof.fingerprint == self.draft.fingerprint
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,8 @@ def prepare(
         )
     with database.read() as conn:
         summary = AudienceSummary(**audiences.count(conn, draft.publication.id, audience, of))
-    return Prepared(draft, summary, audience, of)
+        proof = proof_mails.newest(conn, draft.publication.id, draft.text.slug)
+    return Prepared(draft, summary, audience, of, proof)
 
 
 def queue_issue(

@@ -55,6 +55,11 @@ class Draft:
         """The compiled issue with its view link's token and its own boundary. Raises UsageError naming the line."""
         return replace(self._compiled().with_view_token(self.stand_in, view_token), boundary=boundary)
 
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits: the same for the same text, whenever it is compiled. Raises UsageError naming the line."""
+        return self.compile_with("0" * TOKEN_CHARS, "").fingerprint
+
     def hosted_rows(self) -> list[MediaRow]:
         """The files that the mail and the pages of its figures point to."""
         used, rows = self._compiled().media, {}

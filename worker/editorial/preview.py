@@ -16,7 +16,7 @@ from worker import clock
 from worker.compose.media import MediaItem
 from worker.domain.compiled import CompiledIssue
 from worker.editorial.drafts import Draft
-from worker.editorial.proof import compile_for_proof, proof_builder, unsubscribe_url
+from worker.editorial.proof import compile_for_proof, preview_token, proof_builder
 from worker.message.personalize import Personalizer
 from worker.settings import Settings
 from worker.storage.engine import Database
@@ -73,7 +73,9 @@ class Preview:
     def mail(self, database: Database, settings: Settings, address: str | None) -> bytes:
         """The mail itself, as a proof to the address; without one, to the publication's own."""
         builder = proof_builder(database, settings, self.compiled)
-        return builder.build_proof(address or self.compiled.from_address, clock.utcnow(), self.values).message
+        token = preview_token(settings)
+        to = address or self.compiled.from_address
+        return builder.build_proof(to, clock.utcnow(), self.values, token=token).message
 
 
 def preview_issue(database: Database, settings: Settings, draft: Draft, address: str | None) -> Preview:
@@ -82,8 +84,9 @@ def preview_issue(database: Database, settings: Settings, draft: Draft, address:
     Raises NotFoundError for an unknown reader, UsageError for a text that cannot be compiled.
     """
     values, reader = ({}, NOBODY) if address is None else _values_of(database, address)
-    values["unsubscribe_url"] = unsubscribe_url(settings)
-    return Preview(draft, compile_for_proof(settings, draft), values, reader)
+    token = preview_token(settings)
+    values["unsubscribe_url"] = f"{settings.base_url}/u/{token}"
+    return Preview(draft, compile_for_proof(settings, draft, token), values, reader)
 
 
 def preview_html(

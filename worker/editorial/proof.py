@@ -1,7 +1,8 @@
 """A proof: the issue as it would be, mailed to a few addresses of the editors, marked as what it is.
 
-Nothing is queued and no reader is touched. Its links say that they belong to a proof and change nothing; its pictures
-are hosted like an issue's, under the names of their content.
+Nothing is queued and no reader is touched. The text is kept for a while: its links show what a reader's would, say that
+they belong to a proof and change nothing for anybody; who got a copy can approve the text there (`editorial.approval`).
+Its pictures are hosted like an issue's, under the names of their content. A preview's links name no proof.
 """
 
 import asyncio
@@ -16,8 +17,10 @@ from worker.errors import CorrantoError, RefusedError, UnreachableError, UsageEr
 from worker.message.build import BuildError, MessageBuilder
 from worker.message.key_store import load_signer
 from worker.settings import Settings
+from worker.storage import acts, proof_mails
 from worker.storage import media as media_rows
 from worker.storage.engine import Database
+from worker.storage.proof_mails import STAND_IN
 from worker.tokens import Keyring, Purpose, Token
 from worker.transport.relay import Relay, relay_of, send_one
 from worker.transport.replies import Outcome, Permanence
@@ -27,7 +30,7 @@ MAX_PROOFS = 5
 """More than a few would be a way to mail people who never asked."""
 
 NO_ISSUE = 0
-"""What stands for the issue in a proof's tokens: it has not been queued."""
+"""What stands for the issue in a proof's headers: it has not been queued."""
 
 
 @dataclass(frozen=True)
@@ -54,22 +57,25 @@ def read_recipients(typed: str) -> list[str]:
     return list(addresses)
 
 
-def unsubscribe_url(settings: Settings) -> str:
-    """Where a proof's way out leads: a page that looks like the real one, says what it is and changes nothing."""
-    return f"{settings.base_url}/u/{Keyring(settings.keys).sign(Token(Purpose.PROOF, issue=NO_ISSUE))}"
+def sign_copy(settings: Settings, proof_id: int, no: int) -> str:
+    """The token of one copy of a proof."""
+    return Keyring(settings.keys).sign(Token(Purpose.PROOF, generation=no, issue=proof_id))
 
 
-def compile_for_proof(settings: Settings, draft: Draft) -> CompiledIssue:
+def preview_token(settings: Settings) -> str:
+    """What stands in the links of a preview, which is kept in a file and names no proof."""
+    return Keyring(settings.keys).sign(Token(Purpose.PROOF))
+
+
+def compile_for_proof(settings: Settings, draft: Draft, token: str) -> CompiledIssue:
     """The issue as queueing would freeze it, with a proof's token behind every link to a page of its own."""
-    token = Keyring(settings.keys).sign(Token(Purpose.PROOF, issue=NO_ISSUE))
-    view_url = f"{settings.base_url}/v/{token}"
     compiled = draft.compile_with(token, "corranto-proof")
-    html, plain = compiled.html, compiled.text
+    html, plain, view = compiled.html, compiled.text, compiled.view_html
     for figure in compiled.figures:
-        # A figure gets its page when the issue is queued; until then its link leads where the proof explains itself.
-        page = f"{settings.base_url}/figure/{figure['id']}"
-        html, plain = html.replace(page, view_url), plain.replace(page, view_url)
-    return replace(compiled, html=html, text=plain)
+        # A figure gets its page when the issue is queued; until then the proof shows it.
+        page, own = f"{settings.base_url}/figure/{figure['id']}", f"{settings.base_url}/proof/{token}/{figure['id']}"
+        html, plain, view = (part.replace(page, own) for part in (html, plain, view))
+    return replace(compiled, html=html, text=plain, view_html=view)
 
 
 def proof_builder(database: Database, settings: Settings, compiled: CompiledIssue) -> MessageBuilder:
@@ -89,23 +95,35 @@ def send_proof(database: Database, settings: Settings, draft: Draft, addresses: 
 
     Raises UnreachableError when the relay cannot be used, with the cause; RefusedError when it takes none of them.
     """
-    builder = proof_builder(database, settings, compile_for_proof(settings, draft))
     hosted = draft.hosted_rows()
+    text = {
+        "publication_id": draft.publication.id,
+        "slug": draft.text.slug,
+        "subject": draft.text.subject,
+        "fingerprint": draft.fingerprint,
+        "body": compile_for_proof(settings, draft, STAND_IN).to_json(),
+    }
     with database.write() as conn:
+        proof_id = proof_mails.add(conn, text, addresses)
         for row in hosted:
             media_rows.put(conn, row)
+        acts.record(conn, settings.who, "proof.send", f"issue {draft.text.slug}", {"copies": len(addresses)})
     relay = relay_of(settings)
     # Somebody is watching: a fifth of what an issue's mail may wait.
     relay = replace(relay, timeouts=relay.timeouts.scaled(0.2))
-    outcomes = tuple((address, _hand_over(relay, builder, address)) for address in addresses)
+    outcomes = []
+    for no, address in enumerate(addresses, 1):
+        token = sign_copy(settings, proof_id, no)
+        builder = proof_builder(database, settings, compile_for_proof(settings, draft, token))
+        outcomes.append((address, _hand_over(relay, builder, address, token)))
     if all(outcome.permanence is not Permanence.ACCEPTED for _, outcome in outcomes):
         raise _refusal(relay, outcomes[0][1])
-    return Proofed(outcomes)
+    return Proofed(tuple(outcomes))
 
 
-def _hand_over(relay: Relay, builder: MessageBuilder, address: str) -> Outcome:
+def _hand_over(relay: Relay, builder: MessageBuilder, address: str, token: str) -> Outcome:
     try:
-        built = builder.build_proof(address, clock.utcnow())
+        built = builder.build_proof(address, clock.utcnow(), token=token)
     except BuildError as error:
         raise UsageError("proof.unbuildable", why=error.reason) from error
     return asyncio.run(send_one(relay, Transaction(address, built.envelope, built.message)))

@@ -6,10 +6,8 @@ from typing import Any
 
 from worker.domain.publication import Publication
 from worker.domain.subscription import SubscriptionState
-from worker.errors import NotFoundError
 from worker.storage import publications
 from worker.storage.engine import Database
-from worker.storage.ledger import issues
 
 
 @dataclass(frozen=True)
@@ -75,12 +73,3 @@ def list_publications(database: Database) -> list[Publication]:
     """All of them by title; counts nothing, so that a page may ask at every request."""
     with database.read() as conn:
         return publications.list_publications(conn)
-
-
-def find_publication_of(database: Database, issue_id: int) -> Publication | None:
-    """What an issue is an edition of. None when there is no such issue."""
-    with database.read() as conn:
-        try:
-            return publications.get_publication_by_id(conn, issues.get(conn, issue_id).publication_id)
-        except NotFoundError:
-            return None

@@ -123,14 +123,16 @@ class MessageBuilder:
         signed = executor.map(self._sign_chunk, chunks, [date] * len(chunks))
         return [answer for chunk in signed for answer in chunk]
 
-    def build_proof(self, address: str, date: datetime, reader: Mapping[str, str] | None = None) -> Built:
+    def build_proof(
+        self, address: str, date: datetime, reader: Mapping[str, str] | None = None, *, token: str
+    ) -> Built:
         """A test mail: marked in its subject; what its links open says so and changes nothing. Raises BuildError.
 
-        `reader` are the values of a reader to show it as; without them it is one of whom nothing is known.
+        `token` is the proof's own. `reader` are the values of a reader to show it as; without them it is one of whom
+        nothing is known.
 
         Every proof has a Message-ID of its own, or the second one would be hidden as a duplicate.
         """
-        token = self._keyring.sign(Token(Purpose.PROOF, issue=self._issue_id))
         values = {
             "language": self._compiled.language,
             **(reader or {}),

@@ -302,6 +302,31 @@ figure = Table(
     Index(None, "issue_id"),
 )
 
+proof = Table(
+    "proof",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("publication_id", ForeignKey("publication.id"), nullable=False),
+    Column("slug", String(80), nullable=False, comment="of the issue, which may not be queued yet"),
+    Column("subject", Text, nullable=False),
+    Column("fingerprint", String(64), nullable=False, comment="of the text without its view link"),
+    Column("body", Text, nullable=False, comment="CompiledIssue as JSON"),
+    Column("sent_at", UtcDateTime, nullable=False),
+    Index(None, "publication_id", "slug"),
+    sqlite_autoincrement=True,
+    comment="test mails, kept for 90 days",
+)
+
+proof_copy = Table(
+    "proof_copy",
+    metadata,
+    Column("proof_id", ForeignKey("proof.id"), nullable=False),
+    Column("no", SmallInteger, nullable=False),
+    Column("address", String(254), comment="NULL after erasure"),
+    Column("approved_at", UtcDateTime),
+    PrimaryKeyConstraint("proof_id", "no"),
+)
+
 shard = Table(
     "shard",
     metadata,

@@ -42,11 +42,16 @@ def find_figure(conn: Connection, figure_id: str) -> FigurePage | None:
     ).one_or_none()
     if row is None:
         return None
-    size = conn.execute(
-        select(media.c.width, media.c.height).where(media.c.sha256 == row.media.partition(".")[0])
-    ).one_or_none()
-    width, height = (None, None) if size is None else size
+    width, height = find_size(conn, row.media)
     return FigurePage(**row._mapping, width=width, height=height)
+
+
+def find_size(conn: Connection, name: str) -> tuple[int | None, int | None]:
+    """Width and height in pixels of a hosted picture by its name, `{sha256}.{ext}`; None where unknown."""
+    size = conn.execute(
+        select(media.c.width, media.c.height).where(media.c.sha256 == name.partition(".")[0])
+    ).one_or_none()
+    return (None, None) if size is None else (size.width, size.height)
 
 
 def find_compiled(conn: Connection, issue_id: int) -> str | None:

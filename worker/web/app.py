@@ -25,7 +25,7 @@ from worker.sink import inbox
 from worker.sink.mailbox import Mailbox
 from worker.storage.engine import Database, open_database
 from worker.tokens import Keyring
-from worker.web import health, public, reading
+from worker.web import health, proofs, public, reading
 from worker.web.ledger import read_ledger_row
 from worker.web.pages import COMMON_HEADERS, Pages
 from worker.web.sentences import UNREACHABLE, status_of
@@ -45,6 +45,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> Starl
     routes: list[BaseRoute] = [
         *health.routes(settings, database),
         *public.routes(settings, database, keyring, pages),
+        *proofs.routes(database, keyring, pages),
         *reading.routes(settings.base_url, database, keyring, pages),
         *_sink_routes(settings, database, keyring),
     ]

@@ -51,6 +51,7 @@ class Pages:
             root=self.root,
             style_version=hashlib.sha256(self.stylesheet).hexdigest()[:12],
             proof=False,
+            proof_page="",
             promise="",
             contact="",
         )
@@ -60,6 +61,10 @@ class Pages:
         text = self._environment.get_template(template).render(**values)
         # A lone surrogate cannot be stored, but a page must not fail on one.
         return HTMLResponse(text.encode("utf-8", "replace"), status)
+
+    def fragment(self, template: str, **values: object) -> str:
+        """A piece of a page, escaped like one."""
+        return self._environment.get_template(template).render(**values)
 
     def error(self, status: int, request_id: str = "") -> Response:
         """The page for a status; an unknown one reads like 400 or 500."""

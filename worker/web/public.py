@@ -24,6 +24,7 @@ from worker.consent.preferences import Preferences, read_preferences
 from worker.domain.publication import Publication
 from worker.domain.subscription import Channel, Scope, Subscription
 from worker.editorial import publications
+from worker.editorial.approval import read_proof
 from worker.log import logger
 from worker.settings import Settings
 from worker.storage.engine import Database
@@ -33,6 +34,9 @@ from worker.web.pages import Pages
 
 ACTOR = "reader"
 """In the list of acts: a reader is named by the subscription, never by address."""
+
+NOBODY = "r•••@example.org"
+"""Stands for the reader of a proof whose own address is gone."""
 
 _OPENS_PAGES = (Purpose.UNSUBSCRIBE, Purpose.PROOF)
 _TAKES_POSTS = (Purpose.UNSUBSCRIBE, Purpose.PROOF, Purpose.PROBE)
@@ -107,19 +111,23 @@ class _Leaving:
         return [copy.subject for copy in optout.copies_on_their_way(self._database, ids, since)]
 
     def _show_proof(self, token: Token, request: Request, *, is_done: bool) -> Response:
-        """The same page with an invented reader; its buttons lead through the same pages and change nothing."""
-        publication = publications.find_publication_of(self._database, token.issue)  # None: not queued
-        unqueued = {"title": "this newsletter", "language": "en", "contact": "", "promise": ""}
+        """The page as who got the proof would see it as a reader; its buttons change nothing."""
+        proof = read_proof(self._database, token)
+        if proof is None:
+            return self._pages.html("no_proof.html", proof=True)
         here = SubscriptionView(
-            **(unqueued if publication is None else _shown_of(publication)),
-            masked="r•••@example.org",
+            **_shown_of(proof.publication),
+            masked=proof.masked or NOBODY,
             action=f"{self._pages.root}/u/{request.path_params['token']}",
             since=utcnow(),
             undoable=True,
         )
+        page = f"{self._pages.root}/proof/{request.path_params['token']}"
         if is_done:
-            return self._page("done.html", here, still=[], ended_together=[], on_its_way=[], proof=True)
-        return self._page("leave.html", here, others=[], welcome_back=False, proof=True)
+            return self._page(
+                "done.html", here, still=[], ended_together=[], on_its_way=[], proof=True, proof_page=page
+            )
+        return self._page("leave.html", here, others=[], welcome_back=False, proof=True, proof_page=page)
 
     def _damaged(self) -> Response:
         """One page for a mutated, foreign, cut or misused token, so that nothing can be learnt by trying."""

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from worker.editorial import publications, views
+from worker.editorial import approval, publications, views
 from worker.editorial.views import HostedFile
 from worker.storage.engine import Database
 from worker.tokens import Keyring, Purpose, Token, TokenError
@@ -18,6 +18,7 @@ from worker.web.pages import Pages
 
 FOREVER = "public, max-age=31536000, immutable"
 
+_BODY = re.compile(r"<body[^>]*>")
 _FILE_NAME = re.compile(r"([0-9a-f]{64})\.([a-z0-9]{1,8})", re.ASCII)
 _FIGURE_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
 _SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
@@ -72,13 +73,22 @@ class _Reading:
         """View in browser: the neutral variant, without a personal value."""
         try:
             token = self._keyring.read(request.path_params["token"], Purpose.VIEW, Purpose.PROOF)
+            if token.purpose is Purpose.PROOF:
+                return self._proof(token, request.path_params["token"])
         except TokenError:
             return self._pages.error(404)
         html = views.read_view(self._database, token.issue)
         if html is None:
-            if token.purpose is Purpose.PROOF:
-                return self._pages.html("unqueued.html", proof=True)
             return self._pages.error(404)
+        return HTMLResponse(html, headers={"Content-Security-Policy": self._issue_policy})
+
+    def _proof(self, token: Token, text: str) -> Response:
+        """The text of a proof, under a banner that leads to its approval."""
+        proof = approval.read_proof(self._database, token)
+        if proof is None:
+            return self._pages.html("no_proof.html", proof=True)
+        banner = self._pages.fragment("proof_banner.html", page=f"{self._pages.root}/proof/{text}")
+        html = _BODY.sub(lambda body: body[0] + banner, proof.view_html(text), count=1)
         return HTMLResponse(html, headers={"Content-Security-Policy": self._issue_policy})
 
     def figure(self, request: Request) -> Response:
@@ -129,7 +139,7 @@ class _Reading:
 
     async def robots(self, request: Request) -> Response:
         root = self._pages.root
-        lines = ["User-agent: *", *(f"Disallow: {root}/{path}" for path in ("u/", "v/", "m/", "confirm/", "sink"))]
+        lines = ["User-agent: *", *(f"Disallow: {root}/{path}" for path in ("u/", "v/", "m/", "confirm/", "proof/", "sink"))]
         return PlainTextResponse("\n".join(lines) + "\n", headers={"Cache-Control": "public, max-age=86400"})
 
 
