@@ -139,7 +139,8 @@ class _Reading:
 
     async def robots(self, request: Request) -> Response:
         root = self._pages.root
-        lines = ["User-agent: *", *(f"Disallow: {root}/{path}" for path in ("u/", "v/", "m/", "confirm/", "proof/", "sink"))]
+        private = ("u/", "v/", "m/", "confirm/", "proof/", "sink")
+        lines = ["User-agent: *", *(f"Disallow: {root}/{path}" for path in private)]
         return PlainTextResponse("\n".join(lines) + "\n", headers={"Cache-Control": "public, max-age=86400"})
 
 
