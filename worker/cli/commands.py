@@ -16,6 +16,7 @@ from worker.errors import UsageError
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Try it": {"demo": ("demo", "everything on this machine; nothing leaves it")},
     "Write and send": {
+        "new": ("new", "begin an issue file: newsletter or statement"),
         "lint": ("drafts", "check an issue file before it goes out"),
         "preview": ("drafts", "see it as HTML page, text or .eml"),
         "proof": ("drafts", "mail it to yourself, marked [PROOF]"),

@@ -4,6 +4,7 @@ The words stand in `templates/terminal/sentences.toml`, read once; this file kno
 shown there. A test keeps raise sites, fields and sentences together.
 """
 
+import shlex
 import string
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -131,6 +132,7 @@ _FORMS: dict[str, Callable[[Any, str], str]] = {
     "choice": lambda values, _: _joined([repr(value) for value in values], "or"),
     "scrubbed": lambda text, _: scrub(text),  # a server or a library may repeat a password or an address
     "setting": _setting,
+    "shell": lambda text, _: shlex.quote(str(text)),
     "size": lambda values, noun: count(len(values), noun),
     "size_limit": lambda octets, _: f"mails up to {octets // 1_000_000} MB" if octets else "no size limit named",
     "slug": lambda slug, _: slug if len(slug) <= 64 and slug.isprintable() else ascii(slug[:64]),
