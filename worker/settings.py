@@ -20,12 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_core import ErrorDetails
 
 from worker.errors import SettingsError, Trouble
+from worker.places import CONFIG, HOME
 
 PREFIX = "CORRANTO_"
-HOME = Path(__file__).resolve().parent.parent
-"""The checkout: Corranto is an application run from it."""
-
-DEFAULTS_FILE = HOME / "config" / "default.toml"
+DEFAULTS_FILE = CONFIG / "default.toml"
 
 MIN_KEY_CHARS = 32
 """A shorter signing key was typed by hand, and can be guessed."""

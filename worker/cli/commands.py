@@ -11,14 +11,17 @@ from typing import Any
 import typer
 from typer.main import get_command
 
+from worker.calling import as_called
 from worker.errors import UsageError
 
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "Try it": {"demo": ("demo", "everything on this machine; nothing leaves it")},
     "Write and send": {
+        "new": ("new", "begin an issue file: newsletter or statement"),
         "lint": ("drafts", "check an issue file before it goes out"),
         "preview": ("drafts", "see it as HTML page, text or .eml"),
         "proof": ("drafts", "mail it to yourself, marked [PROOF]"),
+        "explain": ("explain", "a key, a finding, a state, an exit code, a setting"),
         "queue": ("queue", "send it: now after a hold, or at a time"),
         "issue": ("issues", "list show watch undo pause resume cancel ..."),
     },
@@ -50,6 +53,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 The module holds `app` (a noun with verbs), or a function named as the word (a verb without noun).
 """
 
+_MEANINGS = "What a key, a finding, a state or a setting means: corranto explain NAME"
 _EXIT_CODES = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 an issue file to mend,\n"
     "            4 refused, 5 a dependency is unreachable, 6 finished with problems"
@@ -61,7 +65,16 @@ def overview() -> str:
     lines = ["usage: corranto COMMAND [ARGUMENTS]      corranto COMMAND --help tells more"]
     for title, entries in GROUPS.items():
         lines += ["", title, *(f"  {word:<13} {purpose}" for word, (_, purpose) in entries.items())]
-    return "\n".join([*lines, "", "Settings: config/default.toml describes them all.", _EXIT_CODES])
+    return as_called(
+        "\n".join(
+            [
+                *lines,
+                "",
+                _MEANINGS,
+                _EXIT_CODES,
+            ]
+        )
+    )
 
 
 def version() -> str:

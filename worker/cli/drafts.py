@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from worker.calling import called
 from worker.cli.context import open_ledger
 from worker.cli.output import Json, end, hint, say, tell, tell_json, tell_lines, warn
 from worker.compose.findings import Finding, Level
@@ -133,7 +134,7 @@ def _show(path: Path, draft: Draft) -> None:
 
 def _warn_of_errors(draft: Draft, file: Path) -> None:
     if draft.errors:
-        warn(f"{count(draft.errors, 'error')} would block queueing: corranto lint {file}")
+        warn(f"{count(draft.errors, 'error')} would block queueing: {called()} lint {file}")
 
 
 def _plain(finding: Finding) -> dict[str, object]:

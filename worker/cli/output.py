@@ -1,7 +1,6 @@
 """How commands speak: data to standard output, talk to standard error, questions only to a person."""
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
@@ -9,15 +8,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from worker.calling import as_called
 from worker.errors import RefusedError
 from worker.screen.layout import Line, paragraph
 from worker.screen.terminal import clean, err_console, out_console, table, table_width
 
 SCHEMA = 1
 """Version of every --json object; grows when a field changes its meaning or goes."""
-
-CALLED_AS = "CALLED_AS"
-"""Variable in which ./run says how `corranto` was called; no setting, it changes words only."""
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable, with a stable shape.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -36,8 +33,7 @@ def say(text: str, style: str | None = None) -> None:
 
 def hint(*commands: str) -> None:
     """The commands to run next, for a person, spelled as this one was called."""
-    called = os.environ.get(CALLED_AS, "corranto")
-    first, *rest = [called + line[8:] if line.startswith("corranto ") else line for line in commands]
+    first, *rest = map(as_called, commands)
     say("\n      ".join([f"Next: {first}", *rest]), style="dim")
 
 

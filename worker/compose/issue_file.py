@@ -22,8 +22,9 @@ from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
 from worker.domain.publication import Publication
 from worker.errors import IssueFileError, NotFoundError, Trouble, UsageError
+from worker.places import TEMPLATES
 
-LAYOUT_DIR = Path(__file__).parents[2] / "templates" / "mail"
+LAYOUT_DIR = TEMPLATES / "mail"
 MAX_ISSUE_BYTES = 4_000_000  # frontmatter.MAX_FILE_CHARS of four octets each
 MAX_MEDIA = 200  # pictures and files: two for each of source.MAX_CARDS
 

@@ -10,15 +10,19 @@ import os
 import secrets
 import shutil
 import socket
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import RefusedError, Remedy, UnreachableError
-from worker.settings import HOME, PREFIX
+from worker.places import CONFIG, HOME, IS_CHECKOUT
+from worker.settings import PREFIX
 
-FOLDER = HOME / "demo-data"
+FOLDER = HOME / "demo-data" if IS_CHECKOUT else Path("demo-data")
+"""In a checkout always the same one, where ./run looks for a live demo; else below the working directory."""
+
 SAMPLES = Path(__file__).parent / "samples"
 WEB_PORT, SINK_PORT, METRICS_PORT = 8025, 1025, 9125
 _PORTS_TRIED = 200
@@ -42,6 +46,16 @@ class Place:
     @property
     def logs(self) -> Path:
         return self.folder / "log"
+
+    @property
+    def samples(self) -> Path:
+        """Copies of the sample issues, to read, change and queue."""
+        return self.folder / "samples"
+
+    @property
+    def own_config(self) -> Path:
+        """All its settings as a file, its key too."""
+        return self.folder / "settings.toml"
 
     @property
     def settings(self) -> dict[str, str]:
@@ -68,9 +82,13 @@ def hold(folder: Path, *, fresh: bool, web_port: int | None) -> Iterator[Place]:
 
 
 def announce(place: Place) -> None:
-    """Tell `./run corranto` in this checkout which settings to use while the demo is live."""
+    """Tell which settings to use while the demo is live: `./run corranto` by itself, others by CORRANTO_CONFIG."""
     text = json.dumps({"environment": place.settings, "pid": os.getpid()}, indent=2)
     _write_private(place.folder / "live.json", text)
+    ours = {name.removeprefix(PREFIX).lower(): value for name, value in place.settings.items()}
+    values = {**tomllib.loads(Path(ours.pop("config")).read_text(encoding="utf-8")), **ours}
+    lines = [f"{name} = {json.dumps(value)}\n" for name, value in values.items()]
+    _write_private(place.own_config, "# CORRANTO_CONFIG names this file to speak to the demo.\n" + "".join(lines))
 
 
 def _lock(folder: Path) -> int:
@@ -102,6 +120,7 @@ def _prepare(folder: Path, web_port: int | None, reserved: ExitStack) -> Place:
     is_new = not (folder / "corranto.sqlite3").exists()
     for name in ("state", "log"):
         (folder / name).mkdir(mode=0o700, exist_ok=True)
+    _copy_samples(folder / "samples")
     before = _read_ports(folder)
     if web_port is not None and not _is_free(web_port):
         raise RefusedError("demo.port_taken", remedy=Remedy.CHANGE, port=web_port)
@@ -111,7 +130,7 @@ def _prepare(folder: Path, web_port: int | None, reserved: ExitStack) -> Place:
     _write_private(folder / "ports.json", json.dumps({"web": web, "sink": sink}))
     base_url = f"http://127.0.0.1:{web}"
     ours = {
-        "CONFIG": str(HOME / "config" / "demo.toml"),
+        "CONFIG": str(CONFIG / "demo.toml"),
         "DATABASE_URL": f"sqlite:///{folder.absolute() / 'corranto.sqlite3'}",
         "STATE_DIR": str(folder.absolute() / "state"),
         "SECRET_KEYS": _key(folder),
@@ -126,6 +145,15 @@ def _prepare(folder: Path, web_port: int | None, reserved: ExitStack) -> Place:
     environment |= {PREFIX + name: value for name, value in ours.items()}
     moved = not is_new and before.get("web", web) != web
     return Place(folder, environment, base_url, sink, is_new, moved)
+
+
+def _copy_samples(target: Path) -> None:
+    """What somebody changed stays. Contents only: an installed program's own files may be read-only."""
+    for source in SAMPLES.rglob("*"):
+        copy = target / source.relative_to(SAMPLES)
+        if source.is_file() and not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
 
 
 def _key(folder: Path) -> str:

@@ -6,7 +6,7 @@ web answers, the sample is queued; its hold can be undone; progress until nothin
 
 import http.client
 import itertools
-import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from rich.live import Live
 from rich.text import Text
 
 from worker import clock, log, settings
+from worker.calling import called
 from worker.compose.findings import Level
-from worker.demo.place import SAMPLES, Place, announce, hold
+from worker.demo.place import FOLDER, SAMPLES, Place, announce, hold
 from worker.demo.readers import LANGUAGES, MAX_READERS, count_troubles
 from worker.demo.seed import ACTOR, Seeded, seed
 from worker.dispatch import orders
@@ -35,7 +36,7 @@ from worker.screen.proof import render_proof
 from worker.screen.report import equation
 from worker.screen.sentences import word
 from worker.screen.terminal import clean, out_console
-from worker.settings import HOME, Settings
+from worker.settings import Settings
 from worker.storage.engine import Database, open_database
 from worker.supervisor import Member, Tree
 
@@ -229,22 +230,30 @@ class _Show:
         for name, (url, what) in links.items():
             self._console.print(f"  {name:<10} {url:<{width}}{f'← {what}' if what else ''}".rstrip())
         self._console.print(f"\nNext: {self._next_step(database)}", style="bold")
-        self._console.print("      ./run corranto issue report latest       Ctrl-C stops everything.")
+        self._console.print(f"      {self._command()} issue report latest       Ctrl-C stops everything.")
 
     def _next_step(self, database: Database) -> str:
         """A command that will not be refused: a sample that was not queued yet, or a copy of one."""
+        samples = self._place.samples
+        statement = samples / STATEMENT.name
         listed = [view.issue for view in list_issues(database)]
         taken = {issue.slug for issue in listed if issue.state is not IssueState.DRAFT}
         if NEWSLETTER.stem not in taken:
-            return f"./run corranto queue {_near(NEWSLETTER)}"
+            return f"{self._command()} queue {_near(samples / NEWSLETTER.name)}"
         if STATEMENT.stem not in taken:
             return (
-                f"./run corranto queue {_near(STATEMENT)} --hold 5m\n"
+                f"{self._command()} queue {_near(statement)} --hold 5m\n"
                 "      Meanwhile leave all newsletters from a mail of the inbox: the report names that copy skipped."
             )
         numbers = itertools.count(2)
-        copy = next(path for n in numbers if (path := STATEMENT.with_stem(f"statement-{n}")).stem not in taken)
-        return f"cp {_near(STATEMENT)} {_near(copy)}\n      ./run corranto queue {_near(copy)} --hold 5m"
+        copy = next(path for n in numbers if (path := statement.with_stem(f"statement-{n}")).stem not in taken)
+        return f"cp {_near(statement)} {_near(copy)}\n      {self._command()} queue {_near(copy)} --hold 5m"
+
+    def _command(self) -> str:
+        """How to speak to this demo from another terminal in this folder: ./run finds it by itself in its place."""
+        if called() != "corranto" and self._place.folder == FOLDER:
+            return called()
+        return f"CORRANTO_CONFIG={_near(self._place.own_config)} {called()}"
 
     def _spell_readers(self, seeded: Seeded) -> tuple[str, str]:
         if not seeded.added:
@@ -313,6 +322,6 @@ def _ask(host: str, port: int, path: str) -> tuple[int, bytes]:
 
 
 def _near(path: Path) -> str:
-    """A path as one types it in the checkout."""
-    absolute = path.absolute()
-    return os.path.relpath(absolute, HOME) if absolute.is_relative_to(HOME) else str(absolute)
+    """A path as one types it where the demo was called."""
+    absolute, here = path.absolute(), Path.cwd()
+    return shlex.quote(str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute))

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
+from worker.calling import as_called, called
 from worker.domain.delivery import BounceKind, DeliveryState, DoubtReason, FailureReason, SkipReason, Totals
 from worker.domain.report import TRIED, Refusal
 from worker.domain.subscription import Channel
@@ -71,7 +72,7 @@ def equation(totals: Totals) -> list[Line]:
     always = (DeliveryState.ACCEPTED, DeliveryState.BOUNCED)
     parts = {name: rows for name, rows in totals.parts.items() if rows or name in always}
     terms = [f"{STATE_WORDS.get(name, name)} {spell_number(rows)}" for name, rows in parts.items()]
-    verdict = "adds up" if totals.adds_up else "DOES NOT ADD UP, run: corranto verify"
+    verdict = "adds up" if totals.adds_up else as_called("DOES NOT ADD UP, run: corranto verify")
     summed = [terms[0], *(f"+ {term}" for term in terms[1:]), f"= {spell_number(totals.audience)}"]
     cut = join_parts(summed, " ", PLAIN_WIDTH - len(verdict) - 1)
     cut[-1] += f" {verdict}"
@@ -143,7 +144,7 @@ def _doubts(report: Report) -> list[Line]:
     lines = _table("In doubt: it may have arrived, and nobody can know from here", ("n", "reader", "why"), rows)
     if report.totals.in_doubt > len(rows):
         lines.append(Line(f"and {spell_number(report.totals.in_doubt - len(rows))} more"))
-    lines.append(Line(f"All of them: corranto issue deliveries {report.issue.slug} --state in_doubt --csv", "dim"))
+    lines.append(Line(f"All of them: {called()} issue deliveries {report.issue.slug} --state in_doubt --csv", "dim"))
     return lines
 
 

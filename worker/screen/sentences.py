@@ -4,16 +4,18 @@ The words stand in `templates/terminal/sentences.toml`, read once; this file kno
 shown there. A test keeps raise sites, fields and sentences together.
 """
 
+import shlex
 import string
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from worker.calling import as_called
 from worker.errors import CorrantoError, Trouble
 from worker.log import scrub
+from worker.places import TEMPLATES
 from worker.quantities import count, spell_span
 from worker.screen.instants import When, spell_day
-from worker.settings import HOME
 
 Sentence = str | list[str]
 """One text, or several of which the first is taken whose fields all hold something; the last one always fits."""
@@ -21,7 +23,7 @@ Sentence = str | list[str]
 MOST_HEADINGS = 12
 """Columns of a file that a sentence lists."""
 
-_PATH = HOME / "templates" / "terminal" / "sentences.toml"
+_PATH = TEMPLATES / "terminal" / "sentences.toml"
 _TABLES = tomllib.loads(_PATH.read_text(encoding="utf-8"))
 _WORDS: Mapping[str, Mapping[str, str]] = _TABLES.pop("words")
 
@@ -62,7 +64,7 @@ def _say(sentence: Sentence, trouble: Trouble) -> str:
     fields = {name: _worded(value) for name, value in trouble.fields.items()}
     texts = [sentence] if isinstance(sentence, str) else sentence
     full = (text for text in texts if not any(fields[name] in (None, "", [], ()) for name in names_of(text)))
-    return _Formatter(fields).vformat(next(full, texts[-1]), (), fields)
+    return _Formatter(fields).vformat(as_called(next(full, texts[-1])), (), fields)
 
 
 def _worded(value: object) -> object:
@@ -130,6 +132,7 @@ _FORMS: dict[str, Callable[[Any, str], str]] = {
     "choice": lambda values, _: _joined([repr(value) for value in values], "or"),
     "scrubbed": lambda text, _: scrub(text),  # a server or a library may repeat a password or an address
     "setting": _setting,
+    "shell": lambda text, _: shlex.quote(str(text)),
     "size": lambda values, noun: count(len(values), noun),
     "size_limit": lambda octets, _: f"mails up to {octets // 1_000_000} MB" if octets else "no size limit named",
     "slug": lambda slug, _: slug if len(slug) <= 64 and slug.isprintable() else ascii(slug[:64]),

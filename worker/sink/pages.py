@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import Path
 
 import jinja2
 
-FOLDER = Path(__file__).resolve().parents[2] / "templates" / "web" / "sink"
-"""Corranto runs from its checkout; the room's pages lie beside all others."""
+from worker.places import TEMPLATES
+
+FOLDER = TEMPLATES / "web" / "sink"
+"""The room's pages lie beside all others."""
 
 
 def environment() -> jinja2.Environment:

@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from worker import metrics
+from worker.calling import called
 from worker.clock import monotonic
 from worker.log import logger
 from worker.settings import Settings
@@ -70,7 +71,7 @@ def _sink_routes(settings: Settings, database: Database, keyring: Keyring) -> li
     if not (settings.is_loopback_relay and port == settings.sink_port):
         return []
 
-    mailbox, command = Mailbox(settings.state_dir / "sink"), "./run corranto queue FILE"
+    mailbox, command = Mailbox(settings.state_dir / "sink"), f"{called()} queue FILE"
     ledger = partial(read_ledger_row, database, keyring)
     return inbox.routes(mailbox, ledger=ledger, base_url=settings.base_url, queue_command=command)
 

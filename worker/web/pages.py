@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 import jinja2
 from starlette.responses import HTMLResponse, Response
 
-from worker.settings import HOME
+from worker.places import TEMPLATES
 from worker.web.sentences import page_of
 
-FOLDER = HOME / "templates" / "web"
+FOLDER = TEMPLATES / "web"
 
 PAGE_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
