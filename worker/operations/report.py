@@ -6,6 +6,7 @@ from worker.domain.delivery import DeliveryState, Totals
 from worker.domain.issue import Issue
 from worker.domain.report import Doubt, Refusal, Span
 from worker.log import scrub
+from worker.operations.issues import count_unbegun
 from worker.storage.engine import Database
 from worker.storage.ledger import issues, reports
 
@@ -27,6 +28,8 @@ class Report:
     left: dict[str, int]
     came_back: int
     doubts: list[Doubt]
+    would_get: int | None = None
+    """As in `operations.issues.IssueView`."""
 
     def as_dict(self) -> dict[str, object]:
         """The shape of `issue report --json`; `state` and `totals` are as in `issue show --json`."""
@@ -36,6 +39,7 @@ class Report:
             "subject": self.issue.subject,
             "state": str(self.issue.state),
             "totals": self.totals.as_dict(),
+            "would_get": self.would_get,
             "queued_at": self.issue.queued_at,
             "started_at": self.issue.started_at,
             "first_accepted_at": self.accepted.first,
@@ -65,4 +69,5 @@ def build(database: Database, issue: str | int) -> Report:
             left,
             came_back,
             reports.doubts(conn, named.id, MOST_DOUBTS),
+            count_unbegun(conn, named),
         )
