@@ -48,7 +48,7 @@ def test_an_erased_reader_is_out_of_everything_and_nothing_names_them(
     with database.read() as conn:
         row = conn.execute(select(schema.subscriber)).one()
     assert (row.address, row.address_hash, row.name, row.language, row.attributes) == (None, None, "", None, {})
-    with refuses(NotFoundError, match="no subscriber has this address"):
+    with refuses(NotFoundError, match="no subscriber has the address"):
         erase(database, tmp_path)
 
 

@@ -18,6 +18,10 @@ ROW = DeliveryRow(1, "ann@example.org", "Ann", "bounced", None, 550, "5.1.1", No
         ("5.1.1 No such mailbox", "550 5.1.1 No such mailbox"),
         ("No such mailbox", "550 5.1.1 No such mailbox"),
         ("5.1.1", "550 5.1.1"),
+        ("550 5.1.1 No such mailbox", "550 5.1.1 No such mailbox"),
+        ("5.1.1 No such mailbox 5.1.1 Try another", "550 5.1.1 No such mailbox Try another"),
+        ("5.1.1 No such mailbox 550-5.1.1 Try another", "550 5.1.1 No such mailbox Try another"),
+        ("No such mailbox (5.1.1)", "550 5.1.1 No such mailbox (5.1.1)"),
         ("5.1.10 Null MX", "550 5.1.1 5.1.10 Null MX"),
     ],
 )

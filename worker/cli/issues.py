@@ -22,15 +22,16 @@ from worker.cli.output import (
     warn,
 )
 from worker.cli.watch import watch as watch_issue
+from worker.compose.template import without_values
 from worker.dispatch import orders
 from worker.dispatch.nudger import Nudger, open_broker
-from worker.domain.delivery import DeliveryState, DoubtPolicy
-from worker.operations.issues import list_issues, show_issue
+from worker.domain.delivery import DeliveryState, DoubtPolicy, Totals
+from worker.operations.issues import NOT_BEGUN, list_issues, show_issue
 from worker.operations.report import build
 from worker.quantities import count, spell_number
 from worker.screen import progress
 from worker.screen.instants import When
-from worker.screen.report import equation, render_report
+from worker.screen.report import STATE_WORDS, equation, render_report, unbegun
 from worker.screen.sentences import word
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Issues: what became of them, and orders to them.")
@@ -53,7 +54,9 @@ def list_all(json: Json = False) -> None:
         lines = []
         for view in views:
             shown, totals = view.issue, view.totals
-            numbers = map(spell_number, (totals.audience, totals.accepted, totals.to_check))
+            begun = shown.state not in NOT_BEGUN
+            counted = (totals.audience, totals.accepted, totals.to_check)
+            numbers = [spell_number(number) if begun else "-" for number in counted]
             lines.append([shown.id, shown.slug, shown.state.replace("_", " "), f"{shown.queued_at:%Y-%m-%d}", *numbers])
         heads = ["ID", "ISSUE", "STATE", "QUEUED", "READERS", "ACCEPTED", "TO CHECK"]
         tell_table(heads, lines, right=[0, 4, 5, 6])
@@ -67,7 +70,7 @@ def show(issue: Latest = "latest", json: Json = False) -> None:
         tell_json(view.as_dict())
         return
     shown, totals = view.issue, view.totals
-    tell(f"{shown.slug}  {shown.subject}", style="bold")
+    tell(f"{shown.slug}  {without_values(shown.subject)}", style="bold")
     fields = {
         "state": progress.spell_state(shown, totals, clock.utcnow()),
         "publication": view.publication,
@@ -80,7 +83,10 @@ def show(issue: Latest = "latest", json: Json = False) -> None:
     if shown.finished_at:
         fields["finished"] = When(shown.finished_at, shown.zone).spell()
     tell_fields(fields)
-    if totals.audience:
+    if view.would_get is not None:
+        tell("")
+        tell_lines(unbegun(view.would_get))
+    elif totals.audience:
         tell("")
         tell_lines(equation(totals))
     hint(f"corranto issue report {shown.slug}", f"corranto issue deliveries {shown.slug} --state STATE")
@@ -129,10 +135,14 @@ def cancel(issue: One, yes: Yes = False, json: Json = False) -> None:
     ledger = open_ledger()
     view = show_issue(ledger.database, issue)
     # Asked and carried out by the slug, so that both speak of the same issue: `latest` may change meanwhile.
-    slug, waiting = view.issue.slug, view.totals.waiting + view.totals.deferred
+    slug, waiting = view.issue.slug, view.would_get
+    if waiting is None:
+        waiting = view.totals.waiting + view.totals.sending + view.totals.deferred
     confirm(f"This stops {slug} for good; {count(waiting, 'person', 'people')} will not get it.", yes=yes)
     done = orders.cancel(ledger.database, ledger.settings, slug, ledger.actor)
     _tell_stopped("Cancelled", done, json=json)
+    if not done.totals.audience:
+        tell("Nobody was mailed.")
     if done.totals.cancelled:
         hint(f"corranto queue ANOTHER-FILE --to-rest-of {slug}")
 
@@ -155,7 +165,10 @@ def retry(
         confirm(f"Some of these {count(totals.in_doubt, 'person', 'people')} may get it twice.", yes=yes)
     nudger = Nudger(open_broker(ledger.database, ledger.settings))
     number = orders.retry(ledger.database, nudger, slug, states, ledger.actor)
-    tell(f"{count(number, 'copy', 'copies')} will be sent again." if number else "There is nobody to send to again.")
+    if number:
+        tell(f"{count(number, 'copy', 'copies')} will be sent again.")
+    else:
+        _tell_none_to_retry(slug, states, totals)
     _warn_of_broker(nudger)
     if number:
         hint(f"corranto issue watch {slug}")
@@ -181,6 +194,18 @@ def _tell_stopped(what: str, done: orders.Stopped, *, json: bool) -> None:
         tell_lines(equation(totals))
     if done.in_flight:
         warn(f"{count(done.in_flight, 'copy', 'copies')} could not be called back and may still leave")
+
+
+def _tell_none_to_retry(slug: str, states: set[str], totals: Totals) -> None:
+    """Whom the order named, that there are none, and who else could be sent to again."""
+    named = " or ".join(STATE_WORDS.get(state, state) for state in sorted(states))
+    tell(f"Nobody of {slug} is {named}, so nothing is sent again.")
+    others = [state for state in sorted(orders.RETRYABLE - states) if totals.parts[state]]
+    for state in others:
+        may = ", and may get it twice" if state is DeliveryState.IN_DOUBT else ""
+        tell(f"{count(totals.parts[state], 'reader is', 'readers are')} {STATE_WORDS.get(state, state)}{may}.")
+    if others:
+        hint(*(f"corranto issue retry {slug} --state {state}" for state in others))
 
 
 def _warn_of_broker(nudger: Nudger) -> None:

@@ -12,6 +12,7 @@ from worker.cli.drafts import show_findings
 from worker.cli.output import Json, Yes, confirm, end, hint, say, tell, tell_json, warn
 from worker.cli.times import FORMS, parse_span, parse_when
 from worker.cli.watch import needs_nobody_here, watch
+from worker.compose.template import without_values
 from worker.dispatch.progress import count_workers
 from worker.dispatch.queue import Prepared, prepare, queue_issue, refuse_unready
 from worker.domain.delivery import DoubtPolicy
@@ -120,7 +121,8 @@ def summarise(settings: Settings, prepared: Prepared, plan: Plan) -> list[str]:
         ("when", _spell_when(plan)),
         ("takes", _spell_duration(settings, people.will_get)),
     ]
-    lines = [line.text for line in paragraph(f'"{prepared.draft.text.subject}"', first="Would send  ", rest=" " * 12)]
+    subject = without_values(prepared.draft.text.subject)
+    lines = [line.text for line in paragraph(f'"{subject}"', first="Would send  ", rest=" " * 12)]
     for name, value in fields:
         lines += [line.text for line in paragraph(value, first=f"  {name:<10}", rest=" " * 12)]
     return lines
@@ -174,7 +176,9 @@ def _tell_queued(issue: Issue, plan: Plan, warnings: list[str], *, json: bool) -
     elif issue.state is IssueState.SCHEDULED and plan.at is not None:
         tell(f"queued {issue.slug}: it goes out {plan.at.spell()}")
     else:
-        tell(f"queued {issue.slug}: sending starts in {spell_span(issue.hold_s)}")
+        tell(f"queued {issue.slug}: sending starts {f'in {spell_span(issue.hold_s)}' if issue.hold_s else 'now'}")
     for text in warnings:
         warn(text)
-    hint(f"corranto issue undo {issue.slug}", f"corranto issue watch {issue.slug}")
+    # Without a hold it may have begun by the time that this is read, and would be refused.
+    undo = [f"corranto issue undo {issue.slug}"] if issue.hold_s or issue.state is IssueState.SCHEDULED else []
+    hint(*undo, f"corranto issue watch {issue.slug}")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from worker.compose.findings import ERROR, WARN, Authored, Finding, LintFacts, authored_texts
-from worker.compose.template import FILTERS, TemplateProblem, check_template, recipient_environment
+from worker.compose.template import FILTERS, TemplateProblem, check_template, without_values
 from worker.domain.compiled import READER_VARIABLES, SYSTEM_VARIABLES
 from worker.domain.issue import IssueText
 from worker.errors import Trouble
@@ -113,11 +113,4 @@ def _line_of(name: str, field: Authored) -> int:
 
 
 def _plain(text: str) -> str:
-    """`text` as a reader without any known value sees it."""
-    if "{" not in text:
-        return text.strip()
-    try:
-        check_template(text)
-    except TemplateProblem:
-        return _TAG.sub("", text).strip()
-    return recipient_environment(autoescape=False).from_string(text).render().strip()
+    return without_values(text)

@@ -23,6 +23,7 @@ MAX_TRUNCATE = 500  # as long as an imported value gets (consent.import_rows.MAX
 MAX_NUMBER = 10**18  # Python refuses to write out one of thousands of digits
 
 TAGS = ("if", "elif", "else", "for")
+_ANY_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 FILTERS = ("default", "upper", "lower", "title", "truncate", "date")
 
 
@@ -49,6 +50,17 @@ def recipient_environment(autoescape: bool) -> ImmutableSandboxedEnvironment:
     environment.filters.clear()
     environment.filters.update(keep, default=_default, truncate=_truncate, date=_date)
     return environment
+
+
+def without_values(text: str) -> str:
+    """`text` as a reader sees it of whom nothing is known: defaults filled in, a tag that cannot be read left out."""
+    if "{" not in text:
+        return text.strip()
+    try:
+        check_template(text)
+        return recipient_environment(autoescape=False).from_string(text).render().strip()
+    except (TemplateProblem, jinja2.TemplateError):
+        return _ANY_TAG.sub("", text).strip()
 
 
 def check_template(

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from worker.clock import monotonic, utcnow
+from worker.compose.template import without_values
 from worker.consent import optout_log
 from worker.domain.address import Address, read_address
 from worker.domain.subscription import Channel, Scope, Subscription
@@ -101,7 +102,7 @@ def leave(database: Database, wish: Wish, state_dir: Path, wait_s: float) -> Ite
         yield OptOut(
             changed=_titles(reach, changed),
             already=not changed,
-            on_its_way=tuple(copy.subject for copy in copies),
+            on_its_way=tuple(without_values(copy.subject) for copy in copies),
             since=since,
             settled=settled,
         )

@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from worker.domain.delivery import Totals
-from worker.domain.issue import Issue
+from worker.domain.issue import Issue, IssueState
 from worker.storage.engine import Database
-from worker.storage.ledger import issues
+from worker.storage.ledger import audiences, issues
+
+NOT_BEGUN = (IssueState.HOLDING, IssueState.SCHEDULED, IssueState.HELD_LATE)
+"""Queued, and no reader's copy exists yet."""
 
 _SHOWN = (
     "kind", "subject", "state", "doubt", "queued_at", "hold_until", "due_at", "zone", "started_at", "finished_at",
@@ -21,6 +26,8 @@ class IssueView:
     issue: Issue
     publication: str
     totals: Totals
+    would_get: int | None = None
+    """Who would get it if it began now; None once it has begun, or was not counted."""
 
     def as_dict(self) -> dict[str, object]:
         """The shape of `issue show --json`, and of each line of `issue list --json`."""
@@ -30,6 +37,7 @@ class IssueView:
             "id": issue.id,
             "publication": self.publication,
             **{name: getattr(issue, name) for name in _SHOWN},
+            "would_get": self.would_get,
             "counting": issue.plan_cursor is not None and issue.started_at is not None,
             "totals": self.totals.as_dict(),
         }
@@ -47,4 +55,13 @@ def show_issue(database: Database, ref: str | int) -> IssueView:
     """One issue by slug, id or `latest`. Raises NotFoundError."""
     with database.read() as conn:
         issue = issues.get(conn, ref)
-        return IssueView(issue, issues.publication_slug(conn, issue.publication_id), issues.totals(conn, issue.id))
+        slug = issues.publication_slug(conn, issue.publication_id)
+        return IssueView(issue, slug, issues.totals(conn, issue.id), count_unbegun(conn, issue))
+
+
+def count_unbegun(conn: Connection, issue: Issue) -> int | None:
+    """Who would get an issue that was queued and has not begun: its ledger has no rows to count yet."""
+    if issue.state not in NOT_BEGUN:
+        return None
+    counts = audiences.count(conn, issue.publication_id, *issues.audience_kind(conn, issue.id))
+    return counts["will_get"]

@@ -6,6 +6,7 @@ from worker.domain.delivery import DeliveryState, Totals
 from worker.domain.issue import Issue
 from worker.domain.report import Doubt, Leavers, Refusal, Span
 from worker.log import scrub
+from worker.operations.issues import count_unbegun
 from worker.storage.engine import Database
 from worker.storage.ledger import issues, reports
 
@@ -26,6 +27,8 @@ class Report:
     accepted: Span
     leavers: Leavers
     doubts: list[Doubt]
+    would_get: int | None = None
+    """As in `operations.issues.IssueView`."""
 
     def as_dict(self) -> dict[str, object]:
         """The shape of `issue report --json`; `state` and `totals` are as in `issue show --json`."""
@@ -35,6 +38,7 @@ class Report:
             "subject": self.issue.subject,
             "state": str(self.issue.state),
             "totals": self.totals.as_dict(),
+            "would_get": self.would_get,
             "queued_at": self.issue.queued_at,
             "started_at": self.issue.started_at,
             "first_accepted_at": self.accepted.first,
@@ -62,4 +66,5 @@ def build(database: Database, issue: str | int) -> Report:
             reports.span(conn, named.id, DeliveryState.ACCEPTED),
             reports.leavers(conn, named.id),
             reports.doubts(conn, named.id, MOST_DOUBTS),
+            count_unbegun(conn, named),
         )

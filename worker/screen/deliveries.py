@@ -1,12 +1,11 @@
 """One recipient's copy as a person or a spreadsheet reads it: its reason and the relay's words, its cells. Pure."""
 
-import re
 from dataclasses import asdict
 from datetime import datetime
 
 from worker.consent.imports import neutral_cell
 from worker.operations.deliveries import DeliveryRow
-from worker.screen.report import ERASED, REASON_WORDS
+from worker.screen.report import ERASED, REASON_WORDS, strip_code
 from worker.screen.terminal import clean
 
 
@@ -16,11 +15,7 @@ def spell_why(row: DeliveryRow) -> str:
     words += [str(part) for part in (row.code, row.enhanced) if part]
     if row.next_try is not None:
         words.append(f"next try {row.next_try:%H:%M} UTC")
-    said = row.reply_text.strip()
-    if row.enhanced:
-        # Most relays begin their words with the code that stands before them already.
-        said = re.sub(rf"^{re.escape(row.enhanced)}(?:\s+|$)", "", said)
-    return " ".join([*words, said]).strip()
+    return " ".join([*words, strip_code(row.reply_text, row.enhanced)]).strip()
 
 
 def csv_cells(row: DeliveryRow) -> list[str]:

@@ -1,9 +1,11 @@
 """The report on one issue as lines for a person, and the words for states, reasons and channels. Pure."""
 
+import re
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 from worker.calling import as_called, called
+from worker.compose.template import without_values
 from worker.domain.delivery import BounceKind, DeliveryState, DoubtReason, FailureReason, SkipReason, Totals
 from worker.domain.report import TRIED, Refusal
 from worker.domain.subscription import Channel
@@ -11,7 +13,7 @@ from worker.log import scrub
 from worker.operations.report import Report
 from worker.quantities import count, spell_number, spell_span
 from worker.screen.layout import Line, join_parts, paragraph
-from worker.screen.terminal import PLAIN_WIDTH, clean, table
+from worker.screen.terminal import PLAIN_WIDTH, table
 
 PACE_AFTER_S = 1.0
 """Within less, a pace would be the pace of a few mails that were on the wire together."""
@@ -50,10 +52,12 @@ _GAP = Line("")
 def render_report(report: Report) -> list[Line]:
     """The report as lines for a person, in the issue's own time zone."""
     issue = report.issue
-    lines = [Line(clean(issue.subject), "bold"), Line(f"{issue.slug}  {report.publication}  {issue.state}")]
+    subject, state = without_values(issue.subject), str(issue.state).replace("_", " ")
+    lines = [*paragraph(subject, style="bold"), *paragraph(f"{issue.slug}  {report.publication}  {state}")]
     if issue.stopped_reason:
         lines += paragraph(issue.stopped_reason, first="stopped: ", rest="  ", style="yellow")
-    lines += [_GAP, *equation(report.totals), _GAP, *_times(report)]
+    sum_up = equation(report.totals) if report.would_get is None else unbegun(report.would_get)
+    lines += [_GAP, *sum_up, _GAP, *_times(report)]
     if report.reasons:
         rows = [(_state(state), REASON_WORDS.get(why, why), spell_number(n)) for state, why, n in report.reasons]
         lines += [_GAP, *_table("Why", ("state", "reason", "readers"), rows, right=(2,))]
@@ -61,10 +65,23 @@ def render_report(report: Report) -> list[Line]:
         lines += [_GAP, *_replies(report.refusals)]
     if report.providers:
         lines += [_GAP, *_providers(report.providers)]
-    lines += [_GAP, *_leaving(report)]
+    if report.would_get is None:
+        lines += [_GAP, *_leaving(report)]
     if report.doubts:
         lines += [_GAP, *_doubts(report)]
     return lines
+
+
+def unbegun(would_get: int) -> list[Line]:
+    """In place of a sum, before there is anything to add up."""
+    return [Line(f"not begun: {count(would_get, 'person', 'people')} would get it now, and nothing has left")]
+
+
+def strip_code(text: str, enhanced: str | None) -> str:
+    """A relay's words without the code that is shown before them: most begin with it, some repeat it in every line."""
+    if not enhanced:
+        return text.strip()
+    return re.sub(rf"(?:^|\s)(?:[245][0-9]{{2}}[ -])?{re.escape(enhanced)}(?=\s|$)", "", text).strip()
 
 
 def equation(totals: Totals) -> list[Line]:
@@ -113,7 +130,7 @@ def _replies(refusals: list[Refusal]) -> list[Line]:
         code = " ".join(part for part in (str(each.code or ""), each.enhanced or "") if part) or "no reply"
         lines.append(Line(f"{spell_number(each.rows):>9}  {_state(each.state)}  {code}"))
         # A relay repeats the address it refuses: the list of people has its own command, with its own audience.
-        lines += paragraph(scrub(each.example), first=" " * 11, rest=" " * 11, style="dim")
+        lines += paragraph(scrub(strip_code(each.example, each.enhanced)), first=" " * 11, rest=" " * 11, style="dim")
     return lines
 
 

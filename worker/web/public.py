@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from worker import metrics
 from worker.clock import utcnow
+from worker.compose.template import without_values
 from worker.consent import optout
 from worker.consent.optout import OptOut, Wish
 from worker.consent.preferences import Preferences, read_preferences
@@ -108,7 +109,7 @@ class _Leaving:
         if since is None:
             return []
         ids = [one.id for one in (reader.here, *reader.ended_together)]
-        return [copy.subject for copy in optout.copies_on_their_way(self._database, ids, since)]
+        return [without_values(copy.subject) for copy in optout.copies_on_their_way(self._database, ids, since)]
 
     def _show_proof(self, token: Token, request: Request, *, is_done: bool) -> Response:
         """The page as who got the proof would see it as a reader; its buttons change nothing."""

@@ -321,7 +321,7 @@ def close_undone(conn: Connection, batch: int, ended: int, *, actor: str) -> Non
         .values(undone_at=database_now())
     )
     if done.rowcount != 1:
-        raise RefusedError("import.undone_already", id=batch)
+        raise RefusedError("import.undone_already", id=batch, at=get_import(conn, batch).undone_at)
     acts.record(conn, actor, "import.undo", f"import:{batch}", {"ended": ended})
 
 

@@ -41,7 +41,9 @@ def find_by_address(conn: Connection, instance: Instance, typed: str) -> Subscri
     """The subscriber behind an address as typed. Raises UsageError for no address, NotFoundError for an unknown one."""
     subscriber = find(conn, instance, read_address(typed))
     if subscriber is None:
-        raise NotFoundError("subscriber.unknown_address")
+        raise NotFoundError(
+            "subscriber.unknown_address", address=typed.strip(), domain=typed.strip().rpartition("@")[2]
+        )
     return subscriber
 
 
