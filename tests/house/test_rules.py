@@ -17,6 +17,7 @@ FROZEN = "worker/storage/migrations/versions/"  # what ran at somebody's place i
 READS_FILES = {
     "worker/compose/media.py",  # takes in the pictures beside an issue file; its result is a value
     "worker/compose/issue_file.py",  # reads the issue file and what lies beside it; all else in the room is pure
+    "worker/compose/file_names.py",  # finds those files in their folders
     "worker/message/key_store.py",  # the DKIM keys on disk; what signs with them is pure
 }
 PURE = [

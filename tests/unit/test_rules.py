@@ -34,10 +34,12 @@ FACTS = LintFacts(
     signs=True,
     sent_slugs=frozenset(),
     attributes=frozenset({"country"}),
-    media={
-        name: MediaItem(f"{'a' * 64}.png", "image/png", 100, 50, b"x") for name in ("a.png", "b.webp", "large:a.png")
+    media={name: MediaItem(f"{'a' * 64}.png", "image/png", 100, 50, b"x") for name in ("a.png", "large:a.png")}
+    | {"b.webp": MediaItem(f"{'b' * 64}.png", "image/png", 100, 50, b"x", origin="webp")},
+    media_problems={
+        "broken.png": Trouble("media.damaged", path="broken.png"),
+        "a.svg": Trouble("media.not_a_picture", path="a.svg", kind="svg"),
     },
-    media_problems={"broken.png": Trouble("media.damaged", path="broken.png")},
     layouts=load_layouts(),
 )
 
@@ -287,3 +289,41 @@ def test_an_installation_without_https_may_link_to_itself_without_a_warning() ->
     here = replace(FACTS, base_url="http://127.0.0.1:8025")
 
     assert found(newsletter("[The archive](http://127.0.0.1:8025/archive)\n"), here) == []
+
+
+def weighing(octets: int, **facts: Any) -> MediaItem:
+    return MediaItem(f"{octets:064}.png", "image/png", 100, 50, b"x" * octets, **facts)
+
+
+def test_a_picture_says_what_it_weighs_for_a_phone() -> None:
+    facts = replace(FACTS, media={"a.png": weighing(729_000), "b.png": weighing(290_000)})
+
+    [finding] = lint(newsletter("![a](a.png) ![b](b.png) and words"), facts)
+
+    assert (str(finding), finding.line) == ("W204", 7)
+    assert "a.png weighs 729 KB" in said(finding.why)
+
+
+def test_many_pictures_say_what_they_weigh_together() -> None:
+    media = {f"{at}.png": weighing(200_000 + at) for at in range(8)}
+
+    [finding] = lint(newsletter(" ".join(f"![a]({src})" for src in media) + " and words"), replace(FACTS, media=media))
+
+    assert (str(finding), finding.line) == ("W204", None)
+    assert "1.6 MB together" in said(finding.why)
+
+
+def test_a_moving_png_says_where_it_stands_still() -> None:
+    facts = replace(FACTS, media={"a.png": weighing(9, moves=True, origin="png")})
+
+    [finding] = lint(newsletter("![a](a.png) and words"), facts)
+
+    assert str(finding) == "W205"
+    assert "its first picture stands still" in said(finding.why)
+
+
+def test_a_link_to_a_file_beside_the_issue_is_told_how_to_send_it_along() -> None:
+    [finding] = lint(statement("See the [agenda](agenda.pdf)."), FACTS)
+
+    assert str(finding) == "E301"
+    assert "enclosures:" in said(finding.fix)

@@ -1,6 +1,7 @@
 """The sink's mailbox: one process writes, another follows, and nothing answered is lost to kill -9."""
 
 import asyncio
+import re
 import resource
 import signal
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from tests.support.words import refuses
 from worker.errors import RefusedError
 from worker.sink.acceptance_log import AcceptedMail
 from worker.sink.mailbox import PAGE_SIZE, Mailbox
-from worker.sink.mailbox_writer import MailboxWriter
+from worker.sink.mailbox_writer import LARGEST_INDEX, MailboxWriter
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -224,3 +225,56 @@ def test_a_sink_ends_at_once_with_a_slow_client_connected(tmp_path: Path, number
 
     with sink_process(tmp_path) as sink:
         asyncio.run(scenario(sink.port))
+
+
+def test_what_is_counted_and_found_is_what_is_listed(tmp_path: Path) -> None:
+    # Given lines that are JSON and yet no mail: without a size, with a time that is none, with a text that is none
+    writer = MailboxWriter(tmp_path, limit=200)
+    for number in range(5):
+        writer.append(mail(number, "tides"))
+    writer.close()
+    index = next(tmp_path.glob("*.index"))
+    lines = index.read_bytes().splitlines(keepends=True)
+    lines[1] = lines[1].replace(b'"size"', b'"sise"')
+    lines[2] = lines[2].replace(b'"at":"2', b'"at":"x')
+    lines[3] = re.sub(rb'"subject":"[^"]*"', b'"subject":7', lines[3])
+    index.write_bytes(b"".join(lines))
+
+    for page in (Mailbox(tmp_path).page(), Mailbox(tmp_path).page(query="tides")):
+        assert [entry.id for entry in page.entries] == [5, 1]
+        assert (page.total, page.stored) == (2, 2)
+
+
+def test_the_index_stays_small_whatever_the_mails_say_of_themselves(tmp_path: Path) -> None:
+    # Given the longest lines: many recipients, fields of characters that JSON spells in six
+    writer = MailboxWriter(tmp_path, limit=25_000)
+    rcpts = tuple(f"{'x' * 60}{number}@{'y' * 180}.example.org" for number in range(100))
+    hostile = AcceptedMail("", rcpts, b"Subject: " + b"\x01" * 990 + b"\r\n\r\n", NOON)
+    first = writer.append(hostile)
+    size = sum(path.stat().st_size for path in tmp_path.glob("*.index"))
+
+    # When
+    for _ in range(LARGEST_INDEX // size + 200):
+        writer.append(hostile)
+    writer.close()
+
+    # Then
+    assert size > 10_000
+    assert sum(path.stat().st_size for path in tmp_path.glob("*.index")) <= LARGEST_INDEX
+    assert Mailbox(tmp_path).find(first) is None
+
+
+def test_a_mail_is_read_in_pieces(tmp_path: Path) -> None:
+    writer = MailboxWriter(tmp_path, limit=60)
+    writer.append(mail(1))
+    large = AcceptedMail("", ("jane@example.org",), b"Subject: x\r\n\r\n" + b"x" * 200_000, NOON)
+    mailbox, number = Mailbox(tmp_path), writer.append(large)
+    writer.append(mail(2))
+
+    entry = mailbox.find(number)
+
+    assert entry is not None
+    pieces = list(mailbox.pieces(entry))
+    assert b"".join(pieces) == large.raw
+    assert len(pieces) == 4
+    writer.close()

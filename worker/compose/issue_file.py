@@ -10,10 +10,11 @@ from pathlib import Path
 
 import jinja2
 
+from worker.compose.file_names import find_file
 from worker.compose.findings import Finding, LintFacts
 from worker.compose.layouts import layout_environment
 from worker.compose.links import is_remote_picture
-from worker.compose.media import MAX_LARGE_WIDTH, MAX_WIDTH, MediaItem, take_in
+from worker.compose.media import MAX_LARGE_WIDTH, MAX_WIDTH, MediaItem, take_in_widths
 from worker.compose.rules import lint
 from worker.compose.rules_targets import pictures_of
 from worker.compose.source import read_issue
@@ -27,6 +28,7 @@ from worker.places import TEMPLATES
 LAYOUT_DIR = TEMPLATES / "mail"
 MAX_ISSUE_BYTES = 4_000_000  # frontmatter.MAX_FILE_CHARS of four octets each
 MAX_MEDIA = 200  # pictures and files: two for each of source.MAX_CARDS
+MAX_MEDIA_BYTES = 40_000_000  # of all hosted items of an issue, which are held in memory until it is queued
 
 
 @cache
@@ -45,15 +47,26 @@ def take_in_media(issue: IssueText) -> tuple[dict[str, MediaItem], dict[str, Tro
     problems: dict[str, Trouble] = {}
     if len(widths) > MAX_MEDIA:
         raise UsageError("issue_file.too_many_media", path=issue.path, number=len(widths), limit=MAX_MEDIA)
-    for key, width in widths.items():
+    files: dict[Path, list[str]] = {}
+    for key in widths:
         src = key.removeprefix("large:")
         if is_remote_picture(src):
             continue
         try:
-            path = _inside(folder, src)
-            media[key] = take_in(path, max_width=width, name=str(path.relative_to(folder)))
+            files.setdefault(find_file(folder, src), []).append(key)
         except UsageError as error:
             problems[key] = error.trouble
+    octets = 0
+    for path, keys in files.items():  # a file is read once, however often and by whatever name it is used
+        try:
+            items = take_in_widths(path, {widths[key] for key in keys}, name=str(path.relative_to(folder)))
+        except UsageError as error:
+            problems |= dict.fromkeys(keys, error.trouble)
+            continue
+        octets += sum({item.name: len(item.data) for item in items.values()}.values())
+        if octets > MAX_MEDIA_BYTES:
+            raise UsageError("issue_file.media_too_heavy", path=issue.path, limit_mb=MAX_MEDIA_BYTES // 1_000_000)
+        media |= {key: items[widths[key]] for key in keys}
     return media, problems
 
 
@@ -105,13 +118,3 @@ def read_issue_file(path: Path) -> IssueText:
         line = octets.count(b"\n", 0, error.start) + 1
         problem = Trouble("text.not_utf8")
         raise IssueFileError("issue_file.malformed", path=str(path), line=line, problem=problem) from error
-
-
-def _inside(folder: Path, src: str) -> Path:
-    """The file of a relative `src`. What an editor names must lie below the folder of the issue file."""
-    path = (folder / src).resolve()
-    if not path.is_relative_to(folder):
-        raise UsageError("media.outside_folder", src=src)
-    if not path.is_file():
-        raise UsageError("media.missing")
-    return path

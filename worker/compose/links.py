@@ -4,12 +4,15 @@ One judgement for the rules, the layouts and the sanitiser, so that nothing is r
 """
 
 import ipaddress
+import re
 from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import urlsplit
 
 SCHEMES = frozenset({"http", "https", "mailto", "tel"})
 
+_HAS_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+"""RFC 3986 3.1. A screenshot's name may hold a colon too, behind a blank or a digit."""
 _STAGING = frozenset({"staging", "stage", "preprod"})
 """Names no public site has. `dev` and `test` are left out: dev.example.org may be a public site for developers, and
 this finding cannot be waived."""
@@ -101,4 +104,4 @@ def is_loopback_url(url: str) -> bool:
 
 def is_remote_picture(src: str) -> bool:
     """True for a picture that is not a file beside the issue."""
-    return ":" in src.split("/")[0] or src.startswith(("/", "\\"))
+    return _HAS_SCHEME.match(src) is not None or src.startswith(("/", "\\"))

@@ -23,6 +23,7 @@ _ON_SOURCE = (
     rules_words.check_variables,
     rules_words.check_leftovers,
     rules_targets.check_pictures,
+    rules_targets.check_weight,
     rules_targets.check_files,
     rules_targets.check_links,
     rules_mail.check_sender,

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
+from urllib.parse import unquote
 
 from worker.compose.findings import ERROR, WARN, Finding, LintFacts, authored_texts, enclosures_of, entries_of
 from worker.compose.links import Link, LinkFault, is_loopback_url, is_remote_picture, judge_link
 from worker.compose.markup import find_links
-from worker.domain.issue import IssueText
+from worker.compose.media import FILE_TYPES, MAX_WIDTH, MediaItem
+from worker.compose.typeset import spell_size
+from worker.domain.issue import IssueKind, IssueText
 from worker.errors import Trouble
 
 # Words that say nothing when a screen reader lists the links of a mail alone.
@@ -22,6 +25,9 @@ GENERIC = frozenset(
         *("هنا", "اضغط هنا", "انقر هنا", "المزيد", "اقرأ المزيد"),
     }
 )
+
+HEAVY_BYTES = 300_000  # of one picture: two seconds and more on a slow phone
+HEAVY_MAIL_BYTES = 1_500_000  # of all pictures of a mail
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def links_of(issue: IssueText) -> list[Link]:
 
 
 def check_pictures(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
-    """201, 203, 205, 206, 208."""
+    """201, 203 to 206, 208."""
     for picture in pictures_of(issue):
         src, line = picture.src.removeprefix("large:"), picture.line
         if picture.needs_alt and not picture.alt and not picture.decorative:
@@ -87,22 +93,49 @@ def check_pictures(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
 
 
 def _check_file(picture: Placed, src: str, facts: LintFacts) -> Iterator[Finding]:
-    line, suffix = picture.line, PurePath(src.split("?")[0]).suffix.lower()
+    line = picture.line
     if src.startswith("data:"):
         why = "a data: picture is blocked by most mail programs"
         yield Finding(ERROR, 206, line, why, "save it as a file and name it")
     elif is_remote_picture(src):
         why = f"{_short(src)} lies elsewhere; opening the mail would tell that server who reads"
         yield Finding(ERROR, 208, line, why, "put the picture beside the issue; it is hosted with it")
-    elif suffix == ".svg":
-        yield Finding(ERROR, 205, line, f"{_short(src)} is an SVG, which Gmail does not show", "save it as PNG")
     elif picture.src not in facts.media:
         yield _unusable(line, src, facts.media_problems.get(picture.src))
-    elif suffix in (".webp", ".avif"):
-        why = f"{_short(src)} is rewritten as JPEG or PNG, since many mail programs cannot show it"
-        yield Finding(WARN, 205, line, why, "save it as JPEG or PNG yourself to choose the quality")
     elif not facts.media[picture.src].width:
         yield Finding(ERROR, 208, line, f"{_short(src)} is not a picture", "use a PNG, JPEG or GIF file")
+    else:
+        yield from _check_item(line, src, facts.media[picture.src])
+
+
+def _check_item(line: int, src: str, item: MediaItem) -> Iterator[Finding]:
+    shown, weight = _short(unquote(src)), len(item.data)
+    if item.moves and item.kind == "PNG":
+        why = f"{shown} moves where mail programs can show a moving PNG; elsewhere its first picture stands still"
+        yield Finding(WARN, 205, line, why, "save it as an animated GIF, which moves nearly everywhere")
+    elif item.origin == "webp":
+        why = f"{shown} is a WebP and is rewritten as {item.kind}, since many mail programs cannot show it"
+        yield Finding(WARN, 205, line, why, "save it as JPEG or PNG yourself to choose the quality")
+    if weight > HEAVY_BYTES:
+        why = f"{shown} weighs {spell_size(weight)} in the mail; on a phone it comes late and costs every reader data"
+        yield Finding(WARN, 204, line, why, _lighter(item))
+
+
+def _lighter(item: MediaItem) -> str:
+    if item.moves:
+        return "make it shorter, smaller or with fewer colours"
+    if item.kind == "PNG":
+        return "save it as JPEG, or with fewer colours and without see-through parts"
+    return f"cut it smaller or calmer; {HEAVY_BYTES // 1000} KB are enough for {MAX_WIDTH:,} pixels"
+
+
+def check_weight(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
+    """204 for all pictures of the mail together."""
+    named = {picture.src for picture in pictures_of(issue) if not picture.src.startswith("large:")}
+    items = {facts.media[src].name: len(facts.media[src].data) for src in named & facts.media.keys()}
+    if (weight := sum(items.values())) > HEAVY_MAIL_BYTES:
+        why = f"the pictures of this mail weigh {spell_size(weight)} together, which every reader on a phone pays for"
+        yield Finding(WARN, 204, None, why, "leave some out, or make the heaviest smaller")
 
 
 def check_files(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
@@ -124,6 +157,9 @@ def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
         if fault is not None:
             why = f"the link {_short(link.target) or 'of ' + link.label} {fault.value}"
             fix = "write a whole address that starts with https://"
+            is_file = PurePath(unquote(link.target)).suffix.lower() in FILE_TYPES
+            if fault is LinkFault.RELATIVE and is_file and issue.kind is IssueKind.STATEMENT:
+                fix += ", or send the file along: enclosures: - {title: …, file: …} in the head of the issue"
             if fault is LinkFault.STAGING:
                 fix = "write the address that readers will use"
             yield Finding(ERROR, 301, link.line, why, fix, waivable=False)
@@ -138,8 +174,11 @@ def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
 
 
 def _unusable(line: int, src: str, cause: Trouble | None, *, waivable: bool = True) -> Finding:
-    why = Trouble("finding.media_unusable", src=_short(src), cause=cause or Trouble("media.missing"))
-    return Finding(ERROR, 208, line, why, "correct the name or the file", waivable)
+    cause = cause or Trouble("media.missing", path=_short(src), near="")
+    why, fix = Trouble("finding.media_unusable", cause=cause), Trouble("finding.media_remedy", cause=cause)
+    # An SVG has a number of its own: it is a good file that Gmail does not show.
+    number = 205 if cause.fields.get("kind") == "svg" else 208
+    return Finding(ERROR, number, line, why, fix, waivable)
 
 
 def _short(text: str) -> str:

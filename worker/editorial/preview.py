@@ -24,6 +24,9 @@ from worker.storage.people import subscribers
 
 PHONE_WIDTH = 360
 DESKTOP_WIDTH = 680
+SHOWN_WIDTH = 600
+"""Pixels of a picture in a preview, which holds each of them four times: the layout's width, half of what is sent."""
+LIGHT_BYTES = 40_000  # a picture below stays as it is
 _SCHEME = re.compile(r"@media \(prefers-color-scheme:dark\)")
 
 _PAGE = Markup("""<!doctype html>
@@ -98,13 +101,16 @@ def preview_html(
 ) -> str:
     """The page. `values` are one reader's (missing ones are empty); unsubscribe_url should lead nowhere real."""
     mail = Personalizer(compiled).show(values)
-    document = _inlined(mail.html, compiled.base_url, media)
-    light, dark = _SCHEME.sub("@media not all", document), _SCHEME.sub("@media all", document)
+    light, dark = _SCHEME.sub("@media not all", mail.html), _SCHEME.sub("@media all", mail.html)
+    items = [item for item in media if item.width]
+    stills = [(item, item.small(SHOWN_WIDTH) if len(item.data) > LIGHT_BYTES else item) for item in items]
+    # What moves is heavy, so that it moves in the first view only.
+    moving = [(item, item if item.moves else still) for item, still in stills]
     views = (
-        ("Phone", PHONE_WIDTH, light),
-        ("Desktop", DESKTOP_WIDTH, light),
-        ("Phone, dark", PHONE_WIDTH, dark),
-        ("Desktop, dark", DESKTOP_WIDTH, dark),
+        ("Phone", PHONE_WIDTH, _inlined(light, compiled.base_url, moving)),
+        ("Desktop", DESKTOP_WIDTH, _inlined(light, compiled.base_url, stills)),
+        ("Phone, dark", PHONE_WIDTH, _inlined(dark, compiled.base_url, stills)),
+        ("Desktop, dark", DESKTOP_WIDTH, _inlined(dark, compiled.base_url, stills)),
     )
     return str(
         _PAGE.format(
@@ -126,9 +132,9 @@ def _values_of(database: Database, address: str) -> tuple[dict[str, str], str]:
     return {**attributes, "name": subscriber.name, "language": subscriber.language or ""}, subscriber.address or ""
 
 
-def _inlined(html: str, base_url: str, media: Iterable[MediaItem]) -> str:
-    for item in media:
-        if item.width:
-            data = f"data:{item.content_type};base64,{base64.b64encode(item.data).decode()}"
-            html = html.replace(f'src="{escape(base_url)}/media/{item.name}"', f'src="{data}"')
+def _inlined(html: str, base_url: str, media: Iterable[tuple[MediaItem, MediaItem]]) -> str:
+    """The mail with each hosted picture (first of the pair) in it as the second."""
+    for hosted, shown in media:
+        data = f"data:{shown.content_type};base64,{base64.b64encode(shown.data).decode()}"
+        html = html.replace(f'src="{escape(base_url)}/media/{hosted.name}"', f'src="{data}"')
     return html

@@ -130,6 +130,8 @@ _FORMS: dict[str, Callable[[Any, str], str]] = {
     "quoted": _quoted,
     "quoted_list": lambda values, _: " ".join(f"'{value}'" for value in values),
     "choice": lambda values, _: _joined([repr(value) for value in values], "or"),
+    "reason": lambda said, _: said.rpartition("; ")[0] or said,
+    "remedy": lambda said, _: said.rpartition("; ")[2],
     "scrubbed": lambda text, _: scrub(text),  # a server or a library may repeat a password or an address
     "setting": _setting,
     "shell": lambda text, _: shlex.quote(str(text)),

@@ -14,6 +14,25 @@ LONGEST_LINE = 4_096
 """Octets without a line end after which the client is not talking SMTP and is sent away."""
 LONGEST_TEXT_LINE = 1_000  # RFC 5321 4.5.3.1.6, with CRLF
 
+OTHER_PROTOCOLS = frozenset(
+    {
+        b"GET",
+        b"POST",
+        b"PUT",
+        b"HEAD",
+        b"DELETE",
+        b"OPTIONS",
+        b"PATCH",
+        b"TRACE",
+        b"CONNECT",
+        b"PRI",
+        b"SSH-2.0",
+        b"HOST:",
+    }
+)
+"""First words of other programs' requests. A web page can make a browser send mail commands as the body of one."""
+TLS_RECORD = 0x16  # first octet of a TLS handshake (RFC 8446 5.1)
+
 LAST_IN_GROUP = frozenset({b"EHLO", b"HELO", b"DATA", b"VRFY", b"NOOP"})
 """RFC 2920 3.1: the client must wait for these replies. QUIT belongs to them but nothing after it is read anyway."""
 

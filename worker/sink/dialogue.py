@@ -13,14 +13,13 @@ from worker.sink import commands, faults
 from worker.sink.acceptance_log import AcceptedMail
 from worker.sink.commands import Extension, Rejected
 from worker.sink.faults import FaultKind
-from worker.sink.state import IncomingMail, SinkState
+from worker.sink.incoming import LARGEST_MAIL, NO_ROOM, TOO_LARGE, IncomingData, IncomingMail
+from worker.sink.state import SinkState
 
 HOST_NAME = "sink.invalid"
-LARGEST_MAIL = 26_214_400
-"""Octets announced with SIZE: 25 MiB, what the large providers take."""
 MOST_RECIPIENTS = 1_000  # RFC 5321 4.5.3.1.8 asks for at least 100
-MOST_ERRORS = 20
-"""Refused commands in one dialogue before it is closed; a confused client must not spin."""
+FAREWELL_S = 5.0  # for the last reply to be read
+MOST_ERRORS = 20  # refused commands in one dialogue before it is closed; a confused client must not spin
 
 
 class Dialogue(asyncio.Protocol):
@@ -32,19 +31,21 @@ class Dialogue(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._replies: list[bytes] = []
         self._rest = b""
-        self._greeted = False
         self._closing = False
         self._held: asyncio.TimerHandle | None = None
         self._errors = 0
         self.heard_at = clock.monotonic()
         self._open = IncomingMail()
+        self._unread = False
+        self.is_greeted = False
+        self.mail_since: float | None = None
 
     # Transport events
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        if len(self._state.dialogues) >= self._state.most_dialogues:
+        if not self._state.make_place(self.heard_at):
             self.dismiss(b"421 4.7.0 Too many sessions")
             return
         self._state.dialogues.add(self)
@@ -53,8 +54,20 @@ class Dialogue(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._state.dialogues.discard(self)
         self._closing = True
+        self._begin_anew()
         if self._held is not None:
             self._held.cancel()
+
+    def pause_writing(self) -> None:
+        """The client does not read its replies: it is not read either, so that they cannot fill the memory."""
+        self._unread = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._unread = False
+        if self._transport is not None and self._held is None and not self._closing:
+            self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = clock.monotonic()
@@ -66,14 +79,22 @@ class Dialogue(asyncio.Protocol):
     def dismiss(self, reply: bytes) -> None:
         """Say a last word and hang up."""
         self._closing = True
+        self._state.dialogues.discard(self)
+        self._begin_anew()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(self._spoken(reply))
-            self._transport.close()
+            self._close()
 
     @property
     def is_held(self) -> bool:
         """Whether a slow reply is being waited for, which is no idleness."""
         return self._held is not None
+
+    def _close(self) -> None:
+        """Close when the last reply is read; a client that does not read it is not waited for."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.close()
+            asyncio.get_running_loop().call_later(FAREWELL_S, self._transport.abort)
 
     def abort(self) -> None:
         if self._transport is not None:
@@ -85,9 +106,7 @@ class Dialogue(asyncio.Protocol):
         """Take commands and bodies off `data` until it is used up, held or over."""
         self._rest = b""
         position, end = 0, len(data)
-        while position < end and not self._closing:
-            if self._held is not None:
-                break
+        while position < end and not self._closing and self._held is None:
             if self._open.chunk_left:
                 position = self._take_chunk(data, position)
             elif self._open.data is not None:
@@ -95,7 +114,9 @@ class Dialogue(asyncio.Protocol):
             else:
                 line_end = data.find(b"\n", position)
                 length = (line_end if line_end >= 0 else end) - position
-                if length >= commands.LONGEST_LINE:
+                if data[position] == commands.TLS_RECORD:
+                    self._quit_with(b"500 5.5.1 Only SMTP without TLS is spoken here")
+                elif length >= commands.LONGEST_LINE:
                     self._quit_with(b"500 5.5.2 Command line too long")
                 elif line_end < 0:
                     break
@@ -106,8 +127,7 @@ class Dialogue(asyncio.Protocol):
                 self._quit_with(b"503 5.5.1 Improper use of command pipelining")
         self._flush()
         if self._closing:
-            if self._transport is not None:
-                self._transport.close()
+            self._close()
         elif position < end:
             self._rest = data[position:] if position else data
 
@@ -126,35 +146,35 @@ class Dialogue(asyncio.Protocol):
         piece = data[position : position + self._open.chunk_left]
         self._open.chunk_left -= len(piece)
         if self._open.chunk_refusal is None:
-            self._open.chunks.append(piece)
+            if self._state.has_room(self._open, len(piece)):
+                self._open.chunks += piece
+            else:
+                self._refuse_chunks(NO_ROOM)
         if not self._open.chunk_left:
             self._end_chunk()
         return position + len(piece)
 
+    def _refuse_chunks(self, refusal: bytes) -> None:
+        self._open.chunk_refusal = refusal
+        self._open.chunks.clear()
+        self._state.give_back(self._open)
+
     def _take_data(self, data: bytes, position: int) -> int:
-        """Lines up to the lone dot (RFC 5321 4.1.1.4). Only CRLF ends a line, so nothing can be smuggled."""
-        body = self._open.data
-        assert body is not None
-        known = len(body)
-        body += data[position:] if position else data
-        if body.startswith(b".\r\n") and not self._open.data_too_large:
-            at, width = 0, 3
-        else:
-            at, width = body.find(b"\r\n.\r\n", max(0, known - 4)), 5
-        if at < 0:
-            if len(body) > LARGEST_MAIL:
-                self._open.data_too_large = True
-                del body[:-4]
-            return len(data)
-        consumed = position + at + width - known
-        content = bytes(body[: at + (2 if width == 5 else 0)])
-        self._open.data = None
-        if self._open.data_too_large or len(content) > LARGEST_MAIL:
-            self._end_transaction(b"552 5.3.4 Message too large")
+        incoming = self._open.data
+        assert incoming is not None
+        has_room = incoming.refusal is not None or self._state.has_room(self._open, len(data) - position)
+        consumed = incoming.take(data, position, has_room)
+        if not incoming.is_whole:
+            if incoming.refusal is not None:
+                self._state.give_back(self._open)
             return consumed
-        if content.startswith(b"."):
-            content = content[1:]
-        self._judge_body(content.replace(b"\r\n.", b"\r\n"))
+        self._open.data = None
+        if incoming.refusal is not None:
+            self._end_transaction(incoming.refusal)
+        else:
+            content = incoming.content()
+            del incoming  # the largest mails are held twice only while they must be
+            self._judge_body(content)
         return consumed
 
     # Commands
@@ -166,15 +186,16 @@ class Dialogue(asyncio.Protocol):
         line = line[:-1]
         verb, _, argument = line.partition(b" ")
         verb = verb.upper()
+        if verb in commands.OTHER_PROTOCOLS:
+            self._quit_with(b"500 5.5.1 Only SMTP is spoken here")
+            return
         if more_follows and verb in commands.LAST_IN_GROUP:
             self._quit_with(b"503 5.5.1 %s must be the last of a group" % verb)
             return
         handler = _HANDLERS.get(verb)
         if handler is None or (verb == b"BDAT" and Extension.CHUNKING not in self._offers):
             self._refuse(b"500 5.5.1 Command not recognised")
-            if verb == b"BDAT":
-                # The chunk would be read as commands.
-                self._closing = True
+            self._closing = self._closing or verb == b"BDAT"  # the chunk would be read as commands
             return
         try:
             if len(line) > commands.length_limit(verb) - 2:
@@ -192,24 +213,25 @@ class Dialogue(asyncio.Protocol):
     def _hello(self, argument: bytes, answer: bytes) -> None:
         if not argument.strip():
             raise Rejected(b"501 5.5.4 A name is missing")
-        self._greeted = True
-        self._open = IncomingMail()
+        self.is_greeted = True
+        self._begin_anew()
         self._replies.append(answer + b"\r\n")
 
     def _mail(self, argument: bytes) -> None:
-        if not self._greeted:
+        if not self.is_greeted:
             raise Rejected(b"503 5.5.1 Say EHLO first")
         if self._open.mail_from is not None:
             raise Rejected(b"503 5.5.1 A transaction is open")
         sender = commands.parse_mail(argument, self._offers, LARGEST_MAIL)
         self._open.mail_from, self._open.smtputf8 = sender.address, sender.smtputf8
+        self.mail_since = self.heard_at
         self._say(b"250 2.1.0 Sender ok")
 
     def _rcpt(self, argument: bytes) -> None:
         if self._open.mail_from is None or self._open.chunks:
             raise Rejected(b"503 5.5.1 Say MAIL first")
         address = commands.parse_rcpt(argument, self._offers, smtputf8=self._open.smtputf8)
-        if len(self._open.rcpts) >= MOST_RECIPIENTS:
+        if len(self._open.rcpts) >= MOST_RECIPIENTS or not self._state.has_room(self._open, len(address) + 100):
             raise Rejected(b"452 4.5.3 Too many recipients")
         fault = faults.fault_of(address)
         if fault.kind is FaultKind.ACCEPT:
@@ -223,22 +245,13 @@ class Dialogue(asyncio.Protocol):
         elif fault.kind is FaultKind.SLOW:
             self._open.delay_s = max(self._open.delay_s, fault.amount or 0.0)
         else:
-            refusal = self._refusal_of(fault, address)
+            refusal = self._state.fault_reply(fault, address)
             if refusal is not None:
                 self._state.counts.refused += 1
                 self._say(refusal)
                 return
         self._open.rcpts.append(address)
         self._say(b"250 2.1.5 Recipient ok")
-
-    def _refusal_of(self, fault: faults.Fault, address: str) -> bytes | None:
-        if fault.kind is FaultKind.BOUNCE:
-            return b"550 5.1.1 No such mailbox"
-        if fault.kind is FaultKind.FULL:
-            return b"452 4.2.2 Mailbox full"
-        if fault.amount is not None and self._state.next_try(address) > fault.amount:
-            return None
-        return b"451 4.7.1 Try again later"
 
     def _begin_data(self, argument: bytes) -> None:
         if argument:
@@ -247,7 +260,7 @@ class Dialogue(asyncio.Protocol):
             raise Rejected(b"503 5.5.1 Say MAIL first")
         if not self._open.rcpts:
             raise Rejected(b"554 5.5.1 No valid recipients")
-        self._open.data = bytearray()
+        self._open.data = IncomingData()
         self._say(b"354 End with a dot on a line of its own")
 
     def _begin_chunk(self, argument: bytes) -> None:
@@ -260,7 +273,7 @@ class Dialogue(asyncio.Protocol):
             elif not self._open.rcpts:
                 self._open.chunk_refusal = b"554 5.5.1 No valid recipients"
             elif self._open.chunk_total > LARGEST_MAIL:
-                self._open.chunk_refusal = b"552 5.3.4 Message too large"
+                self._refuse_chunks(TOO_LARGE)
         if not size:
             self._end_chunk()
 
@@ -272,13 +285,13 @@ class Dialogue(asyncio.Protocol):
             else:
                 self._refuse(refusal)
         elif self._open.chunk_is_last:
-            self._judge_body(b"".join(self._open.chunks))
+            self._judge_body(bytes(self._open.chunks))
         else:
             self._say(b"250 2.0.0 Chunk ok")
 
     def _rset(self, argument: bytes) -> None:
-        self._open = IncomingMail()
-        self._say(b"250 2.0.0 Ok")
+        self._begin_anew()
+        self._noop(argument)
 
     def _noop(self, argument: bytes) -> None:
         self._say(b"250 2.0.0 Ok")
@@ -307,8 +320,7 @@ class Dialogue(asyncio.Protocol):
         refusal = self._state.body_refusal(raw)
         if refusal is not None:
             self._end_transaction(refusal)
-            if refusal.startswith(b"521"):
-                self._closing = True
+            self._closing = self._closing or refusal.startswith(b"521")
             return
         assert self._open.mail_from is not None
         try:
@@ -321,7 +333,7 @@ class Dialogue(asyncio.Protocol):
         if self._open.delay_s:
             self._hold(self._open.delay_s)
             return
-        self._open = IncomingMail()
+        self._begin_anew()
         self._say(b"250 2.0.0 Accepted")
 
     def _hold(self, delay_s: float) -> None:
@@ -332,11 +344,11 @@ class Dialogue(asyncio.Protocol):
     def _release(self) -> None:
         assert self._transport is not None
         self._held = None
-        self._open = IncomingMail()
+        self._begin_anew()
         self._say(b"250 2.0.0 Accepted, slowly")
         self.heard_at = clock.monotonic()
         self._walk(self._rest)
-        if not self._closing and self._held is None:
+        if not self._closing and self._held is None and not self._unread:
             self._transport.resume_reading()
 
     # Replies
@@ -362,8 +374,14 @@ class Dialogue(asyncio.Protocol):
 
     def _end_transaction(self, refusal: bytes) -> None:
         self._state.counts.refused += 1
-        self._open = IncomingMail()
+        self._begin_anew()
         self._refuse(refusal)
+
+    def _begin_anew(self) -> None:
+        """Forget the open mail and give its room back."""
+        self._state.give_back(self._open)
+        self._open = IncomingMail()
+        self.mail_since = None
 
 
 _HANDLERS: dict[bytes, Callable[[Dialogue, bytes], None]] = {

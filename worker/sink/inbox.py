@@ -6,16 +6,19 @@ that of a mail program or a link scanner, so repeating them is harmless.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from worker.sink.fields import visible
 from worker.sink.frame import NO_HTML, frame_policy, framed_html, has_dark_scheme
 from worker.sink.mail_client import belongs_to, post_one_click, visit_links
 from worker.sink.mailbox import LONGEST_QUERY, Entry, Mailbox
@@ -23,8 +26,11 @@ from worker.sink.pages import FOLDER, environment
 from worker.sink.parsed_mail import LARGEST_OPENED, OpenedMail, message_id, open_mail, pieces_of, raw_head
 
 PREFIX = "/sink"
-LARGEST_SOURCE = 1024 * 1024
+LARGEST_SOURCE = 512 * 1024
 """Octets of a mail's source on its page; the file itself is a link away."""
+
+MOST_AT_ONCE = 3
+"""Requests answered at the same time: a hostile mail takes some 20 MB while it is taken apart and shown."""
 
 LONGEST_ID = 18
 """Digits of a mail's number in a path."""
@@ -108,6 +114,7 @@ class _Inbox:
         self._templates = environment()
         self._css = (FOLDER / "sink.css").read_bytes()
         self._css_version = hashlib.sha256(self._css).hexdigest()[:12]
+        self._turns = threading.BoundedSemaphore(MOST_AT_ONCE)
         base = urlsplit(base_url)
         self._frame_policy = frame_policy(f"{base.scheme}://{base.netloc}")
         self._hosts = {*_LOOPBACK_NAMES, (base.hostname or "").lower()}
@@ -122,7 +129,9 @@ class _Inbox:
             if changes and not _is_same_origin(request):
                 return self._page("problem.html", status=403, title="Not from here", problem="foreign_form")
             try:
-                return endpoint(request)
+                # A client test asks this very installation, which must not wait for its turn behind it.
+                with nullcontext() if changes else self._turns:
+                    return endpoint(request)
             except HTTPException as error:
                 return self._page("problem.html", status=error.status_code, title="Not here", problem="gone")
 
@@ -180,14 +189,16 @@ class _Inbox:
 
     def source_page(self, request: Request) -> Response:
         mail = self._find(request)
-        source = mail.raw[:LARGEST_SOURCE].decode("utf-8", "replace").replace("\x00", "\ufffd")
+        source = visible(mail.raw[:LARGEST_SOURCE].decode("utf-8", "replace").replace("\r\n", "\n"))
         return self._tab(mail, "source", source=source, cut=mail.entry.size > LARGEST_SOURCE)
 
     def file(self, request: Request) -> Response:
-        entry, raw = self._kept(request)
+        entry, _ = self._kept(request, 0)
         headers = {"Content-Disposition": f'attachment; filename="mail-{entry.id}.eml"'}
-        headers["Content-Security-Policy"] = "sandbox; default-src 'none'"
-        return Response(raw, media_type="message/rfc822", headers=_COMMON_HEADERS | headers)
+        headers |= {"Content-Security-Policy": "sandbox; default-src 'none'", "Content-Length": str(entry.size)}
+        # In pieces: the largest mails, asked for many times at once, would fill the memory.
+        pieces = self._mailbox.pieces(entry)
+        return StreamingResponse(pieces, media_type="message/rfc822", headers=_COMMON_HEADERS | headers)
 
     def links_page(self, request: Request) -> Response:
         mail = self._find(request)

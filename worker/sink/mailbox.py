@@ -20,6 +20,7 @@ import orjson
 from worker.sink.fields import decode_words, visible
 
 PAGE_SIZE = 50  # mails on a page of the inbox: some screens
+PIECE = 64 * 1024  # octets of a mail read at a time
 LONGEST_QUERY = 200  # characters: each word is looked for in every mail's line
 
 
@@ -51,7 +52,7 @@ class Page:
 
 @dataclass(slots=True)
 class _Followed:
-    """A segment's index as read so far. Lines are parsed when shown: 20,000 mails must not take a page's time."""
+    """A segment's index as read so far. Lines are looked at once when they come, and decoded when they are shown."""
 
     inode: int
     offset: int = 0
@@ -80,8 +81,7 @@ class Mailbox:
             number = min(max(1, number), pages)
             first = (number - 1) * PAGE_SIZE
             shown = list(islice(matching or self._newest_first(), first, first + PAGE_SIZE)) if total else []
-        entries = (_read_line(segment, line) for segment, line in shown)
-        return Page(tuple(entry for entry in entries if entry is not None), number, pages, total, stored)
+        return Page(tuple(_read_line(segment, line) for segment, line in shown), number, pages, total, stored)
 
     def find(self, mail_id: int) -> Entry | None:
         """The entry with this id, or None when it never was or has been rotated away."""
@@ -104,6 +104,19 @@ class Mailbox:
         except FileNotFoundError:
             return None
         return octets if len(octets) == size else None
+
+    def pieces(self, entry: Entry) -> Iterator[bytes]:
+        """The mail's octets piece by piece; ends early when its segment goes meanwhile."""
+        try:
+            mails = open(self._folder / f"{entry.segment}.mails", "rb")  # noqa: SIM115 - closed by the generator's end
+        except FileNotFoundError:
+            return
+        with mails:
+            mails.seek(entry.offset)
+            left = entry.size
+            while left and (piece := mails.read(min(left, PIECE))):
+                left -= len(piece)
+                yield piece
 
     def _newest_first(self) -> Iterator[tuple[str, bytes]]:
         for segment, followed in reversed(self._segments.items()):
@@ -144,39 +157,43 @@ class Mailbox:
         except FileNotFoundError:
             return None
         whole = octets.rfind(b"\n") + 1
-        known.lines += [
-            line for line in octets[:whole].splitlines() if line.startswith(b'{"id":') and line[-1:] == b"}"
-        ]
+        known.lines += [line for line in octets[:whole].split(b"\n") if line.startswith(b'{"id":') and _is_entry(line)]
         known.offset += whole
         return known
 
 
-def _read_line(segment: str, line: bytes) -> Entry | None:
-    """One index line; None for a damaged one (a power cut may leave zeros)."""
+def _read_line(segment: str, line: bytes) -> Entry:
+    values = orjson.loads(line)
+    return Entry(
+        id=values["id"],
+        received_at=datetime.fromisoformat(values["at"]),
+        mail_from=visible(values["mail_from"]),
+        rcpts=tuple(map(visible, values["rcpts"])),
+        sender=decode_words(values["from"].encode("latin-1")),
+        subject=decode_words(values["subject"].encode("latin-1")),
+        size=values["size"],
+        offset=values["offset"],
+        segment=segment,
+    )
+
+
+def _is_entry(line: bytes) -> bool:
+    """Whether a line can be shown: what is counted and found must be what is listed."""
     try:
         values = orjson.loads(line)
-        return Entry(
-            id=values["id"],
-            received_at=datetime.fromisoformat(values["at"]),
-            mail_from=visible(values["mail_from"]),
-            rcpts=tuple(map(visible, values["rcpts"])),
-            sender=decode_words(values["from"].encode("latin-1")),
-            subject=decode_words(values["subject"].encode("latin-1")),
-            size=values["size"],
-            offset=values["offset"],
-            segment=segment,
-        )
+        datetime.fromisoformat(values["at"])
+        numbers = [values["id"], values["size"], values["offset"]]
+        texts = [values["mail_from"], *values["rcpts"]]
+        values["from"].encode("latin-1"), values["subject"].encode("latin-1")
     except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+        return False
+    return all(type(one) is int and one >= 0 for one in numbers) and all(type(one) is str for one in texts)
 
 
 def _haystack(line: bytes) -> str:
-    try:
-        values = orjson.loads(line)
-        decoded = [decode_words(values[name].encode("latin-1")) for name in ("subject", "from")]
-        return _folded("\n".join((*values["rcpts"], *decoded, values["mail_from"])))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
+    values = orjson.loads(line)
+    decoded = [decode_words(values[name].encode("latin-1")) for name in ("subject", "from")]
+    return _folded("\n".join((*values["rcpts"], *decoded, values["mail_from"])))
 
 
 def _folded(text: str) -> str:

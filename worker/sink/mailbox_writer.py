@@ -19,7 +19,10 @@ SEGMENTS = 20
 LARGEST_SEGMENT = 64 * 1024 * 1024  # octets after which a new one begins: a sixteenth of LARGEST_MAILBOX
 LARGEST_MAILBOX = 1024 * 1024 * 1024
 """Octets kept at most, whatever the number of mails."""
-MOST_SHOWN_RECIPIENTS = 100  # of one mail in the index, which a web process holds in memory
+MOST_SHOWN_RECIPIENTS = 20  # of one mail in the index, which a web process holds in memory
+USUAL_LINE = 800  # octets of a mail's line in the index, when its fields are long and in any script
+LARGEST_INDEX = 24 * 1024 * 1024
+"""Octets of all index files together for a usual limit; a limit that asks for more mails gets USUAL_LINE for each."""
 
 
 class MailboxWriter:
@@ -36,17 +39,19 @@ class MailboxWriter:
         except OSError:
             os.close(self._lock_fd)
             raise RefusedError("sink.folder_taken", folder=str(folder)) from None
-        self._kept: dict[str, tuple[int, int]] = {}
-        """Finished segments, oldest first: name → (mails, octets)."""
+        self._most_indexed = max(LARGEST_INDEX, limit * USUAL_LINE)
+        self._kept: dict[str, tuple[int, int, int]] = {}
+        """Finished segments, oldest first: name → (mails, octets, octets of the index)."""
         self._next_id = 1
         self._adopt()
         self._mails_fd = self._index_fd = -1
         self._name = ""
-        self._count = self._size = 0
+        self._count = self._size = self._indexed = 0
 
     def append(self, mail: AcceptedMail) -> int:
         """Keep one mail and return its id. Raises OSError when it cannot be kept; it then is not listed."""
-        if self._count >= self._per_segment or self._size >= LARGEST_SEGMENT:
+        index_is_full = self._indexed >= self._most_indexed // SEGMENTS
+        if self._count >= self._per_segment or self._size >= LARGEST_SEGMENT or index_is_full:
             self._end_segment()
         if self._mails_fd < 0:
             self._begin_segment()
@@ -77,6 +82,7 @@ class MailboxWriter:
         self._next_id += 1
         self._count += 1
         self._size += len(mail.raw)
+        self._indexed += len(line)
         return mail_id
 
     def close(self) -> None:
@@ -89,8 +95,9 @@ class MailboxWriter:
             if not index.stem.isdigit():
                 continue
             mails = index.with_suffix(".mails")
-            count = index.read_bytes().count(b"\n")
-            self._kept[index.stem] = (count, mails.stat().st_size if mails.exists() else 0)
+            lines = index.read_bytes()
+            count = lines.count(b"\n")
+            self._kept[index.stem] = (count, mails.stat().st_size if mails.exists() else 0, len(lines))
             self._next_id = max(self._next_id, int(index.stem) + max(1, count))
 
     def _begin_segment(self) -> None:
@@ -99,7 +106,7 @@ class MailboxWriter:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         self._mails_fd = os.open(self._folder / f"{self._name}.mails", flags, 0o600)
         self._index_fd = os.open(self._folder / f"{self._name}.index", flags, 0o600)
-        self._count = self._size = 0
+        self._count = self._size = self._indexed = 0
 
     def _end_segment(self) -> None:
         if self._mails_fd < 0:
@@ -107,18 +114,22 @@ class MailboxWriter:
         os.close(self._mails_fd)
         os.close(self._index_fd)
         self._mails_fd = self._index_fd = -1
-        self._kept[self._name] = (self._count, self._size)
+        self._kept[self._name] = (self._count, self._size, self._indexed)
         # After a failed append the next segment must not take this one's name.
         self._next_id = max(self._next_id, int(self._name) + 1)
-        self._count = self._size = 0
+        self._count = self._size = self._indexed = 0
 
     def _make_room(self) -> None:
         """Drop the oldest segments until a full new one fits."""
-        mails = sum(count for count, _ in self._kept.values())
-        octets = sum(size for _, size in self._kept.values())
-        while self._kept and (mails + self._per_segment > self._limit or octets + LARGEST_SEGMENT > LARGEST_MAILBOX):
+        mails, octets, indexed = (sum(kept[at] for kept in self._kept.values()) for at in range(3))
+        most_indexed = self._most_indexed - self._most_indexed // SEGMENTS
+        while self._kept and (
+            mails + self._per_segment > self._limit
+            or octets + LARGEST_SEGMENT > LARGEST_MAILBOX
+            or indexed > most_indexed
+        ):
             name = next(iter(self._kept))
-            count, size = self._kept.pop(name)
-            mails, octets = mails - count, octets - size
+            count, size, lines = self._kept.pop(name)
+            mails, octets, indexed = mails - count, octets - size, indexed - lines
             (self._folder / f"{name}.index").unlink(missing_ok=True)
             (self._folder / f"{name}.mails").unlink(missing_ok=True)

@@ -7,6 +7,7 @@
 import asyncio
 import errno
 import ipaddress
+import resource
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +24,11 @@ from worker.sink.state import Counts, SinkState
 DEFAULT_LIMIT = 25_000  # mails kept: the oldest go first
 MOST_MAILS = 1_000_000
 """Above this the inbox's index no longer fits the memory of a web process."""
+MOST_DIALOGUES = 1_000
+SPARE_FILES = 64  # open files that are no dialogues: the mailbox's, the log, the loop's own, newcomers at the door
 IDLE_S = 300.0  # RFC 5321 4.5.3.2.7
+MAIL_S = 900.0  # the longest one mail may take to come in: the largest one at 30 KB/s
+GREETING_S = 30.0  # for EHLO: who only connects holds a place
 _SWEEP_S = 15.0  # between two looks for idle clients: IDLE_S is kept to a twentieth
 JUDGE_EVERY = 16
 """Counting mode is the other end of a benchmark: judging each 22 KB body would cost half its time."""
@@ -84,6 +89,12 @@ def refuse_beside_real_relay(relay_host: str) -> None:
         raise RefusedError("sink.relay_elsewhere", host=relay_host, remedy=Remedy.CONFIGURE)
 
 
+def _places() -> int:
+    """How many dialogues at once: a thousand, or what the limit of open files leaves."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_DIALOGUES if soft == resource.RLIM_INFINITY else max(16, min(MOST_DIALOGUES, soft - SPARE_FILES))
+
+
 class Sink:
     """A running sink. `port` is known after `start`."""
 
@@ -94,7 +105,10 @@ class Sink:
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._state = SinkState(
-            frozenset(Extension) - config.without, self._keep, judge_every=JUDGE_EVERY if config.count_only else 1
+            frozenset(Extension) - config.without,
+            self._keep,
+            judge_every=JUDGE_EVERY if config.count_only else 1,
+            most_dialogues=_places(),
         )
         self.port = config.port
 
@@ -137,11 +151,12 @@ class Sink:
             self._server.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for dialogue in list(self._state.dialogues):
+        dialogues = list(self._state.dialogues)
+        for dialogue in dialogues:
             dialogue.dismiss(b"421 4.3.2 The sink is stopping")
         # One turn of the loop lets the farewells leave; a client that does not read them is cut off.
         await asyncio.sleep(0.05)
-        for dialogue in list(self._state.dialogues):
+        for dialogue in dialogues:
             dialogue.abort()
         self._close_files()
 
@@ -162,7 +177,10 @@ class Sink:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            self._state.dismiss_idle(clock.monotonic() - IDLE_S)
+            now = clock.monotonic()
+            self._state.dismiss_idle(now - IDLE_S)
+            self._state.dismiss_slow(now - MAIL_S)
+            self._state.dismiss_silent(now - GREETING_S)
 
 
 async def serve(config: SinkConfig, ready: Callable[[int], None] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What the sink's dialogues share (`SinkState`) and what one holds of a mail on its way in (`IncomingMail`)."""
+"""What the sink's dialogues share."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -8,8 +8,16 @@ from typing import Protocol
 from worker.sink import commands
 from worker.sink.acceptance_log import AcceptedMail
 from worker.sink.commands import Extension
+from worker.sink.faults import Fault, FaultKind
+from worker.sink.incoming import IncomingMail
 
-MOST_REMEMBERED_TRIES = 100_000
+MOST_IN_FLIGHT = 40_000_000
+"""Octets of mails on their way in, over all dialogues: one of the largest size and many usual ones."""
+ALWAYS_ROOM = 32 * 1024
+"""Octets each dialogue may hold whatever others do, so that large mails never stand in a newsletter's way."""
+SPARE_IDLE_S = 10.0
+"""A dialogue without an open mail that was silent for so long gives way to a newcomer when all places are taken."""
+MOST_REMEMBERED_TRIES = 20_000
 """Addresses whose deferred tries are counted; the oldest is forgotten, so a flood cannot fill the memory."""
 
 
@@ -18,6 +26,10 @@ class OpenDialogue(Protocol):
 
     heard_at: float
     """When the client was last heard, on the monotonic clock."""
+    mail_since: float | None
+    """When the mail that is on its way in began, None while there is none."""
+    is_greeted: bool
+    """Whether the client has said who it is."""
 
     @property
     def is_held(self) -> bool:
@@ -52,7 +64,33 @@ class SinkState:
     """One body in so many is searched for bare CR or LF, long lines and the like: more than 1 only to measure speed."""
     judged: int = 0
     most_dialogues: int = 1_000
+    most_in_flight: int = MOST_IN_FLIGHT
+    in_flight: int = 0
+    """Octets that all dialogues hold of mails on their way in."""
     tries: OrderedDict[str, int] = field(default_factory=OrderedDict)
+
+    def has_room(self, mail: IncomingMail, octets: int) -> bool:
+        """Take room for so many more octets of a mail; False when too much is on its way in everywhere."""
+        if mail.held + octets > ALWAYS_ROOM and self.in_flight + octets > self.most_in_flight:
+            return False
+        mail.held += octets
+        self.in_flight += octets
+        return True
+
+    def give_back(self, mail: IncomingMail) -> None:
+        """The room of a mail that is kept or given up."""
+        self.in_flight -= mail.held
+        mail.held = 0
+
+    def fault_reply(self, fault: Fault, address: str) -> bytes | None:
+        """The refusal that a scripted recipient asks for, None when its tries are over."""
+        if fault.kind is FaultKind.BOUNCE:
+            return b"550 5.1.1 No such mailbox"
+        if fault.kind is FaultKind.FULL:
+            return b"452 4.2.2 Mailbox full"
+        if fault.amount is not None and self.next_try(address) > fault.amount:
+            return None
+        return b"451 4.7.1 Try again later"
 
     def body_refusal(self, raw: bytes) -> bytes | None:
         """The reply to a body that breaks the rules, or None."""
@@ -67,6 +105,34 @@ class SinkState:
             if dialogue.heard_at < deadline and not dialogue.is_held:
                 dialogue.dismiss(b"421 4.4.2 Nothing heard for too long")
 
+    def dismiss_slow(self, deadline: float) -> None:
+        """Send away whose mail began before `deadline` and is still on its way: it holds room that others need."""
+        for dialogue in list(self.dialogues):
+            if dialogue.mail_since is not None and dialogue.mail_since < deadline and not dialogue.is_held:
+                dialogue.dismiss(b"421 4.4.2 The mail takes too long")
+
+    def dismiss_silent(self, deadline: float) -> None:
+        """Send away who connected before `deadline` and never said who it is."""
+        for dialogue in list(self.dialogues):
+            if not dialogue.is_greeted and dialogue.heard_at < deadline:
+                dialogue.dismiss(b"421 4.4.2 No greeting heard")
+
+    def make_place(self, now: float) -> bool:
+        """Whether a newcomer may stay; when all places are taken, the idlest dialogue without a mail makes way."""
+        if len(self.dialogues) < self.most_dialogues:
+            return True
+        spare = [
+            dialogue
+            for dialogue in self.dialogues
+            if dialogue.mail_since is None
+            and not dialogue.is_held
+            and (not dialogue.is_greeted or dialogue.heard_at < now - SPARE_IDLE_S)
+        ]
+        if not spare:
+            return False
+        min(spare, key=lambda dialogue: (dialogue.is_greeted, dialogue.heard_at)).dismiss(b"421 4.7.0 Making room")
+        return True
+
     def next_try(self, address: str) -> int:
         """1 for the first try of this address, then 2, ..."""
         key = address.lower()
@@ -75,21 +141,3 @@ class SinkState:
         if len(self.tries) > MOST_REMEMBERED_TRIES:
             self.tries.popitem(last=False)
         return number
-
-
-@dataclass(slots=True)
-class IncomingMail:
-    """One mail on its way in; MAIL has not been said while `mail_from` is None."""
-
-    mail_from: str | None = None
-    smtputf8: bool = False
-    rcpts: list[str] = field(default_factory=list)
-    drops: bool = False
-    delay_s: float = 0.0
-    data: bytearray | None = None
-    data_too_large: bool = False
-    chunks: list[bytes] = field(default_factory=list)
-    chunk_left: int = 0
-    chunk_total: int = 0
-    chunk_is_last: bool = False
-    chunk_refusal: bytes | None = None
