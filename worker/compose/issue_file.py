@@ -16,7 +16,7 @@ from worker.compose.links import is_remote_picture
 from worker.compose.media import MAX_LARGE_WIDTH, MAX_WIDTH, MediaItem, take_in
 from worker.compose.rules import lint
 from worker.compose.rules_targets import pictures_of
-from worker.compose.source import read_issue
+from worker.compose.source import read_whole
 from worker.compose.typeset import large_key
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
@@ -88,7 +88,7 @@ def check_issue(
 
 
 def read_issue_file(path: Path) -> IssueText:
-    """The issue's text alone. Raises NotFoundError, UsageError, IssueFileError."""
+    """The issue's text alone, with its faults. Raises NotFoundError, UsageError, IssueFileError."""
     try:
         with path.open("rb") as file:
             octets = file.read(MAX_ISSUE_BYTES + 1)
@@ -99,7 +99,7 @@ def read_issue_file(path: Path) -> IssueText:
     if len(octets) > MAX_ISSUE_BYTES:
         raise UsageError("issue_file.too_large", path=str(path), limit_mb=MAX_ISSUE_BYTES // 1_000_000)
     try:
-        return read_issue(str(path), octets.decode("utf-8-sig"))
+        return read_whole(str(path), octets.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         problem = Trouble("text.not_utf8")

@@ -75,6 +75,8 @@ class Marks:
                 tag.append((kind, value))
             elif kind == "data":
                 pieces.append(value)
+            elif kind == "comment_begin":
+                raise TemplateProblem(Trouble("tag.comment"), line + number - 1)
             elif kind == "raw_begin":
                 raise TemplateProblem(Trouble("tag.not_allowed", construct="raw"), line + number - 1)
         return "".join(pieces)

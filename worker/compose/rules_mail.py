@@ -64,7 +64,7 @@ def check_language(issue: IssueText, compiled: CompiledIssue) -> Iterator[Findin
         Locale.parse(compiled.language, sep="-")
     except (UnknownLocaleError, ValueError):
         why = f'the language "{compiled.language}" is not known'
-        yield Finding(ERROR, 104, line, why, "write a tag such as en, fr, zh-Hans or ar")
+        yield Finding(ERROR, 104, line, why, "write a tag such as en, fr, zh-Hans or ar", waivable=False)
 
 
 def check_footer(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:

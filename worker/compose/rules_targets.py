@@ -1,10 +1,23 @@
 """Rules about pictures (2xx) and links (3xx). Pure."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
+from urllib.parse import urlsplit
 
-from worker.compose.findings import ERROR, WARN, Finding, LintFacts, authored_texts, enclosures_of, entries_of
+import idna
+
+from worker.compose.findings import (
+    ERROR,
+    WARN,
+    Finding,
+    LintFacts,
+    authored_texts,
+    enclosures_of,
+    entries_of,
+    issue_references,
+)
 from worker.compose.links import Link, LinkFault, is_loopback_url, is_remote_picture, judge_link
 from worker.compose.markup import find_links
 from worker.domain.issue import IssueText
@@ -54,9 +67,12 @@ def pictures_of(issue: IssueText) -> list[Placed]:
             src = getattr(issue.signatory, key)
             if src:
                 pictures.append(Placed(src, "", issue.lines.get(f"signatory.{key}", 0), needs_alt=False))
+    references = issue_references(issue)
     for text in authored_texts(issue):
         if text.markdown:
-            pictures += [Placed(link.target, link.label, link.line) for link in find_links(text.text, text.line)[1]]
+            pictures += [
+                Placed(link.target, link.label, link.line) for link in find_links(text.text, text.line, references)[1]
+            ]
     return pictures
 
 
@@ -67,9 +83,10 @@ def links_of(issue: IssueText) -> list[Link]:
         for key, entry in entries_of(issue)
         if entry.link is not None
     ]
+    references = issue_references(issue)
     for text in authored_texts(issue):
         if text.markdown:
-            links += find_links(text.text, text.line)[0]
+            links += find_links(text.text, text.line, references)[0]
     return links
 
 
@@ -114,7 +131,7 @@ def check_files(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
 
 
 def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
-    """301, 303, 304."""
+    """301, 303, 304, 306."""
     for link in links_of(issue):
         fault = judge_link(link.target)
         if link.target.startswith(facts.base_url) and (
@@ -123,18 +140,38 @@ def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
             fault = None  # a rehearsing installation may name itself
         if fault is not None:
             why = f"the link {_short(link.target) or 'of ' + link.label} {fault.value}"
-            fix = "write a whole address that starts with https://"
-            if fault is LinkFault.STAGING:
-                fix = "write the address that readers will use"
-            yield Finding(ERROR, 301, link.line, why, fix, waivable=False)
+            yield Finding(ERROR, 301, link.line, why, fault.remedy, waivable=False)
         elif link.target.lower().startswith("http:") and not link.target.startswith(facts.base_url):
             why = f"{_short(link.target)} is not encrypted"
             yield Finding(WARN, 303, link.line, why, "use https:// if it answers there")
+        if (elsewhere := _shown_elsewhere(link)) is not None:
+            why = f"{_short(link.label)} is what a reader sees, yet the link leads to {elsewhere}"
+            yield Finding(ERROR, 306, link.line, why, "let words and address name the same site")
         if " ".join(link.label.lower().strip(" .…:!→»›").split()) in GENERIC:
             why = f'link text "{link.label}" says nothing alone'
             yield Finding(WARN, 304, link.line, why, "name what the link leads to")
         elif not link.label:
             yield Finding(WARN, 304, link.line, f"the link {_short(link.target)} has no text", "name what it leads to")
+
+
+def _shown_elsewhere(link: Link) -> str | None:
+    """The site a link leads to when its words name another one: what every fraud does, and filters look for."""
+    shown = _SITE.fullmatch(link.label.strip())
+    host = _host(link.target)
+    if shown is None or not host or not link.target.lower().startswith("http"):
+        return None
+    return None if _host(f"https://{shown[1]}") == host else host
+
+
+_SITE = re.compile(r"(?:https?://)?((?:[\w-]{1,63}\.){1,9}[^\W\d_]{2,24})(?::[0-9]{1,5})?(?:[/?#]\S*)?", re.IGNORECASE)
+
+
+def _host(target: str) -> str:
+    try:
+        host = urlsplit(target).hostname or ""
+        return (host if host.isascii() else idna.encode(host).decode()).removeprefix("www.")
+    except (ValueError, idna.IDNAError):
+        return ""
 
 
 def _unusable(line: int, src: str, cause: Trouble | None, *, waivable: bool = True) -> Finding:

@@ -8,6 +8,7 @@ length of its template and of its values. The immutable sandbox is the second lo
 
 import re
 from datetime import date as calendar_date
+from functools import cache
 
 import jinja2
 from babel import Locale, UnknownLocaleError
@@ -51,6 +52,12 @@ def recipient_environment(autoescape: bool) -> ImmutableSandboxedEnvironment:
     return environment
 
 
+@cache
+def _checking() -> ImmutableSandboxedEnvironment:
+    """Only parses; made once, because an issue may have thousands of tags."""
+    return recipient_environment(autoescape=False)
+
+
 def check_template(
     source: str, allowed_names: frozenset[str] | None = None, *, always: frozenset[str] = frozenset()
 ) -> tuple[str, ...]:
@@ -62,7 +69,7 @@ def check_template(
     if len(source) > MAX_TEMPLATE_CHARS:
         raise TemplateProblem(Trouble("tag.text_too_long", limit=MAX_TEMPLATE_CHARS), 1)
     try:
-        tree = recipient_environment(autoescape=False).parse(source)
+        tree = _checking().parse(source)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateProblem(_syntax_trouble(error), error.lineno) from error
     except RecursionError as error:
@@ -194,6 +201,8 @@ def _bare_name(node: nodes.Node) -> str | None:
 def _syntax_trouble(error: jinja2.TemplateSyntaxError) -> Trouble:
     """What the parser complains about."""
     said = error.message or ""
+    if "end of comment" in said:
+        return Trouble("tag.comment")
     if match := re.search(r"[Uu]nknown tag '(\w+)'", said):
         if match[1] in ("elif", "else", "endif", "endfor"):
             return Trouble("tag.without_opening", tag=match[1], opening="for" if match[1] == "endfor" else "if")

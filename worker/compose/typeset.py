@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from worker.compose.findings import issue_references
 from worker.compose.links import is_remote_picture, judge_link
 from worker.compose.marks import MARK, Marks
 from worker.compose.markup import BLURB_CHARS, MarkdownRenderer, Segment, SetPicture, cut_html, split_body
@@ -90,7 +91,7 @@ class Typesetter:
         self.base_url, self.view_url, self.wording = base_url, view_url, wording
         self.used: dict[str, None] = {}
         self.figure_pages: dict[str, dict[str, str]] = {}
-        self._renderer = MarkdownRenderer(marks, self._shown)
+        self._renderer = MarkdownRenderer(marks, self._shown, issue_references(issue))
 
     def line_text(self, text: str, key: str, line: int = 0) -> str:
         """A one-line field with its tags as marks."""
