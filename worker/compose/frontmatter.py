@@ -16,7 +16,7 @@ from worker.errors import IssueFileError, Trouble
 Fault = tuple[int, Trouble]
 """The line of the file, and what is wrong there."""
 
-MAX_FILE_CHARS = 1_000_000  # a hundred times a long issue
+MAX_FILE_CHARS = 400_000  # forty times a long issue; what a template may have (template.MAX_TEMPLATE_CHARS)
 MAX_DEPTH = 6  # deeper is a mistake, and the reader recurses once per level
 MOST_FAULTS = 20  # of one file: more say that it is no issue file
 # What a mail header, a terminal or a page could act on, what no UTF-8 can carry, our own marks, and line ends that

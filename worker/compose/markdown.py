@@ -7,6 +7,7 @@ words. What stays unread is named by the rules; here nothing is refused but what
 
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Literal
 
 from markdown_it import MarkdownIt
@@ -19,7 +20,8 @@ from worker.errors import Trouble
 
 MAX_PARAGRAPH_CHARS = 20_000  # three thousand words; some steps cost the square of a paragraph
 MAX_OPEN_BRACKETS = 50  # each one that is never closed makes the parser read on to the paragraph's end
-MAX_NESTED = 18  # the parser drops without a word what is nested 20 deep
+MAX_NESTED = 19  # the parser drops without a word what is nested deeper; a list counts two, a quote one
+MAX_TARGET_CHARS, MAX_TARGET_BRACKETS = 2_000, 4  # of an address with blanks: a mailto with a letter in it
 
 References = dict[str, dict[str, Any]]
 """What `[label]: address` lines define, by label as the parser folds it."""
@@ -34,6 +36,7 @@ _SCHEME = re.compile(r"(?:^|[^a-z0-9.+-])(https?)$", re.IGNORECASE)
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _TITLE = re.compile(r"""\s("[^"]*"|'[^']*')$""")
 _TARGET = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|www\.|[/#.]")
+_TARGET_SIGN = re.compile(r"[()\n<>]")
 _BOX = re.compile(r"\[([ xX])\](?=[ \n])")
 
 
@@ -62,11 +65,19 @@ def is_line_break(token: Token) -> bool:
 
 def find_references(texts: Iterable[str]) -> References:
     """The definitions of all texts; of two with the same label the first one counts."""
-    parser = markdown_parser()
     references: References = {}
     for text in texts:
         if "]:" in text:
-            parser.block.parse(text, parser, {"references": references}, [])
+            references = {**_references_of(text), **references}
+    return references
+
+
+@lru_cache(maxsize=16)
+def _references_of(text: str) -> References:
+    """Kept, because lint asks for those of one issue a dozen times. Nobody may change the answer."""
+    parser = markdown_parser()
+    references: References = {}
+    parser.block.parse(text, parser, {"references": references}, [])
     return references
 
 
@@ -85,8 +96,8 @@ def _check_bounds(state: StateCore) -> None:
     """Refuses what the parser would drop, or read for minutes."""
     for token in state.tokens:
         line = (token.map[0] if token.map else 0) + 1
-        if token.level > MAX_NESTED:
-            raise TemplateProblem(Trouble("block.nested_too_deep", limit=MAX_NESTED), line)
+        if token.type in ("blockquote_open", "list_item_open") and token.level >= MAX_NESTED:
+            raise TemplateProblem(Trouble("block.nested_too_deep"), line)
         if token.type != "inline":
             continue
         if len(token.content) > MAX_PARAGRAPH_CHARS:
@@ -210,14 +221,13 @@ def _target_with_blanks(state: StateInline, label_end: int) -> tuple[str, int] |
     """(address with its blanks encoded, position behind the bracket) of `(…)` after a label, on one line."""
     if label_end < 0 or not state.src.startswith("(", label_end + 1):
         return None
-    depth, at, limit = 0, label_end + 1, min(state.posMax, label_end + 2_000)
-    while at < limit:
-        char = state.src[at]
-        depth += {"(": 1, ")": -1}.get(char, 0)
-        if depth == 0 or char in "\n<>":
+    depth, at = 0, label_end + 1
+    for sign in _TARGET_SIGN.finditer(state.src, at, min(state.posMax, at + MAX_TARGET_CHARS)):
+        depth += {"(": 1, ")": -1}.get(sign[0], MAX_TARGET_BRACKETS)
+        at = sign.start()
+        if depth == 0 or depth >= MAX_TARGET_BRACKETS:
             break
-        at += 1
-    if at >= limit or depth:
+    if depth or state.src[at] != ")":
         return None
     inside = _TITLE.sub("", state.src[label_end + 2 : at].strip()).strip()
     return (state.md.normalizeLink(inside.replace(" ", "%20")), at + 1) if " " in inside else None

@@ -91,16 +91,71 @@ def links_of(issue: IssueText) -> list[Link]:
 
 
 def check_pictures(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
-    """201, 203, 205, 206, 208."""
+    """201, 202, 203, 205, 206, 208."""
     for picture in pictures_of(issue):
         src, line = picture.src.removeprefix("large:"), picture.line
         if picture.needs_alt and not picture.alt and not picture.decorative:
             fix = "describe it, or write decorative: true if it only decorates"
             yield Finding(ERROR, 201, line, f"{_short(src)} has no alt text", fix)
+        elif picture.needs_alt and picture.alt and (fault := _says_nothing(picture.alt, src)):
+            yield Finding(
+                ERROR, 202, line, f'the alt text "{_short(picture.alt)}" {fault}', "say what the picture shows"
+            )
         if (picture.sized[0] is None) != (picture.sized[1] is None):
             why = f"{_short(src)} has a width or a height but not both"
             yield Finding(WARN, 203, line, why, "write w and h, or neither")
         yield from _check_file(picture, src, facts)
+
+
+_NO_WORDS = frozenset(
+    {
+        *(
+            "image",
+            "picture",
+            "photo",
+            "photograph",
+            "img",
+            "pic",
+            "graphic",
+            "figure",
+            "logo",
+            "icon",
+            "banner",
+            "alt",
+        ),
+        *("alt text", "screenshot", "diagram", "chart", "map", "drawing", "untitled", "placeholder", "description"),
+        *(
+            "bild",
+            "foto",
+            "grafik",
+            "abbildung",
+            "photographie",
+            "imagen",
+            "foto de",
+            "imagem",
+            "immagine",
+            "afbeelding",
+        ),
+        *("图片", "照片", "图像", "画像", "写真", "사진", "그림", "изображение", "фото", "картинка", "صورة", "चित्र"),
+    }
+)
+"""Alt texts that say that there is a picture, which a screen reader says anyway."""
+_FILE_NAME = re.compile(
+    r"\S+\.(?:jpe?g|png|gif|webp|avif|heic|svg|tiff?|bmp)"
+    r"|(?:img|dsc|dscn|dscf|pxl|image|screenshot|photo)[ _-]*[0-9][\w ._-]*",
+    re.IGNORECASE,
+)
+
+
+def _says_nothing(alt: str, src: str) -> str:
+    """Why an alt text is none: the end of a sentence, or "" for one that says something."""
+    words = " ".join(alt.lower().strip(" .…:!-–").split())
+    if any(sign in alt for sign in ("{{", "{%")):
+        return "cannot hold a reader's value"
+    if _FILE_NAME.fullmatch(alt.strip()) or alt.strip() in (src, PurePath(src).name):
+        return "is the name of a file"
+    is_short = len(words) == 1 and not "\u2e80" <= words <= "\uffff"  # one Han character may be a word
+    return "says nothing about the picture" if words in _NO_WORDS or is_short or not re.search(r"\w", alt) else ""
 
 
 def _check_file(picture: Placed, src: str, facts: LintFacts) -> Iterator[Finding]:

@@ -100,6 +100,7 @@ def _in_tags(field: Authored, known: frozenset[str]) -> Iterator[Finding]:
     loops = frozenset(_LOOP.findall(text))
     together, at = [], 0
     said: set[str] = set()
+    sound: dict[str, list[str]] = {}
     for span in find_tags(text):
         tag, line = text[span.start : span.end], lines.at(span.start)
         together += [text[at : span.start], tag]
@@ -107,7 +108,7 @@ def _in_tags(field: Authored, known: frozenset[str]) -> Iterator[Finding]:
         try:
             if span.kind is Kind.COMMENT:
                 raise TemplateProblem(Trouble("tag.comment"), 1)
-            names = _names_in(tag, loops)
+            names = sound[tag] = sound.get(tag) or _names_in(tag, loops)
         except TemplateProblem as problem:
             together[-1] = "\n" * tag.count("\n")
             yield _variable(field, line + problem.line - 1, problem.trouble)
