@@ -11,7 +11,7 @@ from worker.compose.compile import compile_issue
 from worker.compose.issue_file import load_layouts, read_issue_file, take_in_media
 from worker.compose.media import MediaItem
 from worker.compose.rules_targets import pictures_of
-from worker.compose.source import read_issue
+from worker.compose.source import read_whole
 from worker.compose.typeset import large_key
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
@@ -91,7 +91,7 @@ def newsletter(
     body: str = "Some words that make a body.\n", front: str = "", subject: str = "A plain subject"
 ) -> IssueText:
     """A small newsletter; `front` adds front-matter lines."""
-    return read_issue(
+    return read_whole(
         "small.md",
         f"---\nkind: newsletter\npublication: ring-news\nsubject: {subject}\npreheader: Before it\n{front}---\n{body}",
     )
@@ -105,7 +105,7 @@ def item(width: int = 0, height: int = 0, name: str = "a") -> MediaItem:
 
 def statement(body: str = "Some words that make a body.\n", front: str = "") -> IssueText:
     """A small statement; `front` adds front-matter lines, the first one is line 6."""
-    return read_issue(
+    return read_whole(
         "small.md",
         f"---\nkind: statement\npublication: ring-news\nsubject: A plain subject\npreheader: x\n{front}---\n{body}",
     )

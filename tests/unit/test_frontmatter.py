@@ -13,11 +13,15 @@ def top(text: str) -> Group:
 
 
 def refused(text: str) -> tuple[int, Trouble]:
-    with pytest.raises(IssueFileError) as caught:
-        top(text)
-    fields = caught.value.trouble.fields
-    assert fields["path"] == "a.md"
-    return fields["line"], fields["problem"]
+    """The first fault: noted, or raised where nothing can be read."""
+    reader = Reader("a.md")
+    try:
+        reader.read(text)
+    except IssueFileError as error:
+        fields = error.trouble.fields
+        assert fields["path"] == "a.md"
+        return fields["line"], fields["problem"]
+    return reader.faults[0]
 
 
 @pytest.mark.parametrize("written", ["No", "12:30", "2026-11-01", "1_000", "0x10", "yes", "1e3", "+49 30", "null "])
@@ -83,12 +87,11 @@ def test_a_text_that_grows_when_unfolded_never_does() -> None:
 
 
 def test_a_misspelled_key_is_told_its_neighbour_or_all_there_are() -> None:
-    near, far = top("subjekt: x\n"), top("zzz: x\n")
     problems = []
-    for group in (near, far):
-        with pytest.raises(IssueFileError) as caught:
-            READER.known_keys(group, ("subject", "kind"), "newsletter")
-        problems.append(caught.value.trouble.fields["problem"].fields)
+    for text in ("subjekt: x\n", "zzz: x\n"):
+        reader = Reader("a.md")
+        reader.known_keys(reader.read(text), ("subject", "kind"), "newsletter")
+        problems.append(reader.faults[0][1].fields)
 
     assert [problem["near"] for problem in problems] == ["subject", ""]
     assert problems[1]["known"] == ("subject", "kind")
@@ -104,18 +107,92 @@ def test_a_misspelled_key_is_told_its_neighbour_or_all_there_are() -> None:
     ],
 )
 def test_a_value_of_another_shape_than_asked_is_refused(text: str, ask: str, code: str) -> None:
-    with pytest.raises(IssueFileError) as caught:
-        getattr(READER, ask)(top(text), "a")
+    reader = Reader("a.md")
 
-    assert caught.value.trouble.fields["problem"].code == code
+    getattr(reader, ask)(reader.read(text), "a")
+
+    assert [problem.code for _, problem in reader.faults] == [code]
 
 
 def test_what_is_left_empty_counts_as_not_written() -> None:
-    group = top("a:\nb: ''\nc: one\n")
+    reader = Reader("a.md")
+    group = reader.read("a:\nb: ''\nc: one\n")
 
-    assert READER.group(group, "a") is None
-    assert READER.items(group, "a") == READER.items(group, "b") == READER.items(group, "missing") == ()
-    assert READER.items(group, "c") == (Text("one", 4),)
-    assert READER.one_line(group, "missing", "x") == "x"
-    with pytest.raises(IssueFileError):
-        READER.required(group, "missing", "front_matter")
+    assert reader.group(group, "a") is None
+    assert reader.items(group, "a") == reader.items(group, "b") == reader.items(group, "missing") == ()
+    assert reader.items(group, "c") == (Text("one", 4),)
+    assert reader.one_line(group, "missing", "x") == "x"
+    assert reader.faults == []
+
+
+def test_a_required_key_that_is_missing_is_noted_unless_another_fault_may_have_been_it() -> None:
+    missing, misspelled, unreadable = Reader("a.md"), Reader("a.md"), Reader("a.md")
+
+    missing.required(missing.read("a: b"), "subject", "front_matter")
+    group = misspelled.read("subjekt: b")
+    misspelled.known_keys(group, ("subject",), "newsletter")
+    misspelled.required(group, "subject", "front_matter")
+    unreadable.required(unreadable.read("a: b\nsubject b"), "subject", "front_matter")
+
+    assert [problem.code for _, problem in missing.faults] == ["key.missing"]
+    assert [problem.code for _, problem in misspelled.faults] == ["key.unknown"]
+    assert [problem.code for _, problem in unreadable.faults] == ["yaml.colon_missing"]
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("subject: The river letter #42: floods", "The river letter #42: floods"),
+        ("subject: Spring – our letter #42", "Spring – our letter #42"),
+        ("subject: #42 is out", "#42 is out"),
+        ("subject: #EarthDay and more", "#EarthDay and more"),
+        ("subject: C# and F#", "C# and F#"),
+        ('subject: "Letter #42" # remark', "Letter #42"),
+    ],
+)
+def test_a_number_sign_belongs_to_the_text(line: str, value: str) -> None:
+    assert top(f"kind: x\n{line}\nother: y").values["subject"] == Text(value, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("subject: Letter # 42", 2),
+        ("subject: Letter # draft", 2),
+        ("subject: one\n  two # three\n  four", 3),
+        ("subject: one\n  # 42", 3),
+        ("subject: one\n  two\n  #42", 4),
+        ("cards:\n- title: A # b\n", 3),
+    ],
+)
+def test_a_remark_that_would_shorten_a_value_is_named_with_its_line(text: str, line: int) -> None:
+    assert (refused(text)[0], refused(text)[1].code) == (line, "yaml.remark")
+
+
+@pytest.mark.parametrize(
+    "text", ["# note\na: b\n# note\nc: d", "a: 'b' # note", "a: |\n  b # c\n  # d", "a: [b] # note"]
+)
+def test_a_remark_of_its_own_is_no_fault(text: str) -> None:
+    reader = Reader("a.md")
+
+    reader.read(text)
+
+    assert reader.faults == []
+
+
+@pytest.mark.parametrize("escape", [r"\0", r"\ud800", r"\a", r"\e", r"\x85", r"\L", r"\ue000", r"\ufeff", r"\x9b"])
+def test_a_value_is_checked_as_it_was_parsed_not_as_it_was_written(escape: str) -> None:
+    assert (refused(f'a: b\nsubject: "x{escape}y"')[0], refused(f'a: b\nsubject: "x{escape}y"')[1].code) == (
+        3,
+        "text.control_character",
+    )
+
+
+def test_every_line_that_is_no_yaml_is_named_in_one_reading() -> None:
+    reader = Reader("a.md")
+
+    group = reader.read("subject: @home\nplace: News: of the river\ndate 3\nkind: newsletter\n")
+
+    assert [line for line, _ in reader.faults] == [2, 3, 4]
+    assert group.values["kind"] == Text("newsletter", 5)
+    assert group.values["subject"] == Text("@home", 2)

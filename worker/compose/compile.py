@@ -21,7 +21,7 @@ from worker.compose.wording import Wording, direction, wording_for
 from worker.domain.compiled import SYSTEM_VARIABLES, CompiledIssue
 from worker.domain.issue import IssueText
 from worker.domain.publication import DEFAULT_PROMISE, Publication
-from worker.errors import Trouble, UsageError
+from worker.errors import IssueFileError, Trouble, UsageError
 
 _INLINER = css_inline.CSSInliner(load_remote_stylesheets=False, minify_css=True)
 
@@ -39,8 +39,12 @@ def compile_issue(
     """The frozen content of an issue. `templates` comes from `layout_environment`; `media` maps each `src` of the
     issue (a figure's larger version under `large_key`) to its hosted form; `view_url` is the neutral page.
 
-    Raises UsageError with file and line for a tag outside the subset or in a place where it cannot work.
+    Raises UsageError with file and line for what reading noted, and for a tag outside the subset or in a place
+    where it cannot work.
     """
+    if issue.faults:
+        line, fault = issue.faults[0]
+        raise IssueFileError("issue_file.malformed", path=issue.path, line=line, problem=fault)
     try:
         return _compile(issue, publication, base_url.rstrip("/"), templates, media, view_url, boundary)
     except TemplateProblem as problem:

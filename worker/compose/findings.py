@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import jinja2
 
+from worker.compose.markdown import References, find_references
 from worker.compose.media import MediaItem
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import Card, Enclosure, IssueText
@@ -40,6 +41,24 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.level}{self.code}"
+
+
+def structural(line: int | None, why: Trouble) -> Finding:
+    """501 for what keeps an issue from being compiled; 104 for its language."""
+    fix = _STRUCTURE.get(why.code.partition(".")[0], "correct this line, then look again")
+    if why.code in MOVED:
+        fix = "keep a condition inside one paragraph, or put its tags on lines of their own between paragraphs"
+    return Finding(ERROR, 104 if why.code == "language.no_tag" else 501, line, why, fix, waivable=False)
+
+
+MOVED = ("tag.in_attribute", "tag.across_elements", "tag.would_be_lost", "tag.moved_by_styles", "tag.lost_in_text_part")
+"""Troubles of tags that are right by themselves and stand in the wrong place."""
+_STRUCTURE = {
+    **dict.fromkeys(("front_matter", "yaml", "key"), "correct the line above the text, then look again"),
+    "block": "correct the line; blocks are ::: figure, ::: figure 2, ::: quote up to :::, and ::: cards",
+    "figure": "write one entry below figures: for each ::: figure of the body",
+    "enclosure": "correct the name or the file",
+}
 
 
 @dataclass(frozen=True)
@@ -103,6 +122,12 @@ def authored_texts(issue: IssueText) -> Iterator[Authored]:
         yield from field(f"{name}.tag", enclosure.tag, line=enclosure.line)
         yield from field(f"{name}.title", enclosure.title, line=enclosure.line)
         yield from field(f"{name}.blurb", enclosure.blurb, True, enclosure.line)
+
+
+def issue_references(issue: IssueText) -> References:
+    """The `[label]: address` lines of the whole issue, the body's first: a text may use what another one defines."""
+    texts = [text.text for text in authored_texts(issue) if text.markdown]
+    return find_references([issue.body, *texts])
 
 
 def cards_of(issue: IssueText) -> list[tuple[str, Card]]:

@@ -5,6 +5,7 @@ value (`subject: No` is the subject "No"). Anchors, aliases and tags are refused
 when they are unfolded.
 """
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -12,8 +13,15 @@ import yaml
 
 from worker.errors import IssueFileError, Trouble
 
-MAX_FILE_CHARS = 1_000_000  # a hundred times a long issue
+Fault = tuple[int, Trouble]
+"""The line of the file, and what is wrong there."""
+
+MAX_FILE_CHARS = 400_000  # forty times a long issue; what a template may have (template.MAX_TEMPLATE_CHARS)
 MAX_DEPTH = 6  # deeper is a mistake, and the reader recurses once per level
+MOST_FAULTS = 20  # of one file: more say that it is no issue file
+# What a mail header, a terminal or a page could act on, what no UTF-8 can carry, our own marks, and line ends that
+# only some programs see. A value may hold line ends and tabs; where it must be one line they are folded.
+UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff\ue000\ue001]")
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,19 @@ Value = Text | Group | Items
 
 
 class Reader:
-    """One file being read: knows its path for every error it has to raise."""
+    """One file being read: knows its path, and notes every fault, so that one reading finds them all."""
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.faults: list[Fault] = []
+
+    def note(self, line: int, problem: Trouble) -> None:
+        """What is wrong with one value; reading goes on without it."""
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append((line, problem))
 
     def refuse(self, line: int, problem: Trouble) -> IssueFileError:
-        """The error to raise."""
+        """The error to raise where reading cannot go on."""
         return IssueFileError("issue_file.malformed", path=self.path, line=line, problem=problem)
 
     def split(self, raw: str) -> tuple[str, str, int]:
@@ -65,56 +79,95 @@ class Reader:
         raise self.refuse(1, Trouble("front_matter.never_closed"))
 
     def read(self, text: str) -> Group:
-        """The front matter's top group. Raises IssueFileError with the line of the file."""
-        try:
-            root = yaml.compose(text, Loader=_PlainLoader)
-        except yaml.MarkedYAMLError as error:
-            mark, problem = _where_and_why(error)
-            raise self.refuse((mark.line if mark else 0) + 2, problem) from error
-        except (yaml.YAMLError, RecursionError) as error:
-            raise self.refuse(2, Trouble("front_matter.unreadable")) from error
+        """The front matter's top group. Lines that are no YAML are noted and left out.
+
+        Raises IssueFileError when nothing of it can be read.
+        """
+        lines = text.split("\n")
+        while True:
+            try:
+                root = yaml.compose("\n".join(lines), Loader=_PlainLoader)
+                break
+            except yaml.MarkedYAMLError as error:
+                mark, problem = _where_and_why(error)
+                at = min(mark.line if mark else 0, len(lines) - 1)
+                if not lines[at].strip() or len(self.faults) >= MOST_FAULTS:
+                    raise self._first_fault(at + 2, problem) from error
+                if at and _REMARK.match(lines[at - 1]) and not isinstance(error, _RefusedByUs):
+                    # YAML ended the value above at its #, and so took this line for something new.
+                    self.note(at + 1, Trouble("yaml.remark", remark="#" + lines[at - 1].partition(" #")[2][:40]))
+                    lines[at] = ""
+                    continue
+                self.note(at + 2, problem)
+                lines[at] = _quoted(lines[at])
+            except (yaml.YAMLError, RecursionError) as error:
+                raise self._first_fault(2, Trouble("front_matter.unreadable")) from error
         if root is None:
-            raise self.refuse(2, Trouble("front_matter.empty"))
-        group = self._value(root, 0)
+            raise self._first_fault(2, Trouble("front_matter.empty"))
+        group = self._value(root, 0, "\n".join(lines))
         if not isinstance(group, Group):
-            raise self.refuse(group.line, Trouble("front_matter.without_keys"))
+            raise self._first_fault(group.line, Trouble("front_matter.without_keys"))
         return group
 
-    def _value(self, node: yaml.Node, depth: int) -> Value:
+    def _first_fault(self, line: int, problem: Trouble) -> IssueFileError:
+        return self.refuse(*self.faults[0]) if self.faults else self.refuse(line, problem)
+
+    def _value(self, node: yaml.Node, depth: int, text: str) -> Value:
         line = node.start_mark.line + 2
         if depth > MAX_DEPTH:
             raise self.refuse(line, Trouble("yaml.too_deep", limit=MAX_DEPTH))
         if isinstance(node, yaml.ScalarNode):
-            empty = node.value in ("", "~", "null") and node.style is None
-            return Text("" if empty else node.value, line + 1 if node.style in ("|", ">") else line)
+            return self._text(node, line, text)
         if isinstance(node, yaml.SequenceNode):
-            return Items(tuple(self._value(child, depth + 1) for child in node.value), line)
+            return Items(tuple(self._value(child, depth + 1, text) for child in node.value), line)
         values: dict[str, Value] = {}
         lines: dict[str, int] = {}
         for key, child in node.value:
             key_line = key.start_mark.line + 2
-            if not isinstance(key, yaml.ScalarNode):
-                raise self.refuse(key_line, Trouble("key.not_a_word"))
-            if key.value in values:
-                raise self.refuse(key_line, Trouble("key.twice", key=key.value, first_line=lines[key.value]))
-            values[key.value], lines[key.value] = self._value(child, depth + 1), key_line
+            if not isinstance(key, yaml.ScalarNode) or not _KEY.fullmatch(key.value):
+                self.note(key_line, Trouble("key.not_a_word"))
+            elif key.value in values:
+                self.note(key_line, Trouble("key.twice", key=key.value, first_line=lines[key.value]))
+            else:
+                values[key.value], lines[key.value] = self._value(child, depth + 1, text), key_line
         return Group(values, lines, line)
 
+    def _text(self, node: yaml.ScalarNode, line: int, text: str) -> Text:
+        """A value as it was written: YAML would end it at a blank and #, and read escapes nobody could type."""
+        value = "" if node.value in ("", "~", "null") and node.style is None else str(node.value)
+        first = line + 1 if node.style in ("|", ">") else line
+        if node.style not in ("|", ">"):
+            rest, below = _behind(text, node.start_mark.index, node.end_mark.index)
+            is_text = re.match(r"#\S", rest) is not None
+            if rest.startswith("#") and is_text == (node.style is not None):
+                self.note(node.end_mark.line + 2, Trouble("yaml.remark", remark=rest[:40]))
+            elif is_text:
+                value = f"{value} {rest}".strip()
+            if below and node.style is None and value:
+                self.note(node.end_mark.line + 3, Trouble("yaml.remark", remark=below[:40]))
+        unfit = UNFIT.search(value)
+        if unfit:
+            at = first + (value.count("\n", 0, unfit.start()) if node.style == "|" else 0)
+            self.note(at, Trouble("text.control_character", character=ord(unfit[0])))
+            value = UNFIT.sub(" ", value)
+        return Text(value, first)
+
     def known_keys(self, group: Group, known: tuple[str, ...], where: str) -> None:
-        """Raises IssueFileError for the first key that is not `known`, with the nearest known one."""
+        """Notes each key that is not `known`, with the nearest known one."""
         for key in group.values:
             if key not in known:
-                near = "".join(get_close_matches(key, known, n=1, cutoff=0.5))
-                problem = Trouble("key.unknown", key=key, where=where, near=near, known=known)
-                raise self.refuse(group.key_lines[key], problem)
+                near = "".join(get_close_matches(key[:40], known, n=1, cutoff=0.5))
+                problem = Trouble("key.unknown", key=key[:40], where=where, near=near, known=known)
+                self.note(group.key_lines[key], problem)
 
     def text(self, group: Group, key: str, default: str = "") -> str:
-        """The text under `key`. Raises IssueFileError when it is a list or a group."""
+        """The text under `key`; the default when there is none, or a list or a group, which is noted."""
         value = group.values.get(key)
         if value is None:
             return default
         if not isinstance(value, Text):
-            raise self.refuse(group.key_lines[key], Trouble("key.not_a_text", key=key))
+            self.note(group.key_lines[key], Trouble("key.not_a_text", key=key))
+            return default
         return value.value.strip()
 
     def one_line(self, group: Group, key: str, default: str = "") -> str:
@@ -122,37 +175,69 @@ class Reader:
         return " ".join(self.text(group, key, default).split())
 
     def required(self, group: Group, key: str, where: str) -> str:
-        """Like `one_line`. Raises IssueFileError when the key is missing."""
+        """Like `one_line`; notes a missing key."""
         if key not in group.values:
-            raise self.refuse(group.line, Trouble("key.missing", key=key, where=where))
+            # A line that could not be read, or a key that was not known, may have been this one.
+            if not any(p.code.startswith("yaml.") or p.fields.get("near") == key for _, p in self.faults):
+                self.note(group.line, Trouble("key.missing", key=key, where=where))
+            return ""
         return self.one_line(group, key)
 
     def group(self, group: Group, key: str) -> Group | None:
-        """The group under `key`, or None. Raises IssueFileError for anything else."""
+        """The group under `key`, or None; notes anything else."""
         value = group.values.get(key)
         if value is None or (isinstance(value, Text) and not value.value):
             return None
         if not isinstance(value, Group):
-            raise self.refuse(group.key_lines[key], Trouble("key.not_a_group", key=key))
+            self.note(group.key_lines[key], Trouble("key.not_a_group", key=key))
+            return None
         return value
 
     def items(self, group: Group, key: str) -> tuple[Value, ...]:
-        """The list under `key`; a single text counts as a list of one. Raises IssueFileError for a group."""
+        """The list under `key`; a single text counts as a list of one. Notes a group."""
         value = group.values.get(key)
         if value is None or (isinstance(value, Text) and not value.value):
             return ()
         if isinstance(value, Group):
-            raise self.refuse(group.key_lines[key], Trouble("key.not_a_list", key=key))
+            self.note(group.key_lines[key], Trouble("key.not_a_list", key=key))
+            return ()
         return value.values if isinstance(value, Items) else (value,)
 
     def groups(self, group: Group, key: str) -> list[Group]:
-        """The list of groups under `key`. Raises IssueFileError when an entry is not a group."""
+        """The list of groups under `key`; notes an entry that is none."""
         groups = []
         for value in self.items(group, key):
-            if not isinstance(value, Group):
-                raise self.refuse(value.line, Trouble("key.entry_not_a_group", key=key))
-            groups.append(value)
+            if isinstance(value, Group):
+                groups.append(value)
+            else:
+                self.note(value.line, Trouble("key.entry_not_a_group", key=key))
         return groups
+
+
+_REMARK = re.compile(r"[^#\"']*[^#\"'\s]\s+#")
+_KEY = re.compile(r"[\w-]{1,60}")
+_KEYED = re.compile(r"(\s*(?:- +)*[\w-]{1,60}:[ \t]+)(\S.*)")
+
+
+def _quoted(line: str) -> str:
+    """A line that YAML cannot read, with its value in quotes; without value when that does not help either."""
+    match = _KEYED.fullmatch(line)
+    if match is None or match[2].startswith("'"):
+        return ""
+    return match[1] + "'" + match[2].replace("'", "''") + "'"
+
+
+def _behind(text: str, begin: int, at: int) -> tuple[str, str]:
+    """(what stands behind a value on its line, a remark on the next line that is indented as if it went on)."""
+    end = text.find("\n", at)
+    rest = text[at : end if end >= 0 else len(text)]
+    line = text[text.rfind("\n", 0, begin) + 1 : begin]
+    indent = len(line) - len(line.lstrip(" -"))
+    following = text[end + 1 :].split("\n", 1)[0] if end >= 0 else ""
+    below = following.strip() if following.lstrip().startswith("#") else ""
+    deeper = len(following) - len(following.lstrip()) > indent
+    is_behind = not rest or rest[0] in " \t"
+    return (rest.strip() if is_behind else ""), (below if deeper and not rest.strip() else "")
 
 
 class _RefusedByUs(yaml.MarkedYAMLError):
@@ -197,7 +282,7 @@ def _where_and_why(error: yaml.MarkedYAMLError) -> tuple[yaml.Mark | None, Troub
     for context, problem in _NEVER_CLOSED.items():
         if (error.context or "").startswith(context):
             return error.context_mark or mark, problem
-    if "cannot start any token" in said:
+    if "expected chomping" in said or "cannot start any token" in said or "expected alphabetic" in said:
         return mark, Trouble("yaml.reserved_character")
     if "expected <block end>" in said or "expected the beginning" in said:
         return mark, Trouble("yaml.misplaced_line")

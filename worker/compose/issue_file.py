@@ -17,7 +17,7 @@ from worker.compose.links import is_remote_picture
 from worker.compose.media import MAX_LARGE_WIDTH, MAX_WIDTH, MediaItem, take_in_widths
 from worker.compose.rules import lint
 from worker.compose.rules_targets import pictures_of
-from worker.compose.source import read_issue
+from worker.compose.source import read_whole
 from worker.compose.typeset import large_key
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
@@ -26,7 +26,7 @@ from worker.errors import IssueFileError, NotFoundError, Trouble, UsageError
 from worker.places import TEMPLATES
 
 LAYOUT_DIR = TEMPLATES / "mail"
-MAX_ISSUE_BYTES = 4_000_000  # frontmatter.MAX_FILE_CHARS of four octets each
+MAX_ISSUE_BYTES = 1_600_000  # frontmatter.MAX_FILE_CHARS of four octets each
 MAX_MEDIA = 200  # pictures and files: two for each of source.MAX_CARDS
 MAX_MEDIA_BYTES = 40_000_000  # of all hosted items of an issue, which are held in memory until it is queued
 
@@ -102,7 +102,7 @@ def check_issue(
 
 
 def read_issue_file(path: Path) -> IssueText:
-    """The issue's text alone. Raises NotFoundError, UsageError, IssueFileError."""
+    """The issue's text alone, with its faults. Raises NotFoundError, UsageError, IssueFileError."""
     try:
         with path.open("rb") as file:
             octets = file.read(MAX_ISSUE_BYTES + 1)
@@ -113,7 +113,7 @@ def read_issue_file(path: Path) -> IssueText:
     if len(octets) > MAX_ISSUE_BYTES:
         raise UsageError("issue_file.too_large", path=str(path), limit_mb=MAX_ISSUE_BYTES // 1_000_000)
     try:
-        return read_issue(str(path), octets.decode("utf-8-sig"))
+        return read_whole(str(path), octets.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = octets.count(b"\n", 0, error.start) + 1
         problem = Trouble("text.not_utf8")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from html.parser import HTMLParser
 
-from worker.compose.template import TemplateProblem, check_template, recipient_environment
+from worker.compose.template import PASSES, TemplateProblem, check_template, recipient_environment
 from worker.errors import Trouble
 
 OPEN, CLOSE = "\ue000", "\ue001"
@@ -75,6 +75,8 @@ class Marks:
                 tag.append((kind, value))
             elif kind == "data":
                 pieces.append(value)
+            elif kind == "comment_begin":
+                raise TemplateProblem(Trouble("tag.comment"), line + number - 1)
             elif kind == "raw_begin":
                 raise TemplateProblem(Trouble("tag.not_allowed", construct="raw"), line + number - 1)
         return "".join(pieces)
@@ -92,6 +94,8 @@ class Marks:
     def _add(self, tokens: list[tuple[str, str]], is_block: bool, line: int) -> str:
         words = [value for kind, value in tokens if kind == "name"]
         inside = "".join(self._dated(tokens)).strip()
+        if is_block and words[0] == "for" and words[-1] != PASSES:
+            inside = f"{inside} | {PASSES}"
         if is_block:
             return self._mark(f"{{% {inside} %}}", _PART_OF.get(words[0], Part.END), line)
         return self._mark(f"{{{{ {inside} }}}}", Part.OUTPUT, line)

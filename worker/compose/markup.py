@@ -5,17 +5,19 @@ short list, because a parser's mistake must not reach a mailbox or the web page 
 """
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from html.parser import HTMLParser
+from typing import Any
 
 import nh3
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from worker.compose.links import SCHEMES, Link, judge_link
-from worker.compose.marks import MARK, Marks, Part, census
+from worker.compose.markdown import is_line_break, markdown_parser, with_own
+from worker.compose.marks import CLOSE, MARK, OPEN, RESERVED, Marks, Part
 from worker.compose.template import TemplateProblem, cut_position
 from worker.errors import Trouble
 
@@ -32,8 +34,8 @@ _ATTRIBUTES = {
     "th": {"align", "scope"},
     "td": {"align"},
 }
-_DIRECTIVE = re.compile(r":::[ \t]*([A-Za-z]*)[ \t]*(.*?)[ \t]*")
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+_OPENING = re.compile(r"<(?!/|br|img)[a-z]")
 _PARAGRAPH = re.compile(r"<p>(.*?)</p>", re.DOTALL)
 _MARKS_ALONE = re.compile(rf"(?:{MARK.pattern}\s*)+")
 
@@ -62,65 +64,94 @@ Resolve = Callable[[str], SetPicture | None]
 
 def split_body(body: str, line: int) -> list[Segment]:
     """The body in its order. `line` is that of its first line. Raises TemplateProblem for an unknown ::: block."""
+    segments, problems = split_all(body, line)
+    if problems:
+        raise problems[0]
+    return segments
+
+
+def split_all(body: str, line: int) -> tuple[list[Segment], list[TemplateProblem]]:
+    """(the body in its order, what is wrong with its ::: lines)."""
     segments: list[Segment] = []
+    problems: list[TemplateProblem] = []
     held: list[str] = []
     start, fence, quote_at = line, "", 0
     for number, text in enumerate(body.split("\n"), start=line):
-        marker = _FENCE.match(text)
-        if marker and (not fence or marker[1].startswith(fence)):
-            fence = "" if fence else marker[1]
-        directive = None if fence else _DIRECTIVE.fullmatch(text)
-        if directive is None:
+        fence = _fence_after(text, fence)
+        if fence or not text.startswith(":::"):
             held.append(text)
             continue
-        word, rest = directive[1].lower(), directive[2]
-        if quote_at:
-            if word or rest:
-                raise TemplateProblem(Trouble("block.quote_never_closed", line=quote_at), number)
-            segments.append(Segment("quote", "\n".join(held), quote_at + 1))
-            quote_at = 0
-        else:
-            segments.append(Segment("text", "\n".join(held), start))
-            if word == "quote" and not rest:
-                quote_at = number
-            elif (word == "figure" and re.fullmatch("[0-9]{0,3}", rest)) or (word == "cards" and not rest):
-                segments.append(Segment(word, rest, number))
-            else:
-                raise TemplateProblem(Trouble("block.unknown", block=text.strip()), number)
+        word, _, rest = " ".join(text[3:].split()).lower().partition(" ")
+        if quote_at and word:
+            problems.append(TemplateProblem(Trouble("block.quote_never_closed", line=quote_at), number))
+        kind, first = ("quote", quote_at + 1) if quote_at else ("text", start)
+        segments.append(Segment(kind, "\n".join(held), first))
         held, start = [], number + 1
+        if quote_at and not word:
+            quote_at = 0
+            continue
+        quote_at = number if word == "quote" and not rest else 0
+        if (word == "figure" and re.fullmatch("[0-9]{0,3}", rest)) or (word == "cards" and not rest):
+            segments.append(Segment(word, rest, number))
+        elif not quote_at:
+            problems.append(TemplateProblem(Trouble("block.unknown", block=text.strip()[:60]), number))
     if quote_at:
-        raise TemplateProblem(Trouble("block.quote_never_closed", line=quote_at), quote_at)
+        problems.append(TemplateProblem(Trouble("block.quote_never_closed", line=quote_at), quote_at))
     segments.append(Segment("text", "\n".join(held), start))
-    return [segment for segment in segments if segment.kind != "text" or segment.text.strip()]
+    return [one for one in segments if one.kind != "text" or one.text.strip()], problems
+
+
+def _fence_after(text: str, fence: str) -> str:
+    """The fence that is open behind the line `text`; CommonMark: nothing stands behind a closing one."""
+    marker = _FENCE.fullmatch(text)
+    if marker is None or (marker[1][0] == "`" and "`" in marker[2]):
+        return fence
+    if not fence:
+        return marker[1]
+    return "" if marker[1].startswith(fence) and not marker[2].strip() else fence
 
 
 class MarkdownRenderer:
     """Turns Markdown of one issue into HTML. `resolve` finds the hosted form of a picture beside the issue."""
 
-    def __init__(self, marks: Marks, resolve: Resolve) -> None:
+    def __init__(self, marks: Marks, resolve: Resolve, references: Mapping[str, Any] | None = None) -> None:
         self._marks = marks
         self._resolve = resolve
-        self._markdown = _parser()
+        self._references = dict(references or {})
+        self._markdown = markdown_parser()
         self._markdown.add_render_rule("image", lambda _renderer, tokens, at, _options, _env: self._image(tokens[at]))
 
     def html(self, text: str, line: int) -> str:
         """Sanitised blocks (p, h2 to h4, lists, tables, quotes, code). Raises TemplateProblem."""
         marked = self._marks.take_out(text, line)
+        try:
+            made = str(self._markdown.render(marked, with_own(self._references, marked)))
+        except TemplateProblem as problem:
+            raise TemplateProblem(problem.trouble, line + problem.line - 1) from problem
         rendered = nh3.clean(
-            str(self._markdown.render(marked)),
+            made,
             tags=_TAGS,
             attributes=_ATTRIBUTES,
             attribute_filter=_keep_attribute,
             link_rel=None,
             url_schemes=set(SCHEMES),
         )
-        came_out = [mark.number for mark in census(rendered)]
+        self._check_marks(marked, rendered, line)
+        # A table wider than a phone scrolls in a box of its own, so that the mail does not.
+        boxed = rendered.replace("<table>", '<div class="wider"><table>').replace("</table>", "</table></div>")
+        # Block tags on a line of their own leave their paragraph: they steer paragraphs, not words.
+        return _PARAGRAPH.sub(lambda paragraph: self._hoist(paragraph[1]), boxed).strip()
+
+    def _check_marks(self, marked: str, rendered: str, line: int) -> None:
+        """Every mark came out once, and none was made by an entity such as &#xE000;."""
+        shown = rendered.replace("%EE%80%80", OPEN).replace("%EE%80%81", CLOSE)  # as they stand in an address
+        came_out = Counter(int(digits) for digits in MARK.findall(shown))
         for number in (int(digits) for digits in MARK.findall(marked)):
-            if number not in came_out or came_out.count(number) > 1:
+            if came_out.pop(number, 0) != 1:
                 tag = self._marks.tags[number]
                 raise TemplateProblem(Trouble("tag.would_be_lost", tag=tag.source), tag.line)
-        # Block tags on a line of their own leave their paragraph: they steer paragraphs, not words.
-        return _PARAGRAPH.sub(lambda paragraph: self._hoist(paragraph[1]), rendered).strip()
+        if came_out or RESERVED.search(MARK.sub("", shown)):
+            raise TemplateProblem(Trouble("tag.private_use"), line)
 
     def _image(self, token: Token) -> str:
         shown = self._resolve(str(token.attrs.get("src", "")))
@@ -132,13 +163,14 @@ class MarkdownRenderer:
     def _hoist(self, inner: str) -> str:
         pieces: list[str] = []
         held: list[str] = []
+        inside = 0  # elements open before this line, such as words in bold over several lines
         for line in inner.split("\n"):
-            alone = _MARKS_ALONE.fullmatch(line.strip()) and self._all_blocks(line)
-            if alone and not _is_open("\n".join(held)):
+            if not inside and _MARKS_ALONE.fullmatch(line.strip()) and self._all_blocks(line):
                 pieces += [_paragraph(held), line.strip()]
                 held = []
             else:
                 held.append(line)
+                inside += len(_OPENING.findall(line)) - line.count("</")
         return "".join([*pieces, _paragraph(held)])
 
     def _all_blocks(self, marked: str) -> bool:
@@ -150,16 +182,18 @@ def _paragraph(lines: list[str]) -> str:
     return f"<p>{inner}</p>" if inner.strip() else ""
 
 
-def _is_open(html: str) -> bool:
-    """True inside an element, such as words in bold over several lines."""
-    return len(re.findall(r"<(?!/|br|img)[a-z]", html)) != html.count("</")
+def find_links(text: str, line: int, references: Mapping[str, Any] | None = None) -> tuple[list[Link], list[Link]]:
+    """(links, pictures) of a Markdown text with their lines; a picture's label is its alt text.
 
-
-def find_links(text: str, line: int) -> tuple[list[Link], list[Link]]:
-    """(links, pictures) of a Markdown text with their lines; a picture's label is its alt text."""
+    None of either in a text that cannot be read as Markdown: compiling says why.
+    """
     links: list[Link] = []
     pictures: list[Link] = []
-    for block in _parser().parse(text):
+    try:
+        blocks = markdown_parser().parse(text, with_own(dict(references or {}), text))
+    except TemplateProblem:
+        return [], []
+    for block in blocks:
         if block.type != "inline":
             continue
         at = line + (block.map[0] if block.map else 0)
@@ -177,24 +211,11 @@ def find_links(text: str, line: int) -> tuple[list[Link], list[Link]]:
             elif token.type in ("softbreak", "hardbreak"):
                 at += 1
                 label.append(" ")
+            elif is_line_break(token):
+                label.append(" ")
             else:
                 label.append(token.content)
     return links, pictures
-
-
-def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-    # Judged by links.judge_link and the sanitiser; the parser would leave a bad link as text that no rule sees.
-    parser.validateLink = lambda url: True  # type: ignore[method-assign]
-    parser.core.ruler.push("shift_headings", _shift_headings)
-    return parser
-
-
-def _shift_headings(state: object) -> None:
-    """The layout owns h1: # and ## become h2, ### h3, and everything below h4."""
-    for token in state.tokens:  # type: ignore[attr-defined]
-        if token.type in ("heading_open", "heading_close"):
-            token.tag = {"h1": "h2", "h2": "h2", "h3": "h3"}.get(token.tag, "h4")
 
 
 def _keep_attribute(tag: str, name: str, value: str) -> str | None:

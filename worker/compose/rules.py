@@ -6,10 +6,11 @@ waived.
 """
 
 from dataclasses import replace
+from itertools import islice
 
-from worker.compose import rules_mail, rules_targets, rules_words
+from worker.compose import rules_mail, rules_source, rules_targets, rules_words
 from worker.compose.compile import compile_issue
-from worker.compose.findings import ERROR, NOTE, Finding, Level, LintFacts
+from worker.compose.findings import NOTE, Finding, Level, LintFacts, structural
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
 from worker.errors import Trouble, UsageError
@@ -22,6 +23,8 @@ _ON_SOURCE = (
     rules_words.check_shouting,
     rules_words.check_variables,
     rules_words.check_leftovers,
+    rules_source.check_source,
+    rules_source.check_blocks,
     rules_targets.check_pictures,
     rules_targets.check_weight,
     rules_targets.check_files,
@@ -39,14 +42,20 @@ _ON_RESULT = (
 _ORDER = list(Level)
 
 
+MOST_FINDINGS = 300
+"""Of one level: who gets more has pasted something else than an issue."""
+
+
 def lint(issue: IssueText, facts: LintFacts) -> list[Finding]:
-    """Every finding, errors first, then by line."""
-    findings = [finding for rule in _ON_SOURCE for finding in rule(issue, facts)]
+    """Every finding, errors first, then by line; at most MOST_FINDINGS of a level."""
+    findings = [structural(line, fault) for line, fault in issue.faults]
+    findings += [finding for rule in _ON_SOURCE for finding in islice(rule(issue, facts), MOST_FINDINGS)]
     compiled = facts.compiled or _try_compile(issue, facts, findings)
     if compiled is not None:
         findings += [finding for rule in _ON_RESULT for finding in rule(issue, compiled)]
     findings = [_waived(finding, issue) for finding in dict.fromkeys(findings)]
-    return sorted(findings, key=lambda finding: (_ORDER.index(finding.level), finding.line or 0, finding.code))
+    findings.sort(key=lambda finding: (_ORDER.index(finding.level), finding.line or 0, finding.code))
+    return [finding for level in Level for finding in [f for f in findings if f.level is level][:MOST_FINDINGS]]
 
 
 def _try_compile(issue: IssueText, facts: LintFacts, findings: list[Finding]) -> CompiledIssue | None:
@@ -63,8 +72,7 @@ def _try_compile(issue: IssueText, facts: LintFacts, findings: list[Finding]) ->
     except UsageError as error:
         if not any(f.code == 501 or (f.code == 208 and not f.waivable) for f in findings):
             line, problem = error.trouble.fields["line"], error.trouble.fields["problem"]
-            fix = "keep a condition inside one paragraph, or put its tags on lines of their own between paragraphs"
-            findings.append(Finding(ERROR, 501, line, problem, fix, waivable=False))
+            findings.append(structural(line, problem))
         return None
 
 

@@ -7,8 +7,8 @@ from quopri import encodestring
 from babel import Locale, UnknownLocaleError
 
 from worker.compose.findings import ERROR, WARN, Finding, LintFacts, authored_texts
-from worker.compose.links import is_loopback_url
-from worker.compose.template import recipient_environment
+from worker.compose.links import is_loopback_url, judge_link
+from worker.compose.template import MAX_PASSES, TooManyPassesError, recipient_environment
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
 from worker.errors import Trouble
@@ -63,7 +63,7 @@ def check_language(issue: IssueText, compiled: CompiledIssue) -> Iterator[Findin
         Locale.parse(compiled.language, sep="-")
     except (UnknownLocaleError, ValueError):
         why = f'the language "{compiled.language}" is not known'
-        yield Finding(ERROR, 104, line, why, "write a tag such as en, fr, zh-Hans or ar")
+        yield Finding(ERROR, 104, line, why, "write a tag such as en, fr, zh-Hans or ar", waivable=False)
 
 
 def check_footer(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
@@ -74,14 +74,14 @@ def check_footer(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]
             yield _footer(f"the {part} part has no unsubscribe link")
     for part, text in (("HTML", visible), ("text", compiled.text)):
         folded = " ".join(text.split())
-        if " ".join(compiled.from_name.split()) not in folded:
+        if " ".join(compiled.from_name.split()).casefold() not in folded.casefold():
             yield _footer(f"the {part} part does not say who sends")
         if "{% if consent_date %}" not in folded:
             yield _footer(f"the {part} part does not say why the reader gets it")
 
 
 def check_sender(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
-    """405: one-click leaving needs https, and a signature over its headers."""
+    """301, 405: a privacy page to be opened; one-click leaving needs https, and a signature over its headers."""
     if not facts.base_url.startswith("https://") and not is_loopback_url(facts.base_url):
         why = f"the opt-out address {facts.base_url} is not https, so one-click leaving fails"
         yield Finding(ERROR, 405, None, why, "set CORRANTO_BASE_URL to an https address", waivable=False)
@@ -89,6 +89,11 @@ def check_sender(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
         domain = facts.publication.from_address.rpartition("@")[2]
         why = f"no DKIM key for {domain}: Gmail and Yahoo ignore one-click leaving, and may refuse the mail"
         yield Finding(WARN, 405, None, why, Trouble("dkim.key_missing", domain=domain))
+    privacy = facts.publication.privacy_url
+    fault = judge_link(privacy) if privacy else None
+    if fault is not None and not (fault.works and is_loopback_url(facts.base_url)):
+        why = f"the publication's privacy page {str(privacy)[:60]!a} {fault.value}"
+        yield Finding(ERROR, 301, None, why, f"{fault.remedy}, in the publication", waivable=False)
     if not facts.publication.postal_address.strip():
         yield _footer("the publication has no postal address")
 
@@ -103,13 +108,18 @@ def check_slug(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
 
 def check_odd_readers(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]:
     """502: the three templates hold for every kind of name."""
-    for who, name in _ODD_READERS:
-        system = {"unsubscribe_url": "https://example.org/u", "consent_date": ""}
-        values = dict.fromkeys(compiled.variables, name) | system
-        for part, source in (("subject", compiled.subject), ("HTML", compiled.html), ("text", compiled.text)):
-            environment = recipient_environment(autoescape=part == "HTML")
+    parts = (("subject", compiled.subject), ("HTML", compiled.html), ("text", compiled.text))
+    for part, source in parts:
+        template = recipient_environment(autoescape=part == "HTML").from_string(source)
+        for who, name in _ODD_READERS:
+            system = {"unsubscribe_url": "https://example.org/u", "consent_date": ""}
+            values = dict.fromkeys(compiled.variables, name) | system
             try:
-                filled = environment.from_string(source).render(values)
+                filled = template.render(values)
+            except TooManyPassesError:
+                why = f"a loop fails for readers whose value has more than {MAX_PASSES} characters: they get no mail"
+                yield Finding(WARN, 502, None, why, "write the value without a loop")
+                continue
             except Exception as error:  # any fault here would be a fault in somebody's mail
                 why = f"the {part} cannot be filled for {who}: {type(error).__name__}"
                 yield Finding(ERROR, 502, None, why, "simplify the tags; a variable with a default is enough")

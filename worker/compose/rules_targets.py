@@ -1,11 +1,23 @@
 """Rules about pictures (2xx) and links (3xx). Pure."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
-from worker.compose.findings import ERROR, WARN, Finding, LintFacts, authored_texts, enclosures_of, entries_of
+import idna
+
+from worker.compose.findings import (
+    ERROR,
+    WARN,
+    Finding,
+    LintFacts,
+    authored_texts,
+    enclosures_of,
+    entries_of,
+    issue_references,
+)
 from worker.compose.links import Link, LinkFault, is_loopback_url, is_remote_picture, judge_link
 from worker.compose.markup import find_links
 from worker.compose.media import FILE_TYPES, MAX_WIDTH, MediaItem
@@ -60,9 +72,12 @@ def pictures_of(issue: IssueText) -> list[Placed]:
             src = getattr(issue.signatory, key)
             if src:
                 pictures.append(Placed(src, "", issue.lines.get(f"signatory.{key}", 0), needs_alt=False))
+    references = issue_references(issue)
     for text in authored_texts(issue):
         if text.markdown:
-            pictures += [Placed(link.target, link.label, link.line) for link in find_links(text.text, text.line)[1]]
+            pictures += [
+                Placed(link.target, link.label, link.line) for link in find_links(text.text, text.line, references)[1]
+            ]
     return pictures
 
 
@@ -73,23 +88,79 @@ def links_of(issue: IssueText) -> list[Link]:
         for key, entry in entries_of(issue)
         if entry.link is not None
     ]
+    references = issue_references(issue)
     for text in authored_texts(issue):
         if text.markdown:
-            links += find_links(text.text, text.line)[0]
+            links += find_links(text.text, text.line, references)[0]
     return links
 
 
 def check_pictures(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
-    """201, 203 to 206, 208."""
+    """201 to 206, 208."""
     for picture in pictures_of(issue):
         src, line = picture.src.removeprefix("large:"), picture.line
         if picture.needs_alt and not picture.alt and not picture.decorative:
             fix = "describe it, or write decorative: true if it only decorates"
             yield Finding(ERROR, 201, line, f"{_short(src)} has no alt text", fix)
+        elif picture.needs_alt and picture.alt and (fault := _says_nothing(picture.alt, src)):
+            yield Finding(
+                ERROR, 202, line, f'the alt text "{_short(picture.alt)}" {fault}', "say what the picture shows"
+            )
         if (picture.sized[0] is None) != (picture.sized[1] is None):
             why = f"{_short(src)} has a width or a height but not both"
             yield Finding(WARN, 203, line, why, "write w and h, or neither")
         yield from _check_file(picture, src, facts)
+
+
+_NO_WORDS = frozenset(
+    {
+        *(
+            "image",
+            "picture",
+            "photo",
+            "photograph",
+            "img",
+            "pic",
+            "graphic",
+            "figure",
+            "logo",
+            "icon",
+            "banner",
+            "alt",
+        ),
+        *("alt text", "screenshot", "diagram", "chart", "map", "drawing", "untitled", "placeholder", "description"),
+        *(
+            "bild",
+            "foto",
+            "grafik",
+            "abbildung",
+            "photographie",
+            "imagen",
+            "foto de",
+            "imagem",
+            "immagine",
+            "afbeelding",
+        ),
+        *("图片", "照片", "图像", "画像", "写真", "사진", "그림", "изображение", "фото", "картинка", "صورة", "चित्र"),
+    }
+)
+"""Alt texts that say that there is a picture, which a screen reader says anyway."""
+_FILE_NAME = re.compile(
+    r"\S+\.(?:jpe?g|png|gif|webp|avif|heic|svg|tiff?|bmp)"
+    r"|(?:img|dsc|dscn|dscf|pxl|image|screenshot|photo)[ _-]*[0-9][\w ._-]*",
+    re.IGNORECASE,
+)
+
+
+def _says_nothing(alt: str, src: str) -> str:
+    """Why an alt text is none: the end of a sentence, or "" for one that says something."""
+    words = " ".join(alt.lower().strip(" .…:!-–").split())
+    if any(sign in alt for sign in ("{{", "{%")):
+        return "cannot hold a reader's value"
+    if _FILE_NAME.fullmatch(alt.strip()) or alt.strip() in (src, PurePath(src).name):
+        return "is the name of a file"
+    is_short = len(words) == 1 and not "\u2e80" <= words <= "\uffff"  # one Han character may be a word
+    return "says nothing about the picture" if words in _NO_WORDS or is_short or not re.search(r"\w", alt) else ""
 
 
 def _check_file(picture: Placed, src: str, facts: LintFacts) -> Iterator[Finding]:
@@ -147,7 +218,7 @@ def check_files(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
 
 
 def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
-    """301, 303, 304."""
+    """301, 303, 304, 306."""
     for link in links_of(issue):
         fault = judge_link(link.target)
         if link.target.startswith(facts.base_url) and (
@@ -156,21 +227,42 @@ def check_links(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
             fault = None  # a rehearsing installation may name itself
         if fault is not None:
             why = f"the link {_short(link.target) or 'of ' + link.label} {fault.value}"
-            fix = "write a whole address that starts with https://"
+            fix = fault.remedy
             is_file = PurePath(unquote(link.target)).suffix.lower() in FILE_TYPES
             if fault is LinkFault.RELATIVE and is_file and issue.kind is IssueKind.STATEMENT:
                 fix += ", or send the file along: enclosures: - {title: …, file: …} in the head of the issue"
-            if fault is LinkFault.STAGING:
-                fix = "write the address that readers will use"
             yield Finding(ERROR, 301, link.line, why, fix, waivable=False)
         elif link.target.lower().startswith("http:") and not link.target.startswith(facts.base_url):
             why = f"{_short(link.target)} is not encrypted"
             yield Finding(WARN, 303, link.line, why, "use https:// if it answers there")
+        if (elsewhere := _shown_elsewhere(link)) is not None:
+            why = f"{_short(link.label)} is what a reader sees, yet the link leads to {elsewhere}"
+            yield Finding(ERROR, 306, link.line, why, "let words and address name the same site")
         if " ".join(link.label.lower().strip(" .…:!→»›").split()) in GENERIC:
             why = f'link text "{link.label}" says nothing alone'
             yield Finding(WARN, 304, link.line, why, "name what the link leads to")
         elif not link.label:
             yield Finding(WARN, 304, link.line, f"the link {_short(link.target)} has no text", "name what it leads to")
+
+
+def _shown_elsewhere(link: Link) -> str | None:
+    """The site a link leads to when its words name another one: what every fraud does, and filters look for."""
+    shown = _SITE.fullmatch(link.label.strip())
+    host = _host(link.target)
+    if shown is None or not host or not link.target.lower().startswith("http"):
+        return None
+    return None if _host(f"https://{shown[1]}") == host else host
+
+
+_SITE = re.compile(r"(?:https?://)?((?:[\w-]{1,63}\.){1,9}[^\W\d_]{2,24})(?::[0-9]{1,5})?(?:[/?#]\S*)?", re.IGNORECASE)
+
+
+def _host(target: str) -> str:
+    try:
+        host = urlsplit(target).hostname or ""
+        return (host if host.isascii() else idna.encode(host).decode()).removeprefix("www.")
+    except (ValueError, idna.IDNAError):
+        return ""
 
 
 def _unusable(line: int, src: str, cause: Trouble | None, *, waivable: bool = True) -> Finding:

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 
-from worker.compose.findings import ERROR, WARN, Authored, Finding, LintFacts, authored_texts
+from worker.compose.findings import ERROR, WARN, Authored, Finding, LintFacts, authored_texts, issue_references
+from worker.compose.spans import Kind, Lines, find_tags, without_tags
 from worker.compose.template import FILTERS, TemplateProblem, check_template, without_values
 from worker.domain.compiled import READER_VARIABLES, SYSTEM_VARIABLES
 from worker.domain.issue import IssueText
@@ -12,14 +14,31 @@ from worker.errors import Trouble
 SUBJECT_CHARS = (10, 78)  # less says nothing, more is cut in lists of mails (and is a line of RFC 5322 2.1.1)
 PREHEADER_CHARS = 140  # more than lists of mails show behind a subject
 
-_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 _FAKE_REPLY = re.compile(r"\s*(re|fwd?|aw|wg|sv|tr|rif|回复|转发|ответ)\s*[:：]", re.IGNORECASE)
 _LEFTOVERS = (
     (re.compile(r"\bTODO\b|\bFIXME\b|\bTBD\b"), "a note to the author"),
     (re.compile(r"\bXXX+\b"), "a placeholder"),
     (re.compile(r"lorem\s+ipsum", re.IGNORECASE), "filler text"),
-    (re.compile(r"\[(?:insert|your|add|name|link|date|todo)\b[^\]\n]*\](?!\()", re.IGNORECASE), "a placeholder"),
+    (
+        re.compile(
+            r"\[(?:insert|your|add|name|link|date|todo|(?:first|last|full|company)[ _-]?name|e?-?mail)\b[^\]\n]{0,60}\]"
+            r"(?![(\[:])",
+            re.IGNORECASE,
+        ),
+        "a placeholder",
+    ),
+    (
+        re.compile(
+            r"\*\|[^|\n]{1,60}\|\*|(?<![\w%/=&?.-])%%?[A-Za-z_][\w.-]{1,40}%%?(?!\w)|\$\{[\w.]{1,40}\}"
+            r"|(?<!\{)\{ ?(?:(?:first|last|full)[ _-]?)?(?:name|email) ?\}(?!\})",
+            re.IGNORECASE,
+        ),
+        "a placeholder of another program",
+    ),
 )
+MOST_OF_A_FIELD = 20  # findings of one kind in one text: a file pasted from elsewhere has the same one everywhere
+_LOOP = re.compile(r"\{%[-+]?\s{0,9}for\s{1,9}(\w+)")
+_CONDITION = re.compile(r"\{%[-+]?\s{0,9}(if|elif|for)\s(.*?)\s{0,9}[-+]?%\}\Z", re.DOTALL)
 _BRACES = re.compile(r"\{\{|\}\}|\{%|%\}")
 
 
@@ -68,48 +87,81 @@ def check_shouting(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
 
 
 def check_variables(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
-    """501: tags outside the subset, unknown names, outputs without a default."""
+    """501: tags outside the subset, unknown names, outputs without a default, remarks nobody would see end."""
     known = frozenset((*READER_VARIABLES, *facts.attributes))
     for field in authored_texts(issue):
-        if "{" not in field.text:
-            continue
+        if "{" in field.text:
+            yield from islice(_in_tags(field, known), MOST_OF_A_FIELD)
+
+
+def _in_tags(field: Authored, known: frozenset[str]) -> Iterator[Finding]:
+    """Each tag by itself, so that one mistake hides no other; then how they stand together."""
+    text, lines = field.text, Lines(field.text, 0)
+    loops = frozenset(_LOOP.findall(text))
+    together, at = [], 0
+    said: set[str] = set()
+    sound: dict[str, list[str]] = {}
+    for span in find_tags(text):
+        tag, line = text[span.start : span.end], lines.at(span.start)
+        together += [text[at : span.start], tag]
+        at = span.end
         try:
-            for name in check_template(field.text, None):
-                if name in SYSTEM_VARIABLES:
-                    fix = "remove it; the footer already has it"
-                    yield _variable(field, _line_of(name, field), f"{name} belongs to the layout", fix)
-                elif name not in known:
-                    fix = f"use one of {', '.join(sorted(known))}, or import it as a column"
-                    yield _variable(field, _line_of(name, field), f"{name} is not known for this publication", fix)
+            if span.kind is Kind.COMMENT:
+                raise TemplateProblem(Trouble("tag.comment"), 1)
+            names = sound[tag] = sound.get(tag) or _names_in(tag, loops)
         except TemplateProblem as problem:
-            allowed = f"variables with a default, if, for, and the filters {', '.join(FILTERS)}"
-            yield _variable(field, problem.line, problem.trouble, f"correct the tag; what may be used: {allowed}")
+            together[-1] = "\n" * tag.count("\n")
+            yield _variable(field, line + problem.line - 1, problem.trouble)
+            continue
+        for name in names:
+            if name in SYSTEM_VARIABLES and name not in said:
+                fix = "remove it; the footer already has it"
+                yield _variable(field, line, f"{name} belongs to the layout", fix)
+            elif name not in known and name not in said:
+                fix = f"use one of {', '.join(sorted(known))}, or import it as a column"
+                yield _variable(field, line, f"{name} is not known for this publication", fix)
+            said.add(name)
+    try:
+        check_template("".join([*together, text[at:]]))
+    except TemplateProblem as problem:
+        yield _variable(field, problem.line - 1, problem.trouble)
+
+
+def _names_in(tag: str, loops: frozenset[str]) -> list[str]:
+    """The names one tag reads, without those of loops. Raises TemplateProblem."""
+    if tag.startswith("{{"):
+        return [name for name in check_template(tag, always=loops) if name not in loops]
+    condition = _CONDITION.match(tag)
+    if condition is None:
+        return []
+    whole = f"{{% if {condition[2]} %}}{{% endif %}}" if condition[1] != "for" else ""
+    return [name for name in (check_template(whole) if whole else (condition[2].split(" ")[-1],)) if name not in loops]
 
 
 def check_leftovers(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
-    """801: notes, filler, and braces that are no tag."""
+    """801: notes, filler, placeholders, and braces that are no tag."""
+    labels = issue_references(issue)
     for field in authored_texts(issue):
-        bare = _TAG.sub(lambda tag: "\n" * tag[0].count("\n"), field.text)
+        bare, offsets = without_tags(field.text)
+        lines = Lines(bare, 0)
         for pattern, what in _LEFTOVERS:
-            for leftover in pattern.finditer(bare):
-                line = field.line + bare.count("\n", 0, leftover.start())
+            for leftover in islice(pattern.finditer(bare), MOST_OF_A_FIELD):
+                if leftover[0].strip("[]").upper() in labels:
+                    continue
+                line = field.line + offsets[lines.at(leftover.start())]
                 yield Finding(ERROR, 801, line, f'"{leftover[0][:40]}" looks like {what}', "replace or remove it")
-        braces = _BRACES.search(bare)
-        if braces:
-            line = field.line + bare.count("\n", 0, braces.start())
+        for braces in islice(_BRACES.finditer(bare), MOST_OF_A_FIELD):
+            line = field.line + offsets[lines.at(braces.start())]
             yield Finding(ERROR, 801, line, f"{braces[0]} would be printed as it stands", "close the tag or remove it")
 
 
-def _variable(field: Authored, line: int, why: str | Trouble, fix: str) -> Finding:
-    return Finding(ERROR, 501, field.line + line - 1, why, fix, waivable=False)
+_MAY_BE_USED = (
+    f"correct the tag; what may be used: variables with a default, if, for, and the filters {', '.join(FILTERS)}"
+)
 
 
-def _line_of(name: str, field: Authored) -> int:
-    """Line, from 1, of the first tag that reads `name`."""
-    for tag in _TAG.finditer(field.text):
-        if re.search(rf"\b{re.escape(name)}\b", tag[0]):
-            return field.text.count("\n", 0, tag.start()) + 1
-    return 1
+def _variable(field: Authored, line: int, why: str | Trouble, fix: str = _MAY_BE_USED) -> Finding:
+    return Finding(ERROR, 501, field.line + line, why, fix, waivable=False)
 
 
 def _plain(text: str) -> str:

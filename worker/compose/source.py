@@ -1,15 +1,20 @@
 """An issue file as text → its values, each with the line it came from. Pure.
 
-Whatever cannot be understood is refused with file, line and key; nothing is guessed or
-silently dropped. Taste and safety of what was understood are the rules' business, not this file's.
+Whatever cannot be understood is noted with line and key, all of it in one reading; nothing is guessed or silently
+dropped. Every value is checked as it was parsed, whatever escapes it was written with. Taste and safety of what was
+understood are the rules' business, not this file's.
 """
 
 import re
+from dataclasses import replace
+from itertools import islice
 from pathlib import PurePath
 
-from worker.compose.frontmatter import MAX_FILE_CHARS, Group, Items, Reader, Text
+from worker.compose.frontmatter import MAX_FILE_CHARS, MOST_FAULTS, UNFIT, Group, Items, Reader, Text
+from worker.compose.spans import Lines, drop_remarks
 from worker.domain.issue import Card, Enclosure, Figure, IssueKind, IssueText, Picture, Signatory
-from worker.errors import Trouble
+from worker.domain.publication import is_language_tag
+from worker.errors import IssueFileError, Trouble
 
 MAX_PIXELS = 2400  # four times the layout's width: more is a slip of the finger
 MAX_CARDS = 100  # an issue of a hundred cards is five times what stays unclipped
@@ -28,62 +33,90 @@ _LINT = ("allow", "why")
 
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _MAX_SLUG = 80  # characters: it stands in web addresses and is typed into commands
-# Bytes a mail header or a terminal could act on, and line ends that only some programs see.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff\ue000\ue001]")
 _CODE = re.compile(r"[EWI]?([0-9]{3})")
 
 
 def read_issue(path: str, raw: str) -> IssueText:
-    """The values of the issue file `raw`; `path` names it in errors and gives the slug its default.
+    """The values of an issue file without a fault. Raises IssueFileError for the first one."""
+    issue = read_whole(path, raw)
+    if issue.faults:
+        line, problem = issue.faults[0]
+        raise IssueFileError("issue_file.malformed", path=path, line=line, problem=problem)
+    return issue
 
-    1. Make line ends alike; refuse what is too long and characters that act in secret.
-    2. Part front matter from body, and refuse keys this kind of issue does not have.
-    3. Read the front matter key by key, with the line of each; the body stays as it is. Raises IssueFileError.
+
+def read_whole(path: str, raw: str) -> IssueText:
+    """The values of the issue file `raw` and all its faults; `path` names it in errors and gives the slug its default.
+
+    1. Make line ends alike; note characters that act in secret, refuse what is too long.
+    2. Part front matter from body, and note keys this kind of issue does not have.
+    3. Read the front matter key by key, with the line of each; the body stays as it is, without its remarks.
+
+    Raises IssueFileError for a file in which no front matter can be found or read.
     """
     reader = Reader(path)
     raw = raw.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     if len(raw) > MAX_FILE_CHARS:
         raise reader.refuse(1, Trouble("text.too_long", limit=MAX_FILE_CHARS))
-    control = _CONTROL.search(raw)
-    if control:
-        line = raw.count("\n", 0, control.start()) + 1
-        raise reader.refuse(line, Trouble("text.control_character", character=ord(control[0])))
-    front, body, body_line = reader.split(raw)
+    front, body, body_line = reader.split(_without_controls(reader, raw))
     top = reader.read(front)
     kind = _kind(reader, top)
     reader.known_keys(top, _KEYS[kind], kind.value)
     allow, why = _waivers(reader, top)
-    return IssueText(
+    read = IssueText(
         path=path,
         slug=_slug(reader, top),
         kind=kind,
         publication=reader.required(top, "publication", "front_matter"),
         subject=reader.required(top, "subject", "front_matter"),
         preheader=reader.one_line(top, "preheader"),
-        body=body,
+        body=drop_remarks(body),
         body_line=body_line,
-        intro=reader.text(top, "intro"),
+        intro=_markdown(reader, top, "intro"),
         lead=_lead(reader, top),
         cards=_cards(reader, top),
         place=reader.one_line(top, "place"),
         date=reader.one_line(top, "date"),
-        standfirst=reader.text(top, "standfirst"),
+        standfirst=_markdown(reader, top, "standfirst"),
         figures=tuple(_figure(reader, group) for group in reader.groups(top, "figures")),
         signatory=_signatory(reader, top),
         enclosures=tuple(_enclosure(reader, group) for group in reader.groups(top, "enclosures")),
         waived=allow,
         waived_why=why,
-        language=reader.one_line(top, "language") or None,
+        language=_language(reader, top),
         raw=raw,
         lines=_lines(top, ""),
     )
+    return replace(read, faults=tuple(sorted(reader.faults, key=lambda fault: fault[0])))
+
+
+def _without_controls(reader: Reader, raw: str) -> str:
+    lines = Lines(raw)
+    for unfit in islice(UNFIT.finditer(raw), MOST_FAULTS):
+        reader.note(lines.at(unfit.start()), Trouble("text.control_character", character=ord(unfit[0])))
+    return UNFIT.sub(" ", raw)
+
+
+def _markdown(reader: Reader, group: Group, key: str) -> str:
+    return drop_remarks(reader.text(group, key))
+
+
+def _language(reader: Reader, top: Group) -> str | None:
+    """It stands in a header field and in the root of every page, so it may be nothing but a tag."""
+    language = reader.one_line(top, "language")
+    if language and not is_language_tag(language):
+        reader.note(top.key_lines["language"], Trouble("language.no_tag", value=language[:60]))
+        return None
+    return language or None
 
 
 def _kind(reader: Reader, top: Group) -> IssueKind:
     word = reader.required(top, "kind", "front_matter")
     known = [kind.value for kind in IssueKind]
     if word not in known:
-        raise reader.refuse(top.key_lines["kind"], Trouble("kind.unknown", kind=word, known=known))
+        if word or "kind" in top.values:
+            reader.note(top.key_lines["kind"], Trouble("kind.unknown", kind=word[:60], known=known))
+        return IssueKind.STATEMENT if "signatory" in top.values else IssueKind.NEWSLETTER
     return IssueKind(word)
 
 
@@ -91,19 +124,21 @@ def _slug(reader: Reader, top: Group) -> str:
     if "slug" in top.values:
         slug = reader.one_line(top, "slug")
         if not _SLUG.fullmatch(slug) or len(slug) > _MAX_SLUG:
-            raise reader.refuse(top.key_lines["slug"], Trouble("slug.unusable", slug=slug, limit=_MAX_SLUG))
+            reader.note(top.key_lines["slug"], Trouble("slug.unusable", slug=slug[:_MAX_SLUG], limit=_MAX_SLUG))
+            return "unusable"
         return _unambiguous(reader, top.key_lines["slug"], slug)
     stem = PurePath(reader.path).name.split(".")[0].lower()
     slug = re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[:_MAX_SLUG].strip("-")
     if not slug:
-        raise reader.refuse(1, Trouble("slug.none_in_name"))
+        reader.note(1, Trouble("slug.none_in_name"))
+        return "unusable"
     return _unambiguous(reader, 1, slug)
 
 
 def _unambiguous(reader: Reader, line: int, slug: str) -> str:
     """An order names an issue by slug, id or `latest`: a slug that reads like the others would stop another issue."""
     if slug == "latest" or slug.isdigit():
-        raise reader.refuse(line, Trouble("slug.ambiguous", slug=slug))
+        reader.note(line, Trouble("slug.ambiguous", slug=slug))
     return slug
 
 
@@ -116,11 +151,12 @@ def _waivers(reader: Reader, top: Group) -> tuple[tuple[str, ...], str]:
     for value in reader.items(group, "allow"):
         code = _CODE.fullmatch(value.value.strip()) if isinstance(value, Text) else None
         if code is None:
-            raise reader.refuse(value.line, Trouble("waiver.no_finding"))
-        codes.append(code[1])
+            reader.note(value.line, Trouble("waiver.no_finding"))
+        else:
+            codes.append(code[1])
     why = reader.one_line(group, "why")
     if codes and not why:
-        raise reader.refuse(group.line, Trouble("waiver.no_reason"))
+        reader.note(group.line, Trouble("waiver.no_reason"))
     return tuple(codes), why
 
 
@@ -133,7 +169,8 @@ def _cards(reader: Reader, top: Group) -> tuple[Card, ...]:
     groups = reader.groups(top, "cards")
     if len(groups) > MAX_CARDS:
         problem = Trouble("cards.too_many", number=len(groups), limit=MAX_CARDS)
-        raise reader.refuse(top.key_lines["cards"], problem)
+        reader.note(top.key_lines["cards"], problem)
+        groups = groups[:MAX_CARDS]
     return tuple(_card(reader, group, f"cards.{at}") for at, group in enumerate(groups))
 
 
@@ -141,9 +178,9 @@ def _card(reader: Reader, group: Group, where: str) -> Card:
     reader.known_keys(group, _CARD, "card")
     return Card(
         title=_filled(reader, group, "title", where),
-        blurb=reader.text(group, "blurb"),
-        link=_optional(reader, group, "link"),
-        text=reader.text(group, "text") or None,
+        blurb=_markdown(reader, group, "blurb"),
+        link=_link(reader, group),
+        text=_markdown(reader, group, "text") or None,
         tag=_optional(reader, group, "tag"),
         picture=_picture(reader, group),
         line=group.line,
@@ -157,7 +194,7 @@ def _picture(reader: Reader, group: Group) -> Picture | None:
     reader.known_keys(image, _PICTURE, "image")
     word = reader.one_line(image, "decorative", "false").lower()
     if word not in ("true", "false", "yes", "no"):
-        raise reader.refuse(image.key_lines["decorative"], Trouble("image.decorative_unclear", value=word))
+        reader.note(image.key_lines["decorative"], Trouble("image.decorative_unclear", value=word[:60]))
     return Picture(
         src=_filled(reader, image, "src", "image"),
         alt=reader.one_line(image, "alt"),
@@ -172,8 +209,9 @@ def _pixels(reader: Reader, group: Group, key: str) -> int | None:
     if not word:
         return None
     if not re.fullmatch("[0-9]{1,4}", word) or not 1 <= int(word) <= MAX_PIXELS:
-        problem = Trouble("image.not_pixels", key=key, value=word, limit=MAX_PIXELS)
-        raise reader.refuse(group.key_lines[key], problem)
+        problem = Trouble("image.not_pixels", key=key, value=word[:60], limit=MAX_PIXELS)
+        reader.note(group.key_lines[key], problem)
+        return None
     return int(word)
 
 
@@ -205,12 +243,12 @@ def _signatory(reader: Reader, top: Group) -> Signatory | None:
 
 def _enclosure(reader: Reader, group: Group) -> Enclosure:
     reader.known_keys(group, _ENCLOSURE, "enclosure")
-    link, file = _optional(reader, group, "link"), _optional(reader, group, "file")
+    link, file = _link(reader, group), _optional(reader, group, "file")
     if (link is None) == (file is None):
-        raise reader.refuse(group.line, Trouble("enclosure.not_one_target"))
+        reader.note(group.line, Trouble("enclosure.not_one_target"))
     return Enclosure(
         title=_filled(reader, group, "title", "enclosure"),
-        blurb=reader.text(group, "blurb"),
+        blurb=_markdown(reader, group, "blurb"),
         link=link,
         file=file,
         tag=_optional(reader, group, "tag"),
@@ -221,13 +259,19 @@ def _enclosure(reader: Reader, group: Group) -> Enclosure:
 
 def _filled(reader: Reader, group: Group, key: str, where: str) -> str:
     value = reader.required(group, key, where)
-    if not value:
-        raise reader.refuse(group.key_lines[key], Trouble("key.empty", key=key, where=where))
+    if not value and key in group.values:
+        reader.note(group.key_lines[key], Trouble("key.empty", key=key, where=where))
     return value
 
 
 def _optional(reader: Reader, group: Group, key: str) -> str | None:
     return reader.one_line(group, key) or None
+
+
+def _link(reader: Reader, group: Group) -> str | None:
+    """Blanks in an address, as in a mailto's subject, are encoded as in the text (`markdown`)."""
+    link = _optional(reader, group, "link")
+    return link.replace(" ", "%20") if link else None
 
 
 def _lines(group: Group, before: str) -> dict[str, int]:

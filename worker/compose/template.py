@@ -8,6 +8,7 @@ length of its template and of its values. The immutable sandbox is the second lo
 
 import re
 from datetime import date as calendar_date
+from functools import cache, lru_cache
 
 import jinja2
 from babel import Locale, UnknownLocaleError
@@ -15,16 +16,20 @@ from babel.dates import format_date
 from jinja2 import nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from worker.compose.spans import TAG_STAND_IN, without_tags
 from worker.errors import Trouble
 
 MAX_TEMPLATE_CHARS = 400_000  # four times the largest mail that is not clipped; the parser never sees more
 MAX_TAG_DEPTH = 20  # deeper nesting is a mistake, and the parser recurses once per level
 MAX_TRUNCATE = 500  # as long as an imported value gets (consent.import_rows.MAX_VALUE_CHARS)
+MAX_PASSES = 50  # of a loop over a reader's value: no list of a person's is longer
+MAX_WORK = 20_000  # outputs of one mail, each counted once for every pass of its loop: 20 ms of a worker
 MAX_NUMBER = 10**18  # Python refuses to write out one of thousands of digits
 
 TAGS = ("if", "elif", "else", "for")
-_ANY_TAG = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 FILTERS = ("default", "upper", "lower", "title", "truncate", "date")
+PASSES = "passes"
+"""The filter that compiling writes behind the value of every loop. No author needs to."""
 
 
 class TemplateProblem(ValueError):
@@ -38,6 +43,14 @@ class TemplateProblem(ValueError):
         super().__init__(str(trouble))
 
 
+class TooManyPassesError(jinja2.TemplateRuntimeError):
+    """Raised when a reader's value would make a loop run more than MAX_PASSES times."""
+
+    def __init__(self, passes: int) -> None:
+        self.passes = passes
+        super().__init__(f"{passes} passes of a loop")
+
+
 def recipient_environment(autoescape: bool) -> ImmutableSandboxedEnvironment:
     """Where recipient templates are rendered: our six filters, no globals, no tests, no loader.
 
@@ -48,7 +61,7 @@ def recipient_environment(autoescape: bool) -> ImmutableSandboxedEnvironment:
     environment.tests.clear()
     keep = {name: environment.filters[name] for name in ("upper", "lower", "title")}
     environment.filters.clear()
-    environment.filters.update(keep, default=_default, truncate=_truncate, date=_date)
+    environment.filters.update(keep, default=_default, truncate=_truncate, date=_date, passes=_passes)
     return environment
 
 
@@ -60,7 +73,13 @@ def without_values(text: str) -> str:
         check_template(text)
         return recipient_environment(autoescape=False).from_string(text).render().strip()
     except (TemplateProblem, jinja2.TemplateError):
-        return _ANY_TAG.sub("", text).strip()
+        return without_tags(text)[0].replace(TAG_STAND_IN, "").strip()
+
+
+@cache
+def _checking() -> ImmutableSandboxedEnvironment:
+    """Only parses; made once, because an issue may have thousands of tags."""
+    return recipient_environment(autoescape=False)
 
 
 def check_template(
@@ -74,7 +93,7 @@ def check_template(
     if len(source) > MAX_TEMPLATE_CHARS:
         raise TemplateProblem(Trouble("tag.text_too_long", limit=MAX_TEMPLATE_CHARS), 1)
     try:
-        tree = recipient_environment(autoescape=False).parse(source)
+        tree = _checking().parse(source)
     except jinja2.TemplateSyntaxError as error:
         raise TemplateProblem(_syntax_trouble(error), error.lineno) from error
     except RecursionError as error:
@@ -94,6 +113,7 @@ class _Walker:
         self.always = always
         self.names: set[str] = set()
         self.loop_names: list[str] = []
+        self.work = 0
 
     def visit_all(self, children: list[nodes.Node], depth: int) -> None:
         if depth > MAX_TAG_DEPTH:
@@ -122,15 +142,19 @@ class _Walker:
             raise TemplateProblem(Trouble("tag.for_in_for"), node.lineno)
         if node.recursive or node.test is not None or node.else_:
             raise TemplateProblem(Trouble("tag.for_misused"), node.lineno)
-        if not isinstance(node.target, nodes.Name) or not isinstance(node.iter, nodes.Name):
+        value = bounded(node)
+        if not isinstance(node.target, nodes.Name) or not isinstance(value, nodes.Name):
             raise TemplateProblem(Trouble("tag.for_misused"), node.lineno)
-        self.name(node.iter)
+        self.name(value)
         self.loop_names.append(node.target.name)
         self.visit_all(node.body, depth + 1)
         self.loop_names.pop()
 
     def output(self, node: nodes.Node, depth: int) -> None:
         """An expression whose value is printed: every name in it needs a default."""
+        self.work += MAX_PASSES if self.loop_names else 1
+        if self.work > MAX_WORK:
+            raise TemplateProblem(Trouble("tag.too_much_work", limit=MAX_WORK, passes=MAX_PASSES), node.lineno)
         bare = _bare_name(node)
         if bare is not None and bare not in self.loop_names and bare not in self.always:
             self.known(bare, node.lineno)
@@ -184,6 +208,14 @@ class _Walker:
             raise TemplateProblem(Trouble("tag.name_unknown", name=name, known=sorted(self.allowed)), line)
 
 
+def bounded(node: nodes.For) -> nodes.Node:
+    """What a loop runs over, without the filter that bounds it."""
+    value = node.iter
+    if isinstance(value, nodes.Filter) and value.name == PASSES and value.node is not None and not value.args:
+        return value.node
+    return value
+
+
 def _fits(name: str, values: list[object]) -> bool:
     if name == "default":
         return len(values) == 1 and isinstance(values[0], str)
@@ -206,6 +238,8 @@ def _bare_name(node: nodes.Node) -> str | None:
 def _syntax_trouble(error: jinja2.TemplateSyntaxError) -> Trouble:
     """What the parser complains about."""
     said = error.message or ""
+    if "end of comment" in said:
+        return Trouble("tag.comment")
     if match := re.search(r"[Uu]nknown tag '(\w+)'", said):
         if match[1] in ("elif", "else", "endif", "endfor"):
             return Trouble("tag.without_opening", tag=match[1], opening="for" if match[1] == "endfor" else "if")
@@ -221,6 +255,13 @@ def _syntax_trouble(error: jinja2.TemplateSyntaxError) -> Trouble:
 def _default(value: object, instead: str = "") -> object:
     """Also for an empty value: a reader without a name is the usual case, not the odd one."""
     return instead if isinstance(value, jinja2.Undefined) or value in ("", None) else value
+
+
+def _passes(value: object) -> str:
+    text = "" if isinstance(value, jinja2.Undefined) else str(value)
+    if len(text) > MAX_PASSES:
+        raise TooManyPassesError(len(text))
+    return text
 
 
 def _truncate(value: object, length: int) -> str:
@@ -240,15 +281,18 @@ def spell_date(iso: str, language: str) -> str:
     return format_date(day, "long", locale=babel_locale(language))
 
 
+@lru_cache(maxsize=64)
 def babel_locale(language: str) -> Locale:
     """The nearest known locale of a BCP 47 tag, English when there is none. Plain English means day before month."""
-    if language == "en":
-        return Locale.parse("en_GB")
-    for tag in (language, language.split("-")[0]):
+    parts = language.split("-")
+    for tag in (language, parts[0]):
         try:
-            return Locale.parse(tag, sep="-")
+            found = Locale.parse(tag, sep="-")
         except (UnknownLocaleError, ValueError):
             continue
+        # Only who asks for the month first gets it: en-US and its kin are known, en alone and en-ZZ are not.
+        is_plain = found.language == "en" and found.territory not in {part.upper() for part in parts[1:]}
+        return Locale.parse("en_GB") if is_plain else found
     return Locale.parse("en_GB")
 
 

@@ -143,7 +143,7 @@ class _Shaper(HTMLParser):
     def _end_link(self, target: str, start: int) -> None:
         label = self.words[start:].strip()
         shown = target.removeprefix("mailto:")
-        if label in ("", shown, target):
+        if label in ("", shown, target, target.removeprefix("https://")):
             self.words = self.words[:start] + shown
             return
         self.count += 1

@@ -10,10 +10,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from worker.compose.findings import issue_references
 from worker.compose.links import is_remote_picture, judge_link
 from worker.compose.marks import MARK, Marks
 from worker.compose.markup import BLURB_CHARS, MarkdownRenderer, Segment, SetPicture, cut_html, split_body
 from worker.compose.media import MediaItem
+from worker.compose.spans import TAG_STAND_IN, without_tags
 from worker.compose.template import TemplateProblem
 from worker.compose.text_part import shape_text, wrap
 from worker.compose.wording import Wording
@@ -90,7 +92,7 @@ class Typesetter:
         self.base_url, self.view_url, self.wording = base_url, view_url, wording
         self.used: dict[str, None] = {}
         self.figure_pages: dict[str, dict[str, str]] = {}
-        self._renderer = MarkdownRenderer(marks, self._shown)
+        self._renderer = MarkdownRenderer(marks, self._shown, issue_references(issue))
 
     def line_text(self, text: str, key: str, line: int = 0) -> str:
         """A one-line field with its tags as marks."""
@@ -181,9 +183,10 @@ class Typesetter:
 
     def signatory(self, signatory: Signatory) -> dict[str, Any]:
         """The signature block."""
-        name, words = signatory.name, self.wording
+        name, words = without_tags(signatory.name)[0].replace(TAG_STAND_IN, ""), self.wording
+        name = " ".join(name.split())  # an alt text is the same for all
         return {
-            "name": self.line_text(name, "signatory.name"),
+            "name": self.line_text(signatory.name, "signatory.name"),
             "role": self.line_text(signatory.role, "signatory.role"),
             "organisation": self.line_text(signatory.organisation, "signatory.organisation"),
             "signature": self._person(signatory.signature, words.signature_of.format(name=name), HAND_WIDTH),
@@ -207,11 +210,11 @@ class Typesetter:
         figure = self.figure(self.issue.figures[at], f"figures.{at}")
         if figure is None:
             return []
-        words = " ".join(part for part in (figure.caption or figure.picture.alt, figure.credit) if part)
-        return [SetSegment("figure", plain=wrap(f"[{self.wording.picture}] {words}"), figure=figure)]
+        words = [f"[{self.wording.picture}] {figure.caption or figure.picture.alt}", figure.credit]
+        return [SetSegment("figure", plain="\n".join(wrap(part) for part in words if part), figure=figure)]
 
     def _person(self, src: str | None, alt: str, width: int) -> SetPicture | None:
-        return None if src is None else self._picture(Picture(src, MARK.sub("", alt)), width)
+        return None if src is None else self._picture(Picture(src, alt), width)
 
     def _picture(self, picture: Picture | None, width: int) -> SetPicture | None:
         item = self.media.get(picture.src) if picture else None
@@ -240,9 +243,14 @@ def spell_size(octets: int) -> str:
 
 
 def sender_lines(publication: Publication) -> list[str]:
-    """Who sends and where to write to them; the name once, also when the postal address repeats it."""
-    lines = [line.strip() for line in publication.postal_address.splitlines() if line.strip()]
-    return lines if publication.from_name in lines else [publication.from_name, *lines]
+    """Who sends and where to write to them; each line once, and the name too when the postal address begins with it."""
+    lines = list(dict.fromkeys(" ".join(line.split()) for line in publication.postal_address.splitlines()))
+    lines = [line for line in lines if line]
+    name = " ".join(publication.from_name.split())
+    folded = name.casefold()
+    if any(line.casefold() == folded or line.casefold().startswith(f"{folded},") for line in lines):
+        return lines
+    return [name, *lines]
 
 
 def _safe(link: str | None) -> str | None:

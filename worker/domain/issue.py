@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from worker.domain.delivery import DoubtPolicy
+from worker.errors import Trouble
 
 
 class IssueState(StrEnum):
@@ -184,6 +185,8 @@ class IssueText:
     """The file's whole text, stored with the queued issue."""
     lines: dict[str, int] = field(default_factory=dict)
     """Front-matter key → line, for findings."""
+    faults: tuple[tuple[int, Trouble], ...] = ()
+    """Line, and what is wrong there: lint shows all of them; nothing is compiled of a file that has one."""
 
 
 @dataclass(frozen=True)

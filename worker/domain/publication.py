@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
 from worker.domain.address import AddressError, parse_address
+from worker.domain.link import judge_link
 from worker.errors import Trouble, UsageError
 
 MAX_LINE_CHARS = 200
@@ -119,6 +119,11 @@ def read_mailbox(typed: str) -> tuple[str, str]:
     return _line(name), parse_address(match["address"]).addr_spec
 
 
+def is_language_tag(value: str) -> bool:
+    """True for the form of RFC 5646, which may stand in Content-Language and in a page's root."""
+    return _LANGUAGE.fullmatch(value) is not None
+
+
 def _read_field(field: str, value: str, zones: AbstractSet[str]) -> dict[str, str | None]:
     if not value and field in _NULLABLE:
         return {field: None}
@@ -132,14 +137,13 @@ def _read_field(field: str, value: str, zones: AbstractSet[str]) -> dict[str, st
             if not _SLUG.fullmatch(value) or len(value) > 64:
                 raise FieldError("publication.no_slug", value=value)
         case "language":
-            if not _LANGUAGE.fullmatch(value):
+            if not is_language_tag(value):
                 raise FieldError("publication.no_language", value=value)
         case "zone":
             if value not in zones:
                 raise FieldError("publication.no_zone", value=value)
         case "privacy_url":
-            if not _is_web_address(_line(value, MAX_TEXT_CHARS)):
-                raise FieldError("publication.no_url", value=value)
+            _check_web_address(_line(value, MAX_TEXT_CHARS))
         case "title":
             return {field: _line(value)}
         case _:
@@ -147,12 +151,12 @@ def _read_field(field: str, value: str, zones: AbstractSet[str]) -> dict[str, st
     return {field: value}
 
 
-def _is_web_address(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        return parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:  # brackets that hold no IPv6 address
-        return False
+def _check_web_address(value: str) -> None:
+    fault = judge_link(value)
+    if fault is not None and not fault.works:
+        raise FieldError("publication.no_link", value=value, fault=fault.value, instead=fault.remedy)
+    if not value.lower().startswith(("https:", "http:")):
+        raise FieldError("publication.no_url", value=value)
 
 
 def _address(value: str) -> str:

@@ -111,6 +111,9 @@ def find_publication(conn: Connection, text: IssueText) -> Publication:
     try:
         return publications.get_publication(conn, text.publication)
     except NotFoundError as error:
+        if text.faults:  # perhaps in the very line that names it
+            line, problem = text.faults[0]
+            raise IssueFileError("issue_file.malformed", path=text.path, line=line, problem=problem) from error
         line = text.lines.get("publication", 1)
         raise IssueFileError("issue_file.publication", path=text.path, line=line, cause=error.trouble) from error
 

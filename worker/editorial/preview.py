@@ -9,6 +9,7 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from html import unescape
 
 from markupsafe import Markup, escape
 
@@ -43,7 +44,8 @@ pre{{margin:0;padding:16px;border:1px solid #b9c2be;border-radius:6px;background
 box-sizing:border-box;font:15px/1.5 ui-monospace,monospace;white-space:pre-wrap;width:76ch;max-width:100%}}
 @media (prefers-color-scheme:dark){{body{{background:#101615;color:#e6ebe9}}
 p{{color:#a8b5b1}} pre{{background:#182120}}}}
-</style></head><body><h1>{subject}</h1><p>From {sender}. Shown as {reader} gets it.</p><main>
+</style></head><body><h1>{subject}</h1><p>From {sender}. Shown as {reader} gets it.</p>
+<p>In a list of mails: <b>{subject}</b> {preheader}</p><main>
 {views}<section><h2 id="text">Text part</h2><pre tabindex="0" aria-labelledby="text">{text}</pre></section>
 </main></body></html>
 """)
@@ -115,12 +117,19 @@ def preview_html(
     return str(
         _PAGE.format(
             subject=mail.subject,
+            preheader=preheader_of(mail.html) or "(no preheader: mail programs show the first words of the mail)",
             sender=f"{compiled.from_name} <{compiled.from_address}>",
             reader=reader,
             text=mail.text,
             views=Markup("").join(_VIEW.format(title=title, width=width, document=doc) for title, width, doc in views),
         )
     )
+
+
+def preheader_of(html: str) -> str:
+    """The hidden line that mail programs show behind the subject, as the layout puts it first."""
+    hidden = re.search(r'<div aria-hidden="true"[^>]*>([^<]*)</div>', html)
+    return " ".join(unescape(hidden[1]).replace("\u200c", " ").split()) if hidden else ""
 
 
 def _values_of(database: Database, address: str) -> tuple[dict[str, str], str]:
