@@ -298,7 +298,7 @@ def weighing(octets: int, **facts: Any) -> MediaItem:
 def test_a_picture_says_what_it_weighs_for_a_phone() -> None:
     facts = replace(FACTS, media={"a.png": weighing(729_000), "b.png": weighing(290_000)})
 
-    [finding] = lint(newsletter("![a](a.png) ![b](b.png) and words"), facts)
+    [finding] = lint(newsletter("![A grey crane](a.png) ![A small boat](b.png) and words"), facts)
 
     assert (str(finding), finding.line) == ("W204", 7)
     assert "a.png weighs 729 KB" in said(finding.why)
@@ -307,7 +307,7 @@ def test_a_picture_says_what_it_weighs_for_a_phone() -> None:
 def test_many_pictures_say_what_they_weigh_together() -> None:
     media = {f"{at}.png": weighing(200_000 + at) for at in range(8)}
 
-    [finding] = lint(newsletter(" ".join(f"![a]({src})" for src in media) + " and words"), replace(FACTS, media=media))
+    [finding] = lint(newsletter(" ".join(f"![A grey crane]({src})" for src in media) + " and words"), replace(FACTS, media=media))
 
     assert (str(finding), finding.line) == ("W204", None)
     assert "1.6 MB together" in said(finding.why)
@@ -316,7 +316,7 @@ def test_many_pictures_say_what_they_weigh_together() -> None:
 def test_a_moving_png_says_where_it_stands_still() -> None:
     facts = replace(FACTS, media={"a.png": weighing(9, moves=True, origin="png")})
 
-    [finding] = lint(newsletter("![a](a.png) and words"), facts)
+    [finding] = lint(newsletter("![A grey crane](a.png) and words"), facts)
 
     assert str(finding) == "W205"
     assert "its first picture stands still" in said(finding.why)
