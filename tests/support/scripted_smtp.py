@@ -93,6 +93,8 @@ class ScriptedRelay:
     login: tuple[str, str] | None = None
     receive_buffer: int | None = None
     greeting: bytes = b"220 relay.example.org ESMTP\r\n"
+    round_trip_s: float = 0.0
+    """How long the answers to what was written together are on their way: a relay that is far."""
 
     def __post_init__(self) -> None:
         self.taken: list[Taken] = []
@@ -266,6 +268,8 @@ class _Conversation:
 
     async def _step(self, event: str, line: str, usual: bytes) -> bool:
         """Whether the answer was positive, or for data and body whether the usual thing was done."""
+        if self.relay.round_trip_s and not self.reader._buffer:  # type: ignore[attr-defined]
+            await asyncio.sleep(self.relay.round_trip_s)
         for rule in self.relay.scenario:
             if rule.applies(event, line):
                 did_usual, words = await self._play(rule.steps, usual)
