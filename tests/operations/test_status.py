@@ -11,6 +11,7 @@ from tests.support.ledgers import FINGERPRINT, add_issue, planned_issue, send
 from tests.support.readers import settings_for
 from tests.support.words import refuses
 from worker import clock
+from worker.dispatch.outfit import outfit_of
 from worker.dispatch.progress import observe
 from worker.dispatch.reconcile import Observer, bury_dead_workers
 from worker.domain.delivery import DeliveryState, Totals
@@ -365,3 +366,43 @@ def test_watching_names_the_closed_door_between_two_tries_too(settings: Settings
     # Then
     line = progress.render_line(observe(database, settings, issue_id), clock.utcnow())
     assert "waiting: nothing listens at 127.0.0.1:1025" in line
+
+
+@pytest.mark.parametrize(
+    ("there", "words"),
+    [
+        ({}, []),
+        ({"limits": "5/s"}, []),
+        (
+            {"relay": "relay.example.org:25"},
+            [
+                "host 4711 works with other settings than these (relay): there relay relay.example.org:25, here relay"
+                " 127.0.0.1:{port}; give both the same, then start the worker again"
+            ],
+        ),
+        (
+            {"key": "00000000"},
+            [
+                "host 4711 works with other settings than these (key); give both the same CORRANTO_SECRET_KEYS, then"
+                " start the worker again"
+            ],
+        ),
+    ],
+)
+def test_a_worker_of_other_settings_is_said_and_one_with_another_pace_is_shown(
+    settings: Settings, database: Database, there: dict[str, str], words: list[str]
+) -> None:
+    # Given
+    issue_id = planned_issue(database, 2)
+    outfit = replace(outfit_of(settings), **there)
+    with database.write() as conn:
+        workers.remove(conn, "w1")
+        workers.register(conn, "w2", "host-1", "host 4711", outfit)
+
+    # Then
+    port = settings.relay_url.port
+    assert said(settings, database) == [text.format(port=port) for text in words]
+    assert observe(database, settings, issue_id).rate_limit == (there.get("limits") or "none")
+    shown = status.collect(settings, database).as_dict(word)["processes"]
+    assert isinstance(shown, list)
+    assert shown[0]["limits"] == (there.get("limits") or "none")

@@ -16,6 +16,7 @@ from worker import clock, log
 from worker.dispatch.claim import release_unknown
 from worker.dispatch.events import Hook
 from worker.dispatch.nudger import Nudger
+from worker.dispatch.outfit import outfit_of
 from worker.dispatch.plan import plan
 from worker.dispatch.send import Slice
 from worker.dispatch.sender import Sender
@@ -67,7 +68,8 @@ class SendingProcess:
         )
         self._tick = Tick(self.database, self.settings, self.nudger, self.id)
         with self.database.write() as conn:
-            workers.register(conn, self.id, self.journal.host_id, f"{socket.gethostname()}:{os.getpid()}")
+            label = f"{socket.gethostname()}:{os.getpid()}"
+            workers.register(conn, self.id, self.journal.host_id, label, outfit_of(self.settings))
         self._thread.start()
         hand_over = self.sender.hand_over
         _log.info("worker ready", worker=self.id, relay=hand_over.relay.key, limit=hand_over.gate.limits or "none")

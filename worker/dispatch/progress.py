@@ -73,7 +73,7 @@ def observe(database: Database, settings: Settings, issue_id: int, previous: Pro
         totals=totals,
         counting=issue.plan_cursor is not None and issue.state in (IssueState.SENDING, IssueState.PAUSED),
         rate_now=_rate(seen, _SHORT_S),
-        rate_limit=str(parse_rates(settings.rate)),
+        rate_limit=_limits(settings, alive),
         eta_low_s=etas[0] if etas else None,
         eta_high_s=etas[-1] if etas else None,
         last_progress_s=idle_s,
@@ -134,6 +134,12 @@ def _find_cause(issue: Issue, why: Trouble | None, alive: Sequence[WorkerRow], l
     if why is not None:
         return why if issue.nudge_at is None else Trouble("wait.until", cause=why, at=issue.nudge_at)
     return Trouble("wait.unknown") if left else Trouble("wait.later_tries")
+
+
+def _limits(settings: Settings, alive: Sequence[WorkerRow]) -> str:
+    """The rate windows of those who send; who only watches may have other settings."""
+    told = {str(row.outfit.limits or "none") for row in alive if row.outfit}
+    return " or ".join(sorted(told)) or str(parse_rates(settings.rate))
 
 
 def _done(totals: Totals) -> int:

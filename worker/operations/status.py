@@ -13,10 +13,11 @@ from sqlalchemy import Connection
 
 from worker import clock
 from worker.broker import build as broker
+from worker.dispatch.outfit import outfit_of
 from worker.dispatch.progress import explain_wait
 from worker.domain.delivery import Totals
 from worker.domain.issue import Issue, IssueState, WaitReason
-from worker.domain.process import WorkerState, is_alive
+from worker.domain.process import Outfit, WorkerState, is_alive
 from worker.errors import CorrantoError, Trouble
 from worker.metrics import LedgerReading
 from worker.settings import Settings
@@ -45,6 +46,8 @@ class Process:
     beat_age_s: float
     up_s: float
     note: Trouble | None
+    outfit: Outfit | None = None
+    """What it works with; None when it does not say."""
 
     @property
     def is_alive(self) -> bool:
@@ -89,6 +92,8 @@ class Status:
     processes: tuple[Process, ...]
     in_flight: tuple[InFlight, ...]
     metrics: str
+    outfit: Outfit | None = None
+    """What these settings would work with; None without keys."""
     place_troubles: tuple[Trouble, ...] = ()
     """What is wrong with this machine's own settings and folders."""
 
@@ -118,6 +123,12 @@ class Status:
         for process in alive:
             if process.note:
                 yield Trouble("status.worker_note", label=process.label, note=process.note)
+            if self.outfit and process.outfit and (names := process.outfit.differs(self.outfit)):
+                there, here = (
+                    [f"{name} {getattr(one, name)}" for name in names if name != "key"]
+                    for one in (process.outfit, self.outfit)
+                )
+                yield Trouble("status.worker_differs", label=process.label, names=names, there=there, here=here)
 
     def as_dict(self, word: Callable[[Trouble], str]) -> dict[str, object]:
         """The shape of `status --json`; a face words its troubles."""
@@ -137,6 +148,8 @@ class Status:
                     "beat_age_s": round(each.beat_age_s, 1),
                     "up_s": round(each.up_s),
                     "note": word(each.note) if each.note else "",
+                    "relay": each.outfit.relay if each.outfit else None,
+                    "limits": (each.outfit.limits or "none") if each.outfit else None,
                 }
                 for each in self.processes
             ],
@@ -165,14 +178,20 @@ def collect(settings: Settings, database: Database) -> Status:
         in_flight = tuple(_in_flight(conn, issue, now) for issue in reversed(issues.list_issues(conn, IN_FLIGHT)))
     processes = tuple(
         Process(
-            row.label, row.state, (now - row.seen_at).total_seconds(), (now - row.started_at).total_seconds(), row.note
+            row.label,
+            row.state,
+            (now - row.seen_at).total_seconds(),
+            (now - row.started_at).total_seconds(),
+            row.note,
+            row.outfit,
         )
         for row in rows
     )
     place, trouble = _ask_broker(settings.broker_url.get_secret_value())
     relay, metrics = relay_place(settings), spell_metrics(settings.metrics_host, settings.metrics_port)
     here = tuple(_place_troubles(settings))
-    return Status(now, database.place, latency, place, trouble, relay, processes, in_flight, metrics, here)
+    outfit = outfit_of(settings) if settings.secret_keys else None
+    return Status(now, database.place, latency, place, trouble, relay, processes, in_flight, metrics, outfit, here)
 
 
 def _place_troubles(settings: Settings) -> Iterator[Trouble]:
