@@ -307,7 +307,9 @@ def test_a_picture_says_what_it_weighs_for_a_phone() -> None:
 def test_many_pictures_say_what_they_weigh_together() -> None:
     media = {f"{at}.png": weighing(200_000 + at) for at in range(8)}
 
-    [finding] = lint(newsletter(" ".join(f"![A grey crane]({src})" for src in media) + " and words"), replace(FACTS, media=media))
+    [finding] = lint(
+        newsletter(" ".join(f"![A grey crane]({src})" for src in media) + " and words"), replace(FACTS, media=media)
+    )
 
     assert (str(finding), finding.line) == ("W204", None)
     assert "1.6 MB together" in said(finding.why)

@@ -127,7 +127,8 @@ class Pool:
 
     def record(self, transaction: Transaction, outcome: Outcome) -> None:
         """Pass an outcome on and count the transaction off."""
-        if outcome.code is not None and outcome.permanence not in _NO_ANSWER and self._health.note_answer():
+        is_answer = outcome.code is not None and outcome.permanence not in _NO_ANSWER
+        if is_answer and self._health.note_answer():
             self._lanes.staff_soon()
         self._waiting.settled(transaction)
         try:
