@@ -47,7 +47,7 @@ def find_by_address(conn: Connection, instance: Instance, typed: str) -> Subscri
 
 def find(conn: Connection, instance: Instance, address: Address) -> Subscriber | None:
     """The subscriber with this address, or None."""
-    hashed = instance_hash(instance.pepper, address.key)
+    hashed = instance_hash(instance.address_key, address.key)
     row = conn.execute(_columns().where(table.c.address_hash == hashed)).one_or_none()
     return None if row is None else Subscriber(**row._mapping)
 
@@ -93,7 +93,7 @@ def put_subscriber(
 
     Returns the subscriber's id.
     """
-    hashed = instance_hash(instance.pepper, address.key)
+    hashed = instance_hash(instance.address_key, address.key)
     insert_ = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     values = {"address": address.addr_spec, "name": name, "language": language, "attributes": dict(attributes)}
     conn.execute(
