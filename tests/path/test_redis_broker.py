@@ -251,11 +251,11 @@ def test_an_idle_worker_with_all_the_time_of_the_world_is_no_outage(redis_url: s
 
 
 def test_an_entry_of_any_size_is_dropped_unread_and_its_neighbours_arrive(redis_url: str) -> None:
-    # Given entries far larger than a worker may ever hold, doubled on the server so that the test stays small
+    # Given
     broker, woken = broker_on(redis_url), Woken()
-    large = 60 * 1024 * 1024
+    large = 12 * 1024 * 1024
     with redis.Redis.from_url(redis_url) as client:
-        client.eval("redis.call('RPUSH', KEYS[1], string.rep('x', ARGV[1]))", 1, KEY, large)
+        client.rpush(KEY, b"x" * large)
     send_nudge(broker, "send", QUEUE, issue_id=1)
 
     # When
@@ -271,9 +271,7 @@ def test_an_entry_of_any_size_is_dropped_unread_and_its_neighbours_arrive(redis_
     assert most < large / 10
 
 
-@pytest.mark.parametrize(
-    "made", [("set", "x"), ("hset", "a", "b"), ("sadd", "a"), ("zadd", {"a": 1}), ("xadd", {"a": 1})]
-)
+@pytest.mark.parametrize("made", [("set", "x"), ("hset", "a", "b"), ("sadd", "a"), ("zadd", {"a": 1})])
 def test_whatever_lies_under_our_name_goes_and_is_no_error(redis_url: str, made: tuple[Any, ...]) -> None:
     broker = broker_on(redis_url)
     verb, *given = made
