@@ -45,7 +45,7 @@ def declare_actors(broker: dramatiq.Broker, process: SendingProcess) -> None:
 
 def make_process(given: Settings, hook: Hook | None = None) -> tuple[dramatiq.Broker, SendingProcess]:
     """Database, broker and process of these settings, checked but not started."""
-    database: Database = open_database(given.database_url.get_secret_value())
+    database: Database = open_database(given.database_url.get_secret_value(), given.secrets)
     database.check()
     broker = open_broker(database, given)
     process = SendingProcess(database, given, broker, hook)

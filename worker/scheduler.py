@@ -17,7 +17,7 @@ _log = log.logger("scheduler")
 
 def run(settings: Settings) -> int:
     """Tick until SIGTERM or SIGINT. Returns 0."""
-    database = open_database(settings.database_url.get_secret_value())
+    database = open_database(settings.database_url.get_secret_value(), settings.secrets)
     database.check()
     broker = open_broker(database, settings)
     tick = Tick(database, settings, Nudger(broker), str(uuid.uuid4()))

@@ -174,6 +174,11 @@ class Settings(BaseModel):
         """Signing keys in the clear, the first signs. Raises SettingsError when there is none."""
         if not self.secret_keys:
             raise SettingsError([Trouble("settings.no_key")])
+        return self.secrets
+
+    @property
+    def secrets(self) -> list[str]:
+        """The same, and none when none is set: for what can do without."""
         return [key.get_secret_value() for key in self.secret_keys]
 
     @property

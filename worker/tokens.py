@@ -16,10 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
 FORMAT_VERSION = 1  # the first octet of every token: another layout gets another number
 TAG_OCTETS = 16  # 128 bits, the half of SHA-256 that RFC 2104 5 asks for at least
 TOKEN_CHARS = 44  # 33 octets in base64url
 VERP_CHARS = 42  # 26 octets in base32, without padding
+PEPPER_OCTETS = 32  # as the first migration made it
+WRAPPED_OCTETS = 40  # a key of 32 octets, and 8 that prove it was opened with the right secret
 
 _BODY = struct.Struct(">BBB6sII")
 _VERP_BODY = struct.Struct(">BBII")
@@ -148,6 +152,32 @@ def base32(octets: bytes) -> str:
     return base64.b32encode(octets).decode().rstrip("=").lower()
 
 
-def instance_hash(instance: bytes, address_key: str) -> bytes:
-    """16 octets that stand for an address in indexes and on the suppression list, also after erasure."""
-    return hmac.digest(instance, b"address " + address_key.encode(), "sha256")[:16]
+def instance_hash(keys: bytes, address_key: str) -> bytes:
+    """16 octets that stand for an address in indexes and on the suppression list, also after erasure.
+
+    `keys` is the pepper, which lies in the database, and behind it the address key, which nobody reads there.
+    """
+    pepper, key = keys[:PEPPER_OCTETS], keys[PEPPER_OCTETS:]
+    return hash_again(key, hmac.digest(pepper, b"address " + address_key.encode(), "sha256")[:16])
+
+
+def hash_again(key: bytes, peppered: bytes) -> bytes:
+    """The second half of `instance_hash`, for hashes that were once made with the pepper alone."""
+    return hmac.digest(key, peppered, "sha256")[:16]
+
+
+def wrap_key(secret: str, key: bytes) -> bytes:
+    """An address key of 32 octets as the database may hold it: 40 octets that only `secret` opens (RFC 3394)."""
+    return aes_key_wrap(_wrapping_key(secret), key)
+
+
+def unwrap_key(secret: str, wrapped: bytes) -> bytes | None:
+    """Inverse of wrap_key; None when another secret closed it, or when it was changed."""
+    try:
+        return aes_key_unwrap(_wrapping_key(secret), wrapped)
+    except InvalidUnwrap:
+        return None
+
+
+def _wrapping_key(secret: str) -> bytes:
+    return hmac.digest(secret.encode(), b"corranto address key", "sha256")

@@ -100,7 +100,8 @@ def _measure(
             "CORRANTO_LOG_LEVEL": "warning",
         }
         settings = settings_module.load(environment)
-        database = open_database(url)
+        database = open_database(url, settings.secrets)
+        database.check()
         _seed(database, recipients)
         issue_file = folder / "bench-issue.md"
         issue_file.write_text(_TEXT)
@@ -147,7 +148,7 @@ def _measure(
 
 
 def _seed(database: Database, recipients: int) -> None:
-    pepper = database.instance().pepper
+    pepper = database.instance().address_key
     with database.write() as conn:
         typed = {
             "slug": "bench",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from tests.support.publication import CONSENT
+from tests.support.publication import CONSENT, publish
 from tests.support.readers import Killed, Readers, WatchedDatabase
 from tests.support.words import refuses
 from worker.consent import optout
@@ -152,3 +152,23 @@ def test_what_is_no_address_erases_nobody(database: Database, readers: Readers, 
 
     # Then
     assert readers.checksum() == before
+
+
+def test_no_file_holds_an_erased_reader(sqlite_database: Database, tmp_path: Path) -> None:
+    # Given
+    slug = publish(sqlite_database).slug
+    add_subscriber(
+        sqlite_database, slug, JANE, name="Jane Quill", attributes={"city": "Ghent"}, consent=CONSENT,
+        actor="editor",
+    )  # fmt: skip
+    assert any(b"Quill" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+    # When
+    erase(sqlite_database, tmp_path)
+
+    # Then neither the database file, nor the log beside it, nor the state directory does
+    sqlite_database.close()
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            held = path.read_bytes().lower()
+            assert not any(trace in held for trace in (b"jane@", b"quill", b"ghent")), path.name

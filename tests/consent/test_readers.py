@@ -24,7 +24,7 @@ JANE = "jane@example.org"
 
 def crowd(database: Database, publication: int, number: int) -> None:
     """So many confirmed readers of a publication."""
-    pepper = database.instance().pepper
+    pepper = database.instance().address_key
     addresses = [f"r{n}@example.org" for n in range(1, number + 1)]
     known = {"name": "", "attributes": {}, "created_at": WHEN}
     confirmed = {"publication_id": publication, "state": "confirmed", "confirmed_at": WHEN, "consent_source": "a form"}

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.ledgers import planned_issue
+from tests.support.readers import KEY
 from worker.cli import main
 from worker.demo.place import SAMPLES
 from worker.storage import publications, schema
 from worker.storage.engine import Database
 
-KEY = "k" * 43
 POST = "7 Quay of Posts, 1000 Lisbon"
 
 

@@ -1,8 +1,13 @@
 """Nudges through a real Redis that is flushed, forged into, filled, locked, stopped and started again."""
 
+import contextlib
+import socket
 import subprocess
+import threading
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -15,7 +20,7 @@ from tests.support.programs import find_program, free_port, require
 from tests.support.words import refuses
 from worker.broker.build import build_broker, ping
 from worker.broker.nudges import NudgeBroker, send_nudge
-from worker.broker.redis import MOST_WAITING
+from worker.broker.redis import MOST_WAITING, RedisStore
 from worker.errors import UnreachableError, UsageError
 from worker.screen.sentences import word
 from worker.storage.engine import Database
@@ -243,3 +248,86 @@ def test_an_idle_worker_with_all_the_time_of_the_world_is_no_outage(redis_url: s
         assert broker.fetch(QUEUE, 3_600.0) is None
 
     assert logs == []
+
+
+def test_an_entry_of_any_size_is_dropped_unread_and_its_neighbours_arrive(redis_url: str) -> None:
+    # Given
+    broker, woken = broker_on(redis_url), Woken()
+    large = 12 * 1024 * 1024
+    with redis.Redis.from_url(redis_url) as client:
+        client.rpush(KEY, b"x" * large)
+    send_nudge(broker, "send", QUEUE, issue_id=1)
+
+    # When
+    tracemalloc.start()
+    with working(broker, woken, threads=1):
+        broker.join(QUEUE, timeout=JOIN_MS)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    # Then
+    assert woken.ids == [1]
+    assert broker.dropped == 1
+    assert most < large / 10
+
+
+@pytest.mark.parametrize("made", [("set", "x"), ("hset", "a", "b"), ("sadd", "a"), ("zadd", {"a": 1})])
+def test_whatever_lies_under_our_name_goes_and_is_no_error(redis_url: str, made: tuple[Any, ...]) -> None:
+    broker = broker_on(redis_url)
+    verb, *given = made
+    with redis.Redis.from_url(redis_url) as client:
+        getattr(client, verb)(KEY, *given)
+        broker.join(QUEUE, timeout=JOIN_MS)
+        assert not client.exists(KEY)
+
+
+def test_a_server_without_port_is_reached_by_its_socket(own_redis: OwnRedis, tmp_path: Path) -> None:
+    # Given
+    path = f"{own_redis.home}/redis.sock"
+    own_redis.start("--unixsocket", path)
+
+    # When
+    broker, woken = broker_on(f"unix://{path}?db=1"), Woken()
+    send_nudge(broker, "send", QUEUE, issue_id=1)
+    with working(broker, woken):
+        assert woken.wait_for(1) == [1]
+
+    # Then
+    assert ping(f"unix://{path}?db=1").version
+
+
+def test_a_reply_that_never_ends_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=_answer_endlessly, args=(server,), daemon=True)
+        thread.start()
+        with pytest.raises(UnreachableError):
+            ping(f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+        thread.join()
+
+
+def _answer_endlessly(server: socket.socket) -> None:
+    conn, _ = server.accept()
+    with conn, contextlib.suppress(OSError):
+        while True:
+            conn.sendall(b"+" + b"x" * 65_536)
+
+
+def test_closing_while_a_worker_waits_at_the_server_is_no_error(redis_url: str) -> None:
+    # Given
+    store, stop = RedisStore(redis_url, "corranto"), threading.Event()
+    seen: list[object] = []
+    thread = threading.Thread(target=lambda: seen.append(store.take(QUEUE, 2, stop)))
+    thread.start()
+    with redis.Redis.from_url(redis_url) as client:
+        while not any(one["cmd"] == "blpop" for one in client.client_list()):
+            thread.join(0.01)
+
+    # When
+    stop.set()
+    store.close()
+    with redis.Redis.from_url(redis_url) as client:
+        client.rpush(KEY, b"late")
+    thread.join()
+
+    # Then
+    assert seen in ([None], [b"late"])

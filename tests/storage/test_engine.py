@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import Connection, func, select
 from sqlalchemy.exc import IntegrityError
 
+from tests.support.readers import KEY
 from tests.support.words import refuses
 from worker import clock
 from worker.errors import SchemaError, UnreachableError, UsageError
@@ -164,7 +165,7 @@ def test_upgrade_twice_at_once_makes_one_schema(empty_url: str) -> None:
 
 def test_instance_is_made_once_and_kept(database: Database, database_url: str) -> None:
     # When
-    again = open_database(database_url)
+    again = open_database(database_url, [KEY])
 
     # Then
     assert again.instance() == database.instance()

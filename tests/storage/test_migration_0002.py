@@ -1,6 +1,6 @@
 """From a filled 0001 to 0002: nothing is lost, and every overloaded column is parted. On both databases."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ from sqlalchemy.engine import make_url
 
 import worker.storage.migrations
 from tests.storage.test_migrations import shape
+from tests.support.readers import KEY
 from worker.domain.issue import IssueState
 from worker.storage import schema
 from worker.storage.engine import Database, open_database, sqlite_path
 from worker.storage.ledger import claims, issues
-from worker.storage.migrations import HEAD
 from worker.storage.migrations.upgrade import upgrade
 from worker.storage.sqlite import create_file
 
@@ -39,6 +39,20 @@ def rows(conn: Connection, name: str, columns: list[str]) -> list[tuple[Any, ...
     return sorted((tuple(row) for row in conn.execute(text(f"SELECT {names} FROM {name}"))), key=str)
 
 
+def bring_to(database: Database, revision: str, secrets: Sequence[str] = ()) -> None:
+    """Run the scripts up to this one, as an earlier Corranto did."""
+    with database.write() as conn:
+        run_scripts(conn, revision, secrets=secrets, place=database.place)
+
+
+def run_scripts(conn: Connection, revision: str, **attributes: Any) -> None:
+    """In the transaction that is open."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(worker.storage.migrations.__file__).parent))
+    config.attributes.update(connection=conn, **attributes)
+    command.upgrade(config, revision)
+
+
 class Filled:
     """A database of schema 0001 with an issue in each state and a row in most tables."""
 
@@ -48,11 +62,7 @@ class Filled:
             create_file(sqlite_path(make_url(url)))
         self.database = open_database(url)
         self.zone = None if url.startswith("sqlite") else UTC
-        with self.database.write() as conn:
-            config = Config()
-            config.set_main_option("script_location", str(Path(worker.storage.migrations.__file__).parent))
-            config.attributes["connection"] = conn
-            command.upgrade(config, "0001")
+        bring_to(self.database, "0001")
         with self.database.write() as conn:
             self.tables = MetaData()
             self.tables.reflect(conn)
@@ -154,17 +164,17 @@ def test_an_upgrade_keeps_every_row_of_every_table(filled: Filled) -> None:
         issues_before = [tuple(row) for row in conn.execute(same)]
 
     # When
-    assert upgrade(filled.url) == ("0001", HEAD)
+    bring_to(filled.database, "0002")
 
     # Then
     with filled.database.read() as conn:
         assert {name: rows(conn, name, columns[name]) for name in others} == before
         assert [tuple(row) for row in conn.execute(same)] == issues_before
-    assert upgrade(filled.url) == (HEAD, HEAD)
+    bring_to(filled.database, "0002")
 
 
 def test_a_wait_that_was_a_sentence_becomes_a_reason_with_its_detail(filled: Filled) -> None:
-    upgrade(filled.url)
+    upgrade(filled.url, [KEY])
     issues_now = by_slug(filled.database)
     for number, wanted in enumerate(WAITS.values()):
         row = issues_now[f"waits-{number}"]
@@ -173,7 +183,7 @@ def test_a_wait_that_was_a_sentence_becomes_a_reason_with_its_detail(filled: Fil
 
 
 def test_a_cancel_that_was_to_be_swept_still_is_and_no_other(filled: Filled) -> None:
-    upgrade(filled.url)
+    upgrade(filled.url, [KEY])
     issues_now = by_slug(filled.database)
     assert {slug for slug, row in issues_now.items() if row.unswept} == {"unswept"}
     assert issues_now["unswept"].nudge_at is None
@@ -183,7 +193,7 @@ def test_a_cancel_that_was_to_be_swept_still_is_and_no_other(filled: Filled) -> 
 
 
 def test_an_upgraded_database_has_the_shape_of_a_new_one(filled: Filled, request: pytest.FixtureRequest) -> None:
-    upgrade(filled.url)
+    upgrade(filled.url, [KEY])
     new = open_database(request.getfixturevalue(f"{filled.database.dialect}_url"))
     with filled.database.read() as upgraded, new.read() as fresh:
         assert shape(upgraded) == shape(fresh)
@@ -207,14 +217,14 @@ def test_an_upgraded_database_has_the_shape_of_a_new_one(filled: Filled, request
     ],
 )
 def test_an_upgraded_database_refuses_what_it_must(filled: Filled, statement: str) -> None:
-    upgrade(filled.url)
+    upgrade(filled.url, [KEY])
     with pytest.raises((exc.IntegrityError, exc.DatabaseError), match=r"(?i)constraint|append-only"):  # noqa: SIM117
         with filled.database.write() as conn:
             conn.execute(text(statement))
 
 
 def test_an_issue_number_that_was_given_away_before_the_upgrade_is_not_used_again(filled: Filled) -> None:
-    upgrade(filled.url)
+    upgrade(filled.url, [KEY])
     with filled.database.write() as conn:
         old = conn.execute(select(schema.issue).where(schema.issue.c.id == 1)).one()._asdict()
         del old["id"]
@@ -222,7 +232,7 @@ def test_an_issue_number_that_was_given_away_before_the_upgrade_is_not_used_agai
 
 
 def test_sending_goes_on_after_an_upgrade(filled: Filled) -> None:
-    upgrade(filled.url)
+    upgrade(filled.url, [KEY])
     issue_id = by_slug(filled.database)["rest"].id
     with filled.database.write() as conn:
         (held,) = claims.owned_by(conn, ["w1"])

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import dramatiq
@@ -316,3 +317,21 @@ def test_a_worker_that_is_full_takes_more_as_soon_as_one_is_done(database: Datab
     consumer.nack(third)
     consumer.nack(second)
     broker.join(QUEUE, timeout=JOIN_MS)
+
+
+def test_an_entry_of_any_size_is_dropped_without_being_loaded(database: Database) -> None:
+    # Given
+    large = 20_000_000
+    put_raw(database, b"x" * large)
+
+    # When
+    tracemalloc.start()
+    with database.write() as conn:
+        taken = nudges.take(conn, QUEUE)
+        left = nudges.count(conn, QUEUE)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    # Then
+    assert (taken, left) == (b"", 0)
+    assert most < large / 10

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 
 from tests.support.publication import ACTOR, CONSENT, publish
 from tests.support.words import refuses
@@ -12,7 +12,7 @@ from worker.domain.address import parse_address
 from worker.domain.publication import Publication
 from worker.domain.subscription import Channel, SubscriptionState
 from worker.domain.suppression import SuppressionReason
-from worker.errors import NotFoundError, RefusedError, UsageError
+from worker.errors import NotFoundError, RefusedError, Trouble, UsageError
 from worker.storage import schema
 from worker.storage.engine import Database
 from worker.storage.people import subscribers, subscriptions, suppressions, timelines
@@ -232,6 +232,77 @@ def test_erasure_leaves_no_trace_of_the_address_and_keeps_the_no(database: Datab
         add(database, briefing)
     with pytest.raises(NotFoundError), database.write() as conn:
         subscribers.erase_subscriber(conn, made.subscriber_id, actor=ACTOR)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "550 5.1.1 <Zoe.Mustermann@xn--mnchen-3ya.example>: unknown",
+        "550 <ZOE.MUSTERMANN@XN--MNCHEN-3YA.EXAMPLE> unknown",
+        "550 zoe.mustermann@münchen.example does not exist",
+        "550 zoe.mustermann=xn--mnchen-3ya.example is no mailbox",
+        "550 no mailbox zoe.mustermann here",
+        "550 Zoe Muster has left",
+    ],
+)
+def test_erasure_takes_a_reader_out_of_texts_that_tell_of_more_than_them(
+    database: Database, briefing: Publication, said: str
+) -> None:
+    # Given a relay's words about one reader, in every text that keeps such words
+    made = add(database, briefing, "Zoe.Mustermann@münchen.example", name="Zoe Muster", attributes={"city": "Ghent"})
+    send_issue(database, briefing, made.subscriber_id)
+    with database.write() as conn:
+        now = database.now(conn)
+        batch = {"publication_id": briefing.id, "file_name": "zoe muster.csv", "consent": said, "actor": "e", "at": now}
+        batch_id = conn.execute(schema.import_batch.insert().values(**batch, counts={})).inserted_primary_key[0]
+        conn.execute(update(schema.subscription).values(import_id=batch_id, consent_source=said))
+        words = {"stopped_reason": f"safety stop: {said}", "wait_reason": "relay", "wait_detail": said}
+        conn.execute(update(schema.issue).values(**words))
+        conn.execute(update(schema.reply).values(text=said))
+        row = {"id": "w1", "host_id": "h", "label": "host 1", "state": "ready", "beat": 1, "started_at": now}
+        note = Trouble("relay.refuses", cause=said).to_json()
+        conn.execute(schema.worker.insert().values(**row, seen_at=now, note=note))
+        picture = {"sha256": "a" * 64, "ext": "png", "content_type": "image/png", "data": b"x", "created_at": now}
+        conn.execute(schema.media.insert().values(**picture, title="Zoe.Mustermann@MÜNCHEN.example.png"))
+
+    # When
+    with database.write_durably() as conn:
+        subscribers.erase_subscriber(conn, made.subscriber_id, actor=ACTOR)
+
+    # Then only the sentences around them are left
+    kept = everything(database).lower()
+    for trace in ("zoe", "muster", "ghent"):
+        assert trace not in kept
+    with database.read() as conn:
+        assert conn.scalar(select(schema.issue.c.stopped_reason)).startswith("safety stop: 550 ")
+        assert isinstance(Trouble.from_json(conn.scalar(select(schema.worker.c.note))), Trouble)
+
+
+def test_evidence_that_can_never_change_is_written_without_addresses(database: Database, briefing: Publication) -> None:
+    made = add_subscriber(
+        database, briefing.slug, ANNA, consent=f"mail from {ANNA}, 2024-05-04", actor=ACTOR, name="", attributes={}
+    )
+    with database.write_durably() as conn:
+        subscribers.erase_subscriber(conn, made.subscriber_id, actor=ACTOR)
+    assert "anna" not in everything(database).lower()
+
+
+def test_erasure_leaves_other_readers_and_other_words_alone(database: Database, briefing: Publication) -> None:
+    # Given two readers whose names are parts of each other
+    gone = add(database, briefing, "ann@example.org", name="Ann")
+    add(database, briefing, "joann@example.org", name="Joann Ann")
+    send_issue(database, briefing, gone.subscriber_id)
+    with database.write() as conn:
+        conn.execute(update(schema.issue).values(stopped_reason="joann@example.org and annual reports"))
+
+    # When
+    with database.write_durably() as conn:
+        subscribers.erase_subscriber(conn, gone.subscriber_id, actor=ACTOR)
+
+    # Then
+    with database.read() as conn:
+        assert conn.scalar(select(schema.issue.c.stopped_reason)) == "joann@example.org and annual reports"
+        assert [one.subscriber.name for one in subscribers.list_subscribers(conn)] == ["Joann Ann"]
 
 
 def test_erasure_asked_to_forget_the_no_lets_the_reader_return_as_somebody_new(

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.programs import only_one
+from tests.support.readers import KEY
 from worker.storage.engine import Database, open_database
 from worker.storage.migrations.upgrade import upgrade
 
@@ -19,7 +20,7 @@ def sqlite_template(run_folder: Path) -> Path:
     path = run_folder / "template.sqlite3"
     with only_one(run_folder, "sqlite"):
         if not path.exists():
-            upgrade(f"sqlite:///{path}")
+            upgrade(f"sqlite:///{path}", [KEY])
     return path
 
 
@@ -39,7 +40,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     """An open, migrated, empty database: the test runs once on each kind."""
-    opened = open_database(database_url)
+    opened = open_database(database_url, [KEY])
     yield opened
     opened.close()
 
@@ -47,7 +48,7 @@ def database(database_url: str) -> Iterator[Database]:
 @pytest.fixture
 def sqlite_database(sqlite_url: str) -> Iterator[Database]:
     """An open, migrated, empty SQLite database, for tests whose subject is not the database."""
-    opened = open_database(sqlite_url)
+    opened = open_database(sqlite_url, [KEY])
     yield opened
     opened.close()
 

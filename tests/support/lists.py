@@ -24,7 +24,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from tests.support.ledgers import LONG_AGO
-from tests.support.readers import settings_for
+from tests.support.readers import KEY, settings_for
 from tests.support.scripted_smtp import ScriptedRelay
 from tests.support.sink import ROOT, SinkProcess, sink_process
 from worker.dispatch.batches import Batch
@@ -129,7 +129,7 @@ class Newsroom:
 
     def join(self, *addresses: str, publication: str = "rivers") -> None:
         """More confirmed readers of a publication."""
-        pepper = self.database.instance().pepper
+        pepper = self.database.instance().address_key
         with self.database.write() as conn:
             publication_id = publications.get_publication(conn, publication).id
             people = [
@@ -386,7 +386,7 @@ class Hand:
 @contextmanager
 def newsroom(folder: Path, database_url: str, *, with_relay: bool = True, **given: str) -> Iterator[Newsroom]:
     """An installation below `folder` with a sink as its relay."""
-    database = open_database(database_url)
+    database = open_database(database_url, [KEY])
     try:
         if with_relay:
             with sink_process(folder / "sink") as sink:

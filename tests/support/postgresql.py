@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from tests.support.programs import find_program, free_port, require, start_once, unprivileged
+from tests.support.readers import KEY
 from worker.storage.migrations.upgrade import upgrade
 
 TEMPLATE = "corranto_template"
@@ -74,7 +75,7 @@ def _start(home: Path) -> tuple[dict[str, Any], list[str]]:
     url = f"postgresql://corranto@127.0.0.1:{port}"
     with psycopg.connect(f"{url}/postgres", autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {TEMPLATE}")
-    upgrade(f"{url}/{TEMPLATE}")
+    upgrade(f"{url}/{TEMPLATE}", [KEY])
     return {"url": url, "port": port, "data": str(data)}, _as_owner(
         rights, [pg_ctl, "-D", str(data), "-m", "immediate", "stop"]
     )

@@ -86,7 +86,7 @@ class Readers:
             )
 
     def subscriber(self, address: str) -> int:
-        hashed = instance_hash(self.database.instance().pepper, address.lower())
+        hashed = instance_hash(self.database.instance().address_key, address.lower())
         with self.database.write() as conn:
             return int(
                 conn.execute(

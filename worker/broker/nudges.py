@@ -19,6 +19,9 @@ from worker.errors import UnreachableError
 OUTAGE_WAIT_S = 1.0
 """Between two tries while the broker is away: soon enough for a person, seldom enough for a server that starts."""
 
+OVERSIZED = b""
+"""What a store hands over instead of an entry that is too large to be a nudge; no nudge is empty, so it is dropped."""
+
 _JOIN_POLL_S = 0.01
 _QUIET_POLLS = 3
 

@@ -14,6 +14,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from worker.broker.bounded import BoundedParser, OversizedError
+from worker.broker.nudges import OVERSIZED
 from worker.errors import Trouble, UnreachableError, UsageError
 
 CONNECT_TIMEOUT_S = 5.0
@@ -39,19 +41,30 @@ class RedisStore:
         key = self._key(queue)
         if stop.is_set():
             return None
+        # Zero would mean to wait for ever, and a wait longer than the answer's deadline would break off.
+        wait_s = min(max(wait_s, 0.01), ANSWER_TIMEOUT_S / 2)
         with reaching(self._place), self._own_type(key):
-            # Zero would mean to wait for ever, and a wait longer than the answer's deadline would break off.
-            popped: Any = self._client.blpop([key], timeout=min(max(wait_s, 0.01), ANSWER_TIMEOUT_S / 2))
+            try:
+                popped: Any = self._client.blpop([key], timeout=wait_s)
+            except OversizedError:
+                return OVERSIZED
+            except (ValueError, AttributeError):
+                # `close` in another thread takes the socket away under a wait; the library has no word for that.
+                if not stop.is_set():
+                    raise
+                return None
             return None if popped is None else bytes(popped[1])
         return None
 
     def size(self, queue: str) -> int:
-        with reaching(self._place):
-            return int(self._client.llen(self._key(queue)))
+        key = self._key(queue)
+        with reaching(self._place), self._own_type(key):
+            return int(self._client.llen(key))
+        return 0
 
     def purge(self, queue: str) -> None:
         with reaching(self._place):
-            self._client.delete(self._key(queue))
+            self._client.unlink(self._key(queue))
 
     def close(self) -> None:
         self._client.close()
@@ -67,7 +80,7 @@ class RedisStore:
         except redis.ResponseError as error:
             if not str(error).startswith("WRONGTYPE"):
                 raise
-            self._client.delete(key)
+            self._client.unlink(key)  # in the background: it may be large
 
 
 def connect(url: str) -> redis.Redis:
@@ -77,8 +90,10 @@ def connect(url: str) -> redis.Redis:
             url,
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=ANSWER_TIMEOUT_S,
-            socket_keepalive=True,
+            protocol=2,
+            parser_class=BoundedParser,
             retry=Retry(NoBackoff(), 1),
+            **({} if url.startswith("unix:") else {"socket_keepalive": True}),
         )
     except (ValueError, TypeError) as error:
         raise UsageError("broker.url") from error

@@ -36,6 +36,6 @@ def open_ledger() -> Ledger:
     Raises SettingsError, UnreachableError or SchemaError.
     """
     read = open_settings()
-    database = open_database(read.database_url.get_secret_value())
+    database = open_database(read.database_url.get_secret_value(), read.secrets)
     database.check()
     return Ledger(read, database)

@@ -12,7 +12,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="The ledger's
 @app.command()
 def upgrade() -> None:
     """Bring the database to this version's schema; makes a new one if there is none. Safe to repeat."""
-    schema = upgrade_schema(open_settings().database_url.get_secret_value())
+    settings = open_settings()
+    schema = upgrade_schema(settings.database_url.get_secret_value(), settings.secrets)
     if schema.before == schema.version:
         tell(f"{schema.place} already has schema {schema.version}; nothing to do")
         return
@@ -24,7 +25,8 @@ def upgrade() -> None:
 @app.command()
 def check(json: Json = False) -> None:
     """Say whether the database answers and has exactly this version's schema (exit 0), or what to do (exit 5)."""
-    schema = check_schema(open_settings().database_url.get_secret_value())
+    settings = open_settings()
+    schema = check_schema(settings.database_url.get_secret_value(), settings.secrets)
     if json:
         tell_json(schema.as_dict())
     else:

@@ -97,7 +97,7 @@ def _ready() -> Settings:
     """Settings of a process whose ledger answers and whose keys are there, or the sentence why not."""
     settings = open_settings(is_process=True)
     _ = settings.keys
-    database = open_database(settings.database_url.get_secret_value())
+    database = open_database(settings.database_url.get_secret_value(), settings.secrets)
     database.check()
     database.close()
     return settings

@@ -34,4 +34,6 @@ def erase_reader(
         on_its_way = optout.opt_out(database, wish, state_dir, wait_s).on_its_way
     with database.write_durably() as conn:
         erased = subscribers.erase_subscriber(conn, reader.id, actor=actor, keep_no=keep_no)
+    # SQLite's log beside the file still holds the row as it was.
+    database.checkpoint()
     return replace(erased, on_its_way=on_its_way)

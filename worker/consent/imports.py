@@ -123,7 +123,7 @@ def import_subscribers(
     writer = _Writer(database, target.id, path.name, text, actor, dry_run)
     with _open_rejects(rejects_path, path, words) as rejects, ThreadPoolExecutor(max_workers=1) as beside:
         run = _Import(writer, beside, rejects, page_size or imports.PAGE[database.dialect], progress, file.rows)
-        pepper, now = database.instance().pepper, clock.utcnow()
+        pepper, now = database.instance().address_key, clock.utcnow()
         for line, cells in csv_file.rows(file):
             run.read += 1
             try:

@@ -97,8 +97,8 @@ class _Show:
         about = f": all of it runs in {_near(self._place.folder)}; nothing leaves this computer"
         self._console.print(Text.assemble(("Corranto demo", "bold"), clean(about)))
         url = self._settings.database_url.get_secret_value()
-        schema = upgrade_schema(url)
-        database = self._database = open_database(url)
+        schema = upgrade_schema(url, self._settings.secrets)
+        database = self._database = open_database(url, self._settings.secrets)
         age = f"created, schema {schema.version}" if self._place.is_new else "as it was left; --fresh starts anew"
         self._row("database", "SQLite", age)
         self._row("broker", "SQL", "in the same database")

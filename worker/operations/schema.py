@@ -1,5 +1,6 @@
 """The ledger's tables, as `db upgrade` and `db check` speak of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from worker.storage import migrations
@@ -20,14 +21,17 @@ class SchemaState:
         return {"database": self.place, "version": self.version, "ok": True}
 
 
-def upgrade_schema(url: str) -> SchemaState:
-    """Bring the database to this version's schema; safe to repeat. Raises UsageError, UnreachableError, SchemaError."""
-    before, _ = upgrade(url)
+def upgrade_schema(url: str, secrets: Sequence[str] = ()) -> SchemaState:
+    """Bring the database to this version's schema; safe to repeat. Raises UsageError, UnreachableError, SchemaError.
+
+    `secrets` are those of CORRANTO_SECRET_KEYS; a database that holds addresses needs them.
+    """
+    before, _ = upgrade(url, secrets)
     return SchemaState(open_database(url).place, migrations.HEAD, before)
 
 
-def check_schema(url: str) -> SchemaState:
+def check_schema(url: str, secrets: Sequence[str] = ()) -> SchemaState:
     """Prove that the database answers and has exactly this version's schema. Raises UnreachableError, SchemaError."""
-    database = open_database(url)
+    database = open_database(url, secrets)
     database.check()
     return SchemaState(database.place, migrations.HEAD, migrations.HEAD)

@@ -5,8 +5,8 @@ A connection that breaks surfaces as UnreachableError; a wrong statement stays a
 """
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -20,8 +20,8 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from worker.errors import Remedy, SchemaError, UnreachableError, UsageError
-from worker.storage import migrations, schema, sqlite
+from worker.errors import Remedy, SchemaError, SettingsError, Trouble, UnreachableError, UsageError
+from worker.storage import address_key, migrations, schema, sqlite
 from worker.storage.driver_errors import explain
 from worker.storage.schema import UtcDateTime
 
@@ -57,21 +57,30 @@ def _now_on_sqlite(element: Any, compiler: SQLCompiler, **kw: Any) -> str:  # no
 
 @dataclass(frozen=True)
 class Instance:
-    """Who this installation is: made once by the first migration, never changed. `pepper` keys address hashes."""
+    """Who this installation is: made once by the first migrations, never changed. `pepper` keys Message-IDs."""
 
     uuid: str
     pepper: bytes
+    key: bytes | None
+    """Of address hashes; None while no secret was given that opens it."""
+
+    @property
+    def address_key(self) -> bytes:
+        """What `tokens.instance_hash` wants. Raises SettingsError without CORRANTO_SECRET_KEYS."""
+        if self.key is None:
+            raise SettingsError([Trouble("settings.no_key")])
+        return self.pepper + self.key
 
 
 class Database:
     """An open database; one per process. Safe to share between threads, not across a fork."""
 
-    def __init__(self, engine: Engine, path: Path | None, place: str) -> None:
+    def __init__(self, engine: Engine, path: Path | None, place: str, secrets: Sequence[str] = ()) -> None:
         self.engine = engine
         self.dialect: Literal["sqlite", "postgresql"] = "postgresql" if path is None else "sqlite"
         self.place = place
         """The database in words, without user or password, for sentences."""
-        self._path = path
+        self._path, self._secrets = path, tuple(secrets)
         self._password = engine.url.password
         self._instance: Instance | None = None
         self._instance_guard = threading.Lock()
@@ -108,9 +117,10 @@ class Database:
         return now
 
     def check(self) -> None:
-        """Prove that the database answers and has exactly this version's schema.
+        """Prove that the database answers, has exactly this version's schema and belongs to our secrets.
 
-        Raises UnreachableError when it does not answer, SchemaError when its tables are older or newer.
+        Raises UnreachableError when it does not answer, SchemaError when its tables are older or newer, SettingsError
+        when its addresses were hashed with other secrets.
         """
         if self._path is not None and not self._path.exists():
             raise SchemaError("database.file_missing", place=self.place)
@@ -118,6 +128,7 @@ class Database:
         with self.read() as conn:
             present = version(conn)
         if present == migrations.HEAD:
+            self._keep_address_key()
             return
         if present is None:
             raise SchemaError("database.empty", place=self.place)
@@ -133,11 +144,22 @@ class Database:
                     table = schema.instance
                     row = None
                     if version(conn) is not None:
-                        row = conn.execute(select(table.c.uuid, table.c.pepper).where(table.c.id == 1)).one_or_none()
+                        row = conn.execute(select(table).where(table.c.id == 1)).one_or_none()
                 if row is None:
                     raise SchemaError("database.empty", place=self.place)
-                self._instance = Instance(row.uuid, bytes(row.pepper))
+                key = address_key.open_key(row.wrapped_keys, self._secrets, self.place)
+                self._instance = Instance(row.uuid, bytes(row.pepper), key)
             return self._instance
+
+    def _keep_address_key(self) -> None:
+        """A new secret gets its copy of the key of address hashes; a database that was never used gets the key."""
+        with self.read() as conn:
+            wrapped = conn.execute(select(schema.instance.c.wrapped_keys).where(schema.instance.c.id == 1)).scalar_one()
+        key = address_key.open_key(wrapped, self._secrets, self.place)
+        if address_key.lacks_copy(wrapped, key, self._secrets):
+            # What only reads works without: on a standby or a full disk the next process that can write does it.
+            with suppress(UnreachableError), self.write() as conn:
+                address_key.keep_key(conn, self._secrets, self.place)
 
     def refuse_bad_place(self) -> None:
         """Raises UnreachableError when an SQLite file lies where WAL cannot work."""
@@ -181,9 +203,10 @@ class Database:
             raise trouble from error
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, secrets: Sequence[str] = ()) -> Database:
     """Prepare a database for use; connects when first used. Raises UsageError for a URL that cannot be one.
 
+    `secrets` open the key of its address hashes; without them no address can be looked up.
     `sqlite:///relative.sqlite3`, `sqlite:////absolute.sqlite3` or `postgresql://user:password@host:port/name`.
     """
     parsed = _parse(url)
@@ -200,7 +223,7 @@ def open_database(url: str) -> Database:
         )
         event.listen(engine, "begin", _begin_on_sqlite)
         event.listen(engine.pool, "reset", _reset_on_sqlite)
-        return Database(engine, path, f"the database file {path}")
+        return Database(engine, path, f"the database file {path}", secrets)
     engine = create_engine(
         parsed,
         hide_parameters=True,  # names and addresses have no place in a traceback
@@ -220,7 +243,8 @@ def open_database(url: str) -> Database:
     )
     host = parsed.host or parsed.query.get("host") or "local socket"
     where = host if parsed.port is None else f"{host}:{parsed.port}"
-    return Database(engine, None, f"the PostgreSQL database {parsed.database or parsed.username or ''} at {where}")
+    named = f"the PostgreSQL database {parsed.database or parsed.username or ''} at {where}"
+    return Database(engine, None, named, secrets)
 
 
 def version(conn: Connection) -> str | None:

@@ -91,8 +91,14 @@ instance = Table(
     metadata,
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
     Column("uuid", String(36), nullable=False),
-    Column("pepper", LargeBinary, nullable=False, comment="keys address hashes and Message-IDs; never changes"),
+    Column(
+        "pepper",
+        LargeBinary,
+        nullable=False,
+        comment="keys Message-IDs; of address hashes the first step",
+    ),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("wrapped_keys", LargeBinary, comment="key of address hashes, once for each secret that opens it"),
     CheckConstraint("id = 1", name="only_one"),
 )
 

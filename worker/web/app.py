@@ -39,7 +39,7 @@ _log = logger("web.app")
 
 def create_app(settings: Settings, *, database: Database | None = None) -> Starlette:
     """The application; `database` is opened from the settings when not given. Raises SettingsError without keys."""
-    database = database or open_database(settings.database_url.get_secret_value())
+    database = database or open_database(settings.database_url.get_secret_value(), settings.secrets)
     keyring = Keyring(settings.keys)
     pages = Pages(settings.base_url)
     routes: list[BaseRoute] = [

@@ -108,7 +108,7 @@ class _Server(uvicorn.Server):
 
 def serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; returns 0 then. Raises UnreachableError when the port cannot be had."""
-    database = open_database(settings.database_url.get_secret_value())
+    database = open_database(settings.database_url.get_secret_value(), settings.secrets)
     app = create_app(settings, database=database)
     listener = _listen(settings.web_host, settings.web_port)
     port = listener.getsockname()[1]

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.domain.subscription import Channel, ConsentEvent, SubscriptionState
+from worker.log import scrub
 from worker.storage.engine import database_now
 from worker.storage.schema import consent_log, subscription
 
@@ -43,7 +44,7 @@ def start(
         row = _move(conn, {**values, **again, "ended_issue_id": None}, *mine, *undone)
     if row is None:
         return None
-    line = {"event": ConsentEvent.ADDED, "channel": Channel.CLI, "evidence": evidence}
+    line = {"event": ConsentEvent.ADDED, "channel": Channel.CLI, "evidence": scrub(evidence)}
     conn.execute(
         insert(consent_log).values(subscription_id=row.id, generation=row.generation, at=database_now(), **line)
     )

@@ -18,7 +18,8 @@ from worker.domain.suppression import SuppressionReason
 from worker.errors import NotFoundError
 from worker.storage import acts
 from worker.storage.engine import Instance, database_now
-from worker.storage.schema import consent_log, delivery, issue, publication, reply, subscription, suppression
+from worker.storage.people.traces import remove_traces
+from worker.storage.schema import consent_log, publication, subscription, suppression
 from worker.storage.schema import subscriber as table
 from worker.tokens import instance_hash
 
@@ -49,7 +50,7 @@ def find_by_address(conn: Connection, instance: Instance, typed: str) -> Subscri
 
 def find(conn: Connection, instance: Instance, address: Address) -> Subscriber | None:
     """The subscriber with this address, or None."""
-    hashed = instance_hash(instance.pepper, address.key)
+    hashed = instance_hash(instance.address_key, address.key)
     row = conn.execute(_columns().where(table.c.address_hash == hashed)).one_or_none()
     return None if row is None else Subscriber(**row._mapping)
 
@@ -95,7 +96,7 @@ def put_subscriber(
 
     Returns the subscriber's id.
     """
-    hashed = instance_hash(instance.pepper, address.key)
+    hashed = instance_hash(instance.address_key, address.key)
     insert_ = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
     values = {"address": address.addr_spec, "name": name, "language": language, "attributes": dict(attributes)}
     conn.execute(
@@ -138,37 +139,24 @@ def erase_subscriber(conn: Connection, subscriber_id: int, *, actor: str, keep_n
     `consent.optout`'s business. Raises NotFoundError when there is nobody, or nobody any more.
     """
     row = conn.execute(
-        select(table.c.id, table.c.address_hash).where(table.c.id == subscriber_id).with_for_update()
+        select(table.c.address, table.c.name, table.c.address_hash).where(table.c.id == subscriber_id).with_for_update()
     ).one_or_none()
     if row is None or row.address_hash is None:
         raise NotFoundError("subscriber.erased_already", id=subscriber_id)
     hashed = bytes(row.address_hash)
+    if conn.dialect.name == "sqlite":
+        conn.exec_driver_sql("PRAGMA secure_delete = ON")  # a freed page keeps its bytes otherwise
     conn.execute(
         update(table)
         .where(table.c.id == subscriber_id)
         .values(address=None, address_hash=None, name="", language=None, attributes={}, erased_at=database_now())
     )
     ended = _end_all(conn, subscriber_id)
-    blanked = _blank_replies(conn, subscriber_id)
+    blanked = remove_traces(conn, subscriber_id, row.address, row.name)
     kept = _keep_no(conn, hashed, keep_no=keep_no)
     counts = {"subscriptions": ended, "replies": blanked, "suppressed": int(kept)}
     acts.record(conn, actor, "subscriber.erase", f"subscriber:{subscriber_id}", counts)
     return Erased(subscriber_id, ended, blanked, kept)
-
-
-def _blank_replies(conn: Connection, subscriber_id: int) -> int:
-    """Relays like to repeat the address in their answers; the codes stay."""
-    copies = (
-        select(delivery.c.issue_id, delivery.c.n)
-        .select_from(issue)
-        .join(delivery, delivery.c.issue_id == issue.c.id)
-        .where(delivery.c.subscriber_id == subscriber_id)
-    )
-    count = 0
-    for issue_id, n in conn.execute(copies).all():
-        mine = (reply.c.issue_id == issue_id, reply.c.n == n, reply.c.text != "")
-        count += conn.execute(update(reply).where(*mine).values(text="")).rowcount
-    return count
 
 
 def _end_all(conn: Connection, subscriber_id: int) -> int:

@@ -22,7 +22,7 @@ PAGE = 5_000  # addresses in one IN list, far below SQLite's 32,766 parameters, 
 
 def find(conn: Connection, instance: Instance, address: Address) -> Suppression | None:
     """Why this address gets nothing, or None when it may."""
-    hashed = instance_hash(instance.pepper, address.key)
+    hashed = instance_hash(instance.address_key, address.key)
     row = conn.execute(_columns().where(table.c.address_hash == hashed)).one_or_none()
     return None if row is None else _suppression(row)
 
@@ -40,7 +40,7 @@ def add_many(
 
     One that was suppressed already keeps its reason and date.
     """
-    wanted = {instance_hash(instance.pepper, address.key): address.addr_spec for address in addresses}
+    wanted = {instance_hash(instance.address_key, address.key): address.addr_spec for address in addresses}
     if len(wanted) > PAGE:
         raise ValueError(f"a page holds at most {PAGE} addresses")
     stored = select(table.c.address_hash).where(table.c.address_hash.in_(list(wanted)))
