@@ -93,6 +93,8 @@ class ScriptedRelay:
     login: tuple[str, str] | None = None
     receive_buffer: int | None = None
     greeting: bytes = b"220 relay.example.org ESMTP\r\n"
+    latency_s: float = 0.0
+    """How far away it is: each answer comes so much later."""
 
     def __post_init__(self) -> None:
         self.taken: list[Taken] = []
@@ -128,6 +130,10 @@ class ScriptedRelay:
     async def stop(self) -> None:
         """Close the door and every connection, as a relay that is restarted does."""
         await self.__aexit__(None, None, None)
+
+    def answer(self, event: str, connection: int) -> bytes | None:
+        """What a relay with a mind of its own says; None leaves it to the scenario."""
+        return None
 
     async def has_taken(self, count: int) -> None:
         """Wait until `count` mails were taken."""
@@ -266,6 +272,11 @@ class _Conversation:
 
     async def _step(self, event: str, line: str, usual: bytes) -> bool:
         """Whether the answer was positive, or for data and body whether the usual thing was done."""
+        if self.relay.latency_s:
+            await asyncio.sleep(self.relay.latency_s)
+        if (words := self.relay.answer(event, self.number)) is not None:
+            self.writer.write(words)
+            return words.startswith(b"2")
         for rule in self.relay.scenario:
             if rule.applies(event, line):
                 did_usual, words = await self._play(rule.steps, usual)

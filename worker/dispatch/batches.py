@@ -85,8 +85,9 @@ class Batch:
 class Batches:
     """Every batch of this process by its claim's id, and the issues that a breaker stopped here."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fixed_return_path: bool = False) -> None:
         self._by_claim: dict[int, Batch] = {}
+        self._fixed_return_path = fixed_return_path
         self._breakers: dict[int, Breaker] = {}
         self._stops: dict[int, str] = {}
         self.claiming = threading.Lock()
@@ -103,9 +104,12 @@ class Batches:
     def remove(self, batch: Batch) -> None:
         self._by_claim.pop(batch.claim.id, None)
 
-    def feed_breaker(self, issue_id: int, outcome: Outcome) -> str | None:
-        """Count an outcome of an issue; the sentence that stops it, or None. The loop's thread."""
-        return self._breakers.setdefault(issue_id, Breaker()).feed(outcome)
+    def breaker(self, issue_id: int) -> Breaker:
+        """What counts the outcomes of an issue. The loop's thread."""
+        breaker = self._breakers.get(issue_id)
+        if breaker is None:
+            breaker = self._breakers[issue_id] = Breaker(self._fixed_return_path)
+        return breaker
 
     def stop_issue(self, issue_id: int, reason: str) -> set[int]:
         """Nothing more of this issue leaves here. Returns the claims that were stopped. Any thread."""

@@ -48,6 +48,7 @@ class Builders:
                 instance=self._database.instance().pepper,
                 base_url=self._settings.base_url,
                 signer=load_signer(self._settings.dkim_dir, compiled.from_address),
+                fixed_return_path=self._settings.return_path == "fixed",
             )
             while len(self._kept) >= KEPT_BUILDERS:
                 del self._kept[next(iter(self._kept))]
@@ -88,4 +89,4 @@ def _build_rows(
     for row in rows:
         if row.claimed_at is not None:
             # A repeat carries the Date of the copy that went in doubt.
-            yield row, builder.build_all([row.recipient], row.claimed_at)[0]
+            yield row, builder.repeat(row.recipient, row.claimed_at, row.fingerprint)

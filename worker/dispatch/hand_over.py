@@ -104,6 +104,7 @@ class HandOver:
             return False
         if self._batches.stop_reason(batch.claim.issue_id) is not None:
             return False  # stopped here, and the ledger does not know yet
+        self._batches.breaker(batch.claim.issue_id).begin((claim_id, n))
         if self._hook is not None:
             self._hook(Step.ARMED, claim_id, n)
         return True
@@ -115,10 +116,13 @@ class HandOver:
         if batch is None:
             _log.critical("an outcome came back for a claim that is not held", claim=claim_id, n=n)
             return
-        if outcome is not None and outcome.permanence is not Permanence.UNSENT:
+        issue_id = batch.claim.issue_id
+        breaker = self._batches.breaker(issue_id)
+        if outcome is None or outcome.permanence is Permanence.UNSENT:
+            breaker.forget((claim_id, n))
+        else:
             batch.outcomes.append((n, outcome))
-            issue_id = batch.claim.issue_id
-            if reason := self._batches.feed_breaker(issue_id, outcome):
+            if reason := breaker.feed(outcome, (claim_id, n)):
                 # Not here and now: this call comes from the middle of the pool.
                 self._loop.call_soon(self._guarded, self._recall, self._batches.stop_issue(issue_id, reason))
             if self._hook is not None:

@@ -9,7 +9,7 @@ import ssl
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker import log
@@ -74,6 +74,7 @@ class Lanes:
         self._form = WireForm()
         self._context: ssl.SSLContext | None = None
         self._connecting = 0
+        self._most = relay.per_connection  # mails a connection carries, as far as the relay has told
         self.connections = 0
         """Sessions open now."""
         self._is_stopped = False
@@ -200,20 +201,28 @@ class Lanes:
             return None
         self.connections += 1
         self._health.note_connected()
-        return Session(self._relay, wire, offer, overlap=self._form.overlap, pipeline=self._form.pipeline)
+        relay = replace(self._relay, per_connection=self._most)
+        return Session(relay, wire, offer, overlap=self._form.overlap, pipeline=self._form.pipeline)
 
     async def _end(self, session: Session) -> None:
         """Close a session and learn from how it went."""
         self.connections -= 1
         self._form.learn(session)
+        if session.found_limit is not None and session.found_limit < self._most:
+            self._most = max(session.found_limit, 1)
+            _log.info("the relay takes fewer mails over one connection", relay=self._relay.key, most=self._most)
         if session.is_barren and not self._is_stopped:
-            self._note_barren(is_ours=session.failed)
+            self._note_barren(is_ours=session.failed, doubts=session.doubts)
         await session.quit()
 
-    def _note_barren(self, *, is_ours: bool) -> None:
+    def _note_barren(self, *, is_ours: bool, doubts: int = 0) -> None:
+        if doubts and self._health.is_resting(self._now()):
+            return  # lines that broke together are one sign
         cause = (
             f"every connection to {self._relay.key} ends by an error of our own; the log says which"
             if is_ours
+            else f"{self._relay.key} breaks every connection after a mail's text, before it answers for it"
+            if doubts
             else f"{self._relay.key} breaks every connection before it takes a mail"
         )
         self._health.note_barren(cause, self._now())
