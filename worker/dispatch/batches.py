@@ -51,10 +51,14 @@ class Batch:
     """The last settlement may have been committed although the line broke before it was confirmed."""
     is_stuck: bool = False
     """Its rows could not be settled nor put in doubt: the claim stays ours until this process ends."""
+    is_building: bool = False
+    """More of it is to be submitted."""
+    submitted: int = 0
+    """Mails given to the connections."""
 
-    # The slice's thread before the submission, the loop's thread after it.
-    flying: int = 0
-    """Submitted and not yet recorded."""
+    # The loop's thread.
+    recorded: int = 0
+    """Mails that came back from them, with whatever result."""
 
     # The loop's thread appends, the slice's thread takes away.
     outcomes: deque[tuple[int, Outcome]] = field(default_factory=deque)
@@ -66,6 +70,11 @@ class Batch:
     def is_live(self) -> bool:
         """Whether its bodies may leave as far as anybody here knows."""
         return self.is_ours and not self.is_stopped and self.recheck.is_live
+
+    @property
+    def flying(self) -> int:
+        """Submitted and not yet recorded."""
+        return self.submitted - self.recorded
 
     @property
     def unsettled(self) -> int:

@@ -9,6 +9,7 @@ that reader alone.
 import hashlib
 import hmac
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from worker.compose.template import spell_date
 from worker.domain.compiled import FORMAT_NO, CompiledIssue
 from worker.domain.envelope import Envelope
 from worker.domain.subscriber import Recipient
+from worker.errors import CorrantoError
 from worker.message.dkim import Signer
 from worker.message.list_headers import constant_list_headers, unsubscribe_headers
 from worker.message.mime import Alternative, HeaderError, phrase_field, plain_field, text_field
@@ -132,16 +134,28 @@ class MessageBuilder:
             return error
 
     def build_all(
-        self, recipients: Sequence[Recipient], date: datetime, executor: Executor | None = None
+        self,
+        recipients: Sequence[Recipient],
+        date: datetime,
+        executor: Executor | None = None,
+        most_octets: int | None = None,
     ) -> list[Built | BuildError]:
-        """One answer per recipient, in order. Signatures are made in `executor` when one is given."""
-        stamp = _stamp(date)
+        """One answer per recipient, in order; fewer, but one at least, when `most_octets` are reached before the last.
+
+        Signatures are made in `executor` when one is given.
+        """
+        stamp, room = _stamp(date), most_octets or sys.maxsize
         prepared: list[_Unsigned | BuildError] = []
         for recipient in recipients:
             try:
-                prepared.append(self._prepare(recipient, stamp))
+                mail = self._prepare(recipient, stamp)
             except BuildError as error:
                 prepared.append(error)
+            else:
+                prepared.append(mail)
+                room -= sum(map(len, mail.body))
+                if room <= 0:
+                    break
         if self._signer is None or executor is None:
             return self._sign_chunk(prepared, date)
         chunks = [prepared[at : at + _SIGNING_CHUNK] for at in range(0, len(prepared), _SIGNING_CHUNK)]
@@ -183,6 +197,8 @@ class MessageBuilder:
             return self._assemble(n, recipient.address, values, left, stamp, way=way)
         except BuildError:
             raise
+        except CorrantoError as error:
+            raise BuildError(n, _reason(error)) from error
         except Exception as error:  # a poisoned row must never stop its neighbours, whatever it holds
             raise BuildError(n, f"the row holds a value that cannot be used ({type(error).__name__})") from error
 
@@ -213,7 +229,7 @@ class MessageBuilder:
             )
             envelope = Envelope(self._return_path or self._verp(n), f"{local}@{domain}")
         except (PersonalizeError, HeaderError, _BadMailboxError) as error:
-            raise BuildError(n, str(error)) from error
+            raise BuildError(n, _reason(error)) from error
         body = self._frame.body(text, html)
         return _Unsigned(envelope, header, body, self._fingerprint(n, address, values, way or self._way), message_id)
 
@@ -266,6 +282,20 @@ class MessageBuilder:
 
 class _BadMailboxError(ValueError):
     """Raised when what should be an address could leave its place in a header or command."""
+
+
+_OWN_WORDS = {
+    "message.too_long": "the mail would have more than {limit} octets",
+    "message.too_many_passes": "a value of this reader would make a loop run {passes} times, more than {limit}",
+}
+
+
+def _reason(error: Exception) -> str:
+    """One sentence, kept with the copy."""
+    if not isinstance(error, CorrantoError):
+        return str(error)
+    words = _OWN_WORDS.get(error.code)
+    return words.format(**error.trouble.fields) if words else str(error)
 
 
 def _stamp(date: datetime) -> str:
