@@ -233,8 +233,8 @@ def _scope(phase: Phase, code: int, detail: str, words: str) -> Scope:
     by_subject |= {"3": Scope.SESSION, "5": Scope.SESSION}
     default = Scope.RECIPIENT if phase is Phase.RCPT else Scope.MESSAGE
     # Greylisting answers RCPT with 450 or 451 4.7.1 and means this one recipient, not our standing.
-    if phase is Phase.RCPT and code < 500:
-        return default
+    if code < 500 and (phase is Phase.RCPT or wordings.is_greylisting(words)):
+        return Scope.RECIPIENT
     if code >= 500:
         if wordings.names_sender(words) and detail[:1] in ("", "0", "1", "2", "4"):
             return Scope.SENDER
