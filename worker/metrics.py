@@ -33,6 +33,10 @@ _counter = partial(Counter, registry=registry)
 delivery_results = _counter("corranto_delivery_results", "Results of hand-overs.", ["result", "provider"])
 smtp_replies = _counter("corranto_smtp_replies", "Final replies of the relay.", ["provider", "enhanced_code"])
 lane_deaths = _counter("corranto_lane_deaths", "Connections that an error of our own ended.", ["relay"])
+relay_refusals = _counter("corranto_relay_refusals", "Connections the relay did not let in.", ["reason"])
+relay_closed = Gauge(
+    "corranto_relay_closed", "1 while nothing can be handed over, for that reason.", ["reason"], registry=registry
+)
 unsubscribes = _counter("corranto_unsubscribes", "Subscriptions ended.", ["method"])
 http_requests = _counter("corranto_http_requests", "Answered requests.", ["route", "method", "status"])
 http_duration = Histogram(

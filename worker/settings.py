@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_core import ErrorDetails
 
 from worker.errors import SettingsError, Trouble
+from worker.relay_url import RelayUrl, RelayUrlError, read_relay_url
 
 PREFIX = "CORRANTO_"
 HOME = Path(__file__).resolve().parent.parent
@@ -114,12 +115,10 @@ class Settings(BaseModel):
     @field_validator("smtp_url")
     @classmethod
     def _smtp(cls, value: SecretStr) -> SecretStr:
-        rule = Trouble("settings.smtp_url")
-        parts = _split(value.get_secret_value(), rule)
-        if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
-            raise _NotAllowed(rule)
-        if parts.query not in ("", "starttls=required", "starttls=off") or (parts.query and parts.scheme == "smtps"):
-            raise _NotAllowed(rule)
+        try:
+            read_relay_url(value.get_secret_value())
+        except RelayUrlError as error:
+            raise _NotAllowed(Trouble("settings.smtp_url", problem=error.problem)) from None
         return value
 
     @field_validator("smtp_ca_file")
@@ -187,7 +186,12 @@ class Settings(BaseModel):
 
     @property
     def is_loopback_relay(self) -> bool:
-        return urlsplit(self.smtp_url.get_secret_value()).hostname in _LOOPBACK
+        return self.relay_url.host in _LOOPBACK
+
+    @property
+    def relay_url(self) -> RelayUrl:
+        """`smtp_url` in its parts."""
+        return read_relay_url(self.smtp_url.get_secret_value())
 
     @property
     def rate(self) -> str:

@@ -45,7 +45,7 @@ def lone_desk(tmp_path: Path, sqlite_url: str) -> Iterator[Newsroom]:
 def test_a_used_up_limit_makes_the_issue_wait_and_blames_nobody(
     lone_desk: Newsroom, words: bytes, event: str, lanes: int, latency_s: float
 ) -> None:
-    relay = ScriptedRelay([On(event, words)], latency_s=latency_s)
+    relay = ScriptedRelay([On(event, words)], round_trip_s=latency_s)
     lone_desk.given |= {"smtp_connections": str(lanes)}
     lone_desk.queue()
     with lone_desk.relayed_by(relay) as hand:
@@ -89,7 +89,7 @@ class FourMails(ScriptedRelay):
     """Says its words to whatever would be the fifth mail of a connection."""
 
     def __init__(self, scenario: list[On], *, latency_s: float, event: str, words: bytes) -> None:
-        super().__init__(scenario, latency_s=latency_s)
+        super().__init__(scenario, round_trip_s=latency_s)
         self.refused = 0
         self._event, self._words = event, words
 
@@ -106,7 +106,7 @@ def test_a_line_cut_after_every_body_pauses_the_issue_with_few_in_doubt(
 ) -> None:
     lone_desk.given |= {"smtp_connections": str(lanes)}
     lone_desk.queue()
-    with lone_desk.relayed_by(ScriptedRelay([On("body", CLOSE)], latency_s=latency_s)) as hand:
+    with lone_desk.relayed_by(ScriptedRelay([On("body", CLOSE)], round_trip_s=latency_s)) as hand:
         hand.tick()
         for _ in range(600):
             hand.work()
@@ -128,7 +128,7 @@ def test_a_refused_return_path_is_said_with_its_setting(
     words = b"553 5.7.1 <letters@rivers.example.org>: Sender address rejected: not owned by user letters\r\n"
     lone_desk.given |= {"smtp_connections": str(lanes)}
     lone_desk.queue()
-    with lone_desk.relayed_by(ScriptedRelay([On(event, words)], latency_s=latency_s)) as hand:
+    with lone_desk.relayed_by(ScriptedRelay([On(event, words)], round_trip_s=latency_s)) as hand:
         hand.send()
     issue = lone_desk.issue()
     assert issue.state is IssueState.PAUSED

@@ -14,7 +14,7 @@ from tests.support.lists import Newsroom, newsroom, until
 from tests.transport.handing import Handed, mails, run
 from worker.errors import UnreachableError
 from worker.storage.engine import open_database
-from worker.transport.handshake import OpeningError
+from worker.transport.door import OpeningError
 from worker.transport.next_hop import Relay
 from worker.transport.pool import Pool
 from worker.transport.replies import Phase

@@ -8,6 +8,7 @@ may be limited by a pattern over the command line, by `skip` and by `times`.
 
 import asyncio
 import base64
+import hmac
 import re
 import socket
 import ssl
@@ -91,10 +92,11 @@ class ScriptedRelay:
     tls: ssl.SSLContext | None = None
     implicit_tls: bool = False
     login: tuple[str, str] | None = None
+    takes_initial_login: bool = True
     receive_buffer: int | None = None
     greeting: bytes = b"220 relay.example.org ESMTP\r\n"
-    latency_s: float = 0.0
-    """How far away it is: each answer comes so much later."""
+    round_trip_s: float = 0.0
+    """How long the answers to what was written together are on their way: a relay that is far."""
 
     def __post_init__(self) -> None:
         self.taken: list[Taken] = []
@@ -153,6 +155,10 @@ class ScriptedRelay:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.open -= 1
         self._tasks.discard(task)
+
+
+def _decode(text: str) -> str:
+    return base64.b64decode(text).decode()
 
 
 class _Conversation:
@@ -230,16 +236,28 @@ class _Conversation:
         await self._step("tls", "", b"")
 
     async def _auth(self, line: str) -> None:
-        words = line.split(" ")
-        if words[1].upper() == "LOGIN":
-            self.writer.write(b"334 UGFzc3dvcmQ6\r\n")
-            password = base64.b64decode((await self.reader.readline()).strip()).decode()
-            given = (base64.b64decode(words[2]).decode(), password)
+        way, *initial = line.split(" ")[1:]
+        if way.upper() == "LOGIN":
+            user = (
+                initial[0] if initial and self.relay.takes_initial_login else await self._ask(b"334 VXNlcm5hbWU6\r\n")
+            )
+            given = (_decode(user), _decode(await self._ask(b"334 UGFzc3dvcmQ6\r\n")))
+        elif way.upper() == "CRAM-MD5":
+            challenge = b"<1@relay.example.org>"
+            said = _decode(await self._ask(b"334 " + base64.b64encode(challenge) + b"\r\n"))
+            user, digest = said.split(" ")
+            password = (self.relay.login or ("", ""))[1]
+            proven = hmac.new(password.encode(), challenge, "md5").hexdigest()
+            given = (user, password if hmac.compare_digest(digest, proven) else "")
         else:
-            _, user, password = base64.b64decode(words[2]).decode().split("\0")
+            _, user, password = _decode(initial[0]).split("\0")
             given = (user, password)
         usual = b"235 2.7.0 welcome\r\n" if given == self.relay.login else b"535 5.7.8 no\r\n"
         await self._step("auth", line, usual)
+
+    async def _ask(self, prompt: bytes) -> str:
+        self.writer.write(prompt)
+        return (await self.reader.readline()).strip().decode()
 
     async def _data(self, line: str) -> None:
         usual = b"354 go on\r\n" if self.rcpt else b"503 5.5.1 RCPT first\r\n"
@@ -272,8 +290,8 @@ class _Conversation:
 
     async def _step(self, event: str, line: str, usual: bytes) -> bool:
         """Whether the answer was positive, or for data and body whether the usual thing was done."""
-        if self.relay.latency_s:
-            await asyncio.sleep(self.relay.latency_s)
+        if self.relay.round_trip_s and not self.reader._buffer:  # type: ignore[attr-defined]
+            await asyncio.sleep(self.relay.round_trip_s)
         if (words := self.relay.answer(event, self.number)) is not None:
             self.writer.write(words)
             return words.startswith(b"2")

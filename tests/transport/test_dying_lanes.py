@@ -28,7 +28,7 @@ ACCEPTED, TRANSIENT, DOUBT, UNSENT = (
     Permanence.DOUBT,
     Permanence.UNSENT,
 )
-SOON = Pauses(0.001, 0.004)
+SOON = Pauses(0.001, 0.004, 0.02)
 SECRET = "jane@example.org s3cret"
 forms = pytest.mark.parametrize("form", list(FORMS))
 

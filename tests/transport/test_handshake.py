@@ -90,13 +90,13 @@ def test_a_closed_port_is_reported_as_a_refused_connection():
     # Then
     report = run(story())
     assert report.phase is Phase.CONNECT
-    assert "refused" in (report.cause or "")
+    assert report.cause == f"nothing listens at {report.key}"
 
 
 def test_a_name_that_does_not_exist_is_reported_as_such():
     report = run(probe(Relay("relay.invalid", 25, timeouts=HASTY, starttls="off")))
     assert report.phase is Phase.CONNECT
-    assert "relay.invalid:25" in (report.cause or "")
+    assert report.cause == "the name relay.invalid does not resolve: it is misspelled, or has no address"
 
 
 def test_the_client_says_nothing_before_the_greeting_is_complete():
@@ -232,7 +232,7 @@ def test_what_was_announced_before_tls_is_forgotten(ca_file: str):
     ("context", "words"),
     [
         pytest.param(lambda: server_tls(expired=True), "expired", id="expired"),
-        pytest.param(lambda: server_tls("relay.example.org"), "mismatch|not valid for", id="another name"),
+        pytest.param(lambda: server_tls("relay.example.org"), "made for another name", id="another name"),
         pytest.param(lambda: server_tls(authority=trustme.CA()), "issuer|self-signed", id="unknown authority"),
     ],
 )

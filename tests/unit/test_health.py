@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from worker.transport.door import OpeningError, Reason
 from worker.transport.health import MAX_BARREN, UNCAP_AFTER_S, Pauses, RelayHealth
 from worker.transport.next_hop import Relay
 from worker.transport.replies import Phase
@@ -19,23 +20,27 @@ def health_of(connections: int = 10) -> RelayHealth:
     return RelayHealth(Relay("127.0.0.1", 25, connections=connections), Pauses(), _Steady())
 
 
-def refuse(health: RelayHealth, now: float, live: int = 0, connecting: int = 0) -> None:
-    health.note_refused_connection("it is away", Phase.CONNECT, 421, live=live, connecting=connecting, now=now)
+AWAY = OpeningError(Phase.CONNECT, "it is away", 421, reason=Reason.REFUSED)
+BROKEN = OpeningError(Phase.MAIL, "broken")
 
 
-def test_a_relay_that_stays_away_is_asked_after_pauses_that_double_up_to_a_minute():
+def refuse(health: RelayHealth, now: float, working: int = 0, connecting: int = 0) -> None:
+    health.note_refused_connection(AWAY, working=working, connecting=connecting, now=now)
+
+
+def test_a_relay_that_stays_away_is_asked_after_pauses_that_double_up_to_five_minutes():
     # Given
     health, now, pauses = health_of(), 100.0, []
 
     # When each try fails at the very moment it is due
-    for _ in range(9):
+    for _ in range(11):
         refuse(health, now)
         assert health.fault is not None
         pauses.append(health.fault.retry_at - now)
         now = health.fault.retry_at
 
     # Then
-    assert pauses == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60, 60])
+    assert pauses == pytest.approx([1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300])
     assert health.fault.since == 100.0, "the trouble is as old as its first failure"
 
 
@@ -44,7 +49,8 @@ def test_a_relay_that_answers_again_gets_all_lanes_and_the_next_trouble_begins_w
     health = health_of()
     for now in (0.0, 1.0, 3.0):
         refuse(health, now)
-    assert health.limit(3.0) == 1
+    assert not health.is_proven
+    assert not health.may_open(1)
 
     # When
     assert health.note_answer()
@@ -70,7 +76,7 @@ def test_a_fresh_trouble_rests_until_its_time_and_not_a_moment_longer():
 def test_a_relay_that_allows_fewer_connections_is_asked_for_all_of_them_again_after_a_minute():
     # Given four work when the fifth is refused
     health = health_of()
-    refuse(health, 10.0, live=4)
+    refuse(health, 10.0, working=4)
 
     # Then
     assert health.fault is None
@@ -92,15 +98,15 @@ def test_one_poisonous_mail_alone_never_looks_like_trouble_with_the_relay():
     # Given as many broken connections as one mail can cause
     health = health_of()
     for _ in range(MAX_STRIKES):
-        health.note_barren("broken", 0.0)
+        health.note_barren(BROKEN, 0.0)
     assert health.fault is None
 
     # When a mail is judged, the count begins anew
     health.note_answer()
     for _ in range(MAX_BARREN - 1):
-        health.note_barren("broken", 0.0)
+        health.note_barren(BROKEN, 0.0)
     assert health.fault is None
-    health.note_barren("broken", 0.0)
+    health.note_barren(BROKEN, 0.0)
 
     # Then
     assert health.fault is not None
@@ -109,8 +115,8 @@ def test_one_poisonous_mail_alone_never_looks_like_trouble_with_the_relay():
 def test_a_connection_alone_does_not_clear_a_relay_that_breaks_each_of_them():
     health = health_of()
     for _ in range(MAX_BARREN):
-        health.note_barren("broken", 0.0)
-    health.note_connected()
+        health.note_barren(BROKEN, 0.0)
+    health.note_connected(health.setbacks)
     assert health.fault is not None
     health.note_answer()
     assert health.fault is None
@@ -119,9 +125,9 @@ def test_a_connection_alone_does_not_clear_a_relay_that_breaks_each_of_them():
 def test_a_relay_that_was_away_is_clear_as_soon_as_it_opens_a_session():
     health = health_of()
     refuse(health, 0.0)
-    health.note_connected()
+    health.note_connected(health.setbacks)
     assert health.fault is None
-    assert health.limit(5.0) == 1, "but one lane is enough until a mail was judged"
+    assert not health.is_proven, "but one lane is enough until a mail was judged"
 
 
 def test_lanes_that_die_are_replaced_one_at_a_time_after_pauses_that_double():
@@ -138,7 +144,7 @@ def test_lanes_that_die_are_replaced_one_at_a_time_after_pauses_that_double():
         assert health.may_begin(now)
 
     # Then
-    assert pauses == pytest.approx([1, 2, 4, 8, 16, 32, 60, 60])
+    assert pauses == pytest.approx([1, 2, 4, 8, 16, 32, 64, 128])
     assert health.fault is None
 
 
@@ -166,3 +172,23 @@ def test_answers_on_other_lanes_do_not_hasten_the_replacement_of_a_dead_one():
     assert not health.may_begin(0.5)
     health.note_death(3, 1.0)
     assert health.restart_at == pytest.approx(3.0)
+
+
+def test_connections_are_opened_one_beside_the_other_only_as_long_as_each_succeeds():
+    # Given one that stands
+    health = health_of()
+    health.note_answer()
+    assert health.may_open(0)
+    assert not health.may_open(1)
+    health.note_connected(health.setbacks)
+    assert health.may_open(3)
+
+    # When one is refused while another one, begun before, succeeds
+    before = health.setbacks
+    refuse(health, 0.0, working=2, connecting=1)
+    health.note_connected(before)
+
+    # Then
+    assert not health.may_open(1)
+    health.note_connected(health.setbacks)
+    assert health.may_open(3)

@@ -7,7 +7,6 @@ import asyncio
 import os
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -59,7 +58,7 @@ def sink(
     from worker.sink.server import SinkConfig, parse_extensions, refuse_beside_real_relay, serve
 
     settings = open_settings(is_process=True)
-    refuse_beside_real_relay(urlsplit(settings.smtp_url.get_secret_value()).hostname or "")
+    refuse_beside_real_relay(settings.relay_url.host)
     config = SinkConfig(
         folder=settings.state_dir / "sink",
         host=settings.sink_host,
@@ -76,7 +75,7 @@ def up() -> None:
     """Run web, worker and scheduler as one tree, and the sink when mail goes to it. Ctrl-C ends all of them."""
     settings = _ready()
     members = [Member(name) for name in ("web", "worker", "scheduler")]
-    with_sink = settings.is_loopback_relay and urlsplit(settings.smtp_url.get_secret_value()).port == settings.sink_port
+    with_sink = settings.is_loopback_relay and settings.relay_url.port == settings.sink_port
     if with_sink:
         members.insert(0, Member("sink", is_last=True))
     elif settings.is_loopback_relay:

@@ -16,6 +16,7 @@ from worker import clock, log
 from worker.dispatch.claim import release_unknown
 from worker.dispatch.events import Hook
 from worker.dispatch.nudger import Nudger
+from worker.dispatch.outfit import outfit_of
 from worker.dispatch.plan import plan
 from worker.dispatch.send import Slice
 from worker.dispatch.sender import Sender
@@ -23,9 +24,12 @@ from worker.dispatch.tick import TICK_S, Tick
 from worker.domain.process import WorkerState
 from worker.errors import Trouble, UnreachableError
 from worker.journal import Journal
+from worker.metrics import relay_closed
 from worker.settings import Settings
 from worker.storage import workers
 from worker.storage.engine import Database
+from worker.transport.door import Reason
+from worker.transport.pool import RelayFault
 from worker.transport.relay import relay_of
 
 BEAT_S = 1.0  # a tenth of domain.process.SILENT_AFTER_S: a few lost ones alarm nobody
@@ -49,7 +53,7 @@ class SendingProcess:
         self.on_must_end: Callable[[], None] = lambda: None
         """Called once from the heartbeat's thread when must_end is set."""
         self._is_lost = False
-        self._relay_trouble = ""
+        self._relay_trouble: Reason | None = None
         self._active = 0
         self._idle = threading.Condition()
         self._ended = threading.Event()
@@ -64,7 +68,8 @@ class SendingProcess:
         )
         self._tick = Tick(self.database, self.settings, self.nudger, self.id)
         with self.database.write() as conn:
-            workers.register(conn, self.id, self.journal.host_id, f"{socket.gethostname()}:{os.getpid()}")
+            label = f"{socket.gethostname()}:{os.getpid()}"
+            workers.register(conn, self.id, self.journal.host_id, label, outfit_of(self.settings))
         self._thread.start()
         hand_over = self.sender.hand_over
         _log.info("worker ready", worker=self.id, relay=hand_over.relay.key, limit=hand_over.gate.limits or "none")
@@ -158,7 +163,7 @@ class SendingProcess:
     def _beat(self) -> bool:
         fault = self.sender.hand_over.fault
         cause = fault.cause if fault else ""
-        self._log_relay_trouble(cause)
+        self._tell_relay_trouble(fault)
         note = self.sender.note or (Trouble("relay.fault", cause=cause) if cause else self.nudger.trouble)
         state = WorkerState.DRAINING if self.sender.draining.is_set() else WorkerState.READY
         try:
@@ -170,14 +175,21 @@ class SendingProcess:
             return True
         return lives
 
-    def _log_relay_trouble(self, cause: str) -> None:
-        """One line when the relay's trouble begins, one when it is over; a try that fails again says nothing new."""
+    def _tell_relay_trouble(self, fault: RelayFault | None) -> None:
+        """One line when the relay's trouble begins, changes its kind, or is over; a try that fails again says nothing
+        new. The metric says it in one word."""
+        reason = fault.reason if fault else None
+        if reason is self._relay_trouble:
+            return
         relay = self.sender.hand_over.relay.key
-        if cause and not self._relay_trouble:
-            _log.warning("nothing can be handed over, the issue waits", relay=relay, cause=cause)
-        elif self._relay_trouble and not cause:
-            _log.warning("the relay takes mail again", relay=relay, after=self._relay_trouble)
-        self._relay_trouble = cause
+        if fault is not None:
+            _log.warning("nothing can be handed over, the issue waits", relay=relay, cause=fault.cause)
+            relay_closed.labels(fault.reason.value).set(1)
+        else:
+            _log.warning("the relay takes mail again", relay=relay, after=str(self._relay_trouble))
+        if self._relay_trouble is not None:
+            relay_closed.labels(self._relay_trouble.value).set(0)
+        self._relay_trouble = reason
 
     def _refuse_wrong_clock(self) -> None:
         with self.database.read() as conn:

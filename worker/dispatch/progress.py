@@ -19,6 +19,9 @@ from worker.transport.shaping import parse_rates
 STALL_S = 30.0
 """Without progress for this long, the cause is looked for."""
 
+RELAY_FAULT = "relay.fault"
+"""The code of a worker's note while its relay lets nobody in."""
+
 _SHORT_S, _LONG_S = 10.0, 120.0
 
 
@@ -70,14 +73,12 @@ def observe(database: Database, settings: Settings, issue_id: int, previous: Pro
         totals=totals,
         counting=issue.plan_cursor is not None and issue.state in (IssueState.SENDING, IssueState.PAUSED),
         rate_now=_rate(seen, _SHORT_S),
-        rate_limit=str(parse_rates(settings.rate)),
+        rate_limit=_limits(settings, alive),
         eta_low_s=etas[0] if etas else None,
         eta_high_s=etas[-1] if etas else None,
         last_progress_s=idle_s,
         cause=_find_cause(issue, why, alive, left) if stands else None,
-        wait=_find_wait(
-            issue, None if issue.wait_reason is WaitReason.LATER_TRIES else why, now, has_workers=bool(alive)
-        ),
+        wait=_find_wait(issue, None if issue.wait_reason is WaitReason.LATER_TRIES else why, now, alive),
         workers=len(alive),
         seen=seen,
     )
@@ -109,11 +110,14 @@ def explain_wait(reason: WaitReason, detail: str) -> Trouble | None:
             return Trouble("wait.own_fault")
 
 
-def _find_wait(issue: Issue, why: Trouble | None, now: datetime, *, has_workers: bool) -> Trouble | None:
-    if not has_workers:
+def _find_wait(issue: Issue, why: Trouble | None, now: datetime, alive: Sequence[WorkerRow]) -> Trouble | None:
+    if not alive:
         return Trouble("wait.no_worker") if issue.state in (IssueState.HOLDING, IssueState.SENDING) else None
-    if issue.state is not IssueState.SENDING or why is None:
+    if issue.state is not IssueState.SENDING:
         return None
+    if why is None:
+        # While a worker tries again the issue itself waits for nothing; the relay's door is closed all the same.
+        return next((row.note for row in alive if row.note and row.note.code == RELAY_FAULT), None)
     left_s = 0.0 if issue.nudge_at is None else (issue.nudge_at - now).total_seconds()
     return Trouble("wait.again_in", cause=why, seconds=left_s) if left_s >= 1 else why
 
@@ -130,6 +134,12 @@ def _find_cause(issue: Issue, why: Trouble | None, alive: Sequence[WorkerRow], l
     if why is not None:
         return why if issue.nudge_at is None else Trouble("wait.until", cause=why, at=issue.nudge_at)
     return Trouble("wait.unknown") if left else Trouble("wait.later_tries")
+
+
+def _limits(settings: Settings, alive: Sequence[WorkerRow]) -> str:
+    """The rate windows of those who send; who only watches may have other settings."""
+    told = {str(row.outfit.limits or "none") for row in alive if row.outfit}
+    return " or ".join(sorted(told)) or str(parse_rates(settings.rate))
 
 
 def _done(totals: Totals) -> int:

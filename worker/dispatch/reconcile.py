@@ -86,6 +86,9 @@ def bury_dead_workers(database: Database, state_dir: Path, observer: Observer) -
         total += _bury(database, worker_id, DoubtReason.HOST_LOST if worker_id in vanished else DoubtReason.WORKER_LOST)
         if worker_id in dead:
             journal.remove(state_dir, host, worker_id)
+    if len(alive) < len(rows):  # here, because nothing else runs while no issue is open
+        with database.write() as conn:
+            workers.forget_lost(conn, LOST_ROWS_KEPT)
     return total
 
 
@@ -146,6 +149,5 @@ def finish(database: Database) -> None:
             issues.note_swept(conn, issue_id)
     with database.write() as conn:
         done = issues.finish_done(conn)
-        workers.forget_lost(conn, LOST_ROWS_KEPT)
     for issue_id in done:
         _log.info("issue finished", issue=issue_id)

@@ -1,5 +1,7 @@
 """A worker process as the ledger knows it: its states, and how long one may be silent. Pure."""
 
+import json
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 SILENT_AFTER_S = 10.0
@@ -20,3 +22,32 @@ class WorkerState(StrEnum):
 def is_alive(state: str, silent_s: float) -> bool:
     """Whether a process in that state, last heard so many seconds ago, can be counted on."""
     return state != WorkerState.LOST and silent_s <= SILENT_AFTER_S
+
+
+@dataclass(frozen=True, slots=True)
+class Outfit:
+    """What a process works with, in words without secrets."""
+
+    relay: str
+    """`host:port`."""
+    limits: str
+    """Its rate windows towards the relay, "" for none."""
+    broker: str
+    """Where nudges lie."""
+    key: str
+    """A mark of the key that signs: equal keys have equal marks."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | None) -> "Outfit | None":
+        """None for what another version wrote, or nothing."""
+        try:
+            return cls(**{name: str(value)[:200] for name, value in json.loads(text or "").items()})
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return None
+
+    def differs(self, other: "Outfit") -> list[str]:
+        """Names of what keeps the two from working on the same issues; limits may differ."""
+        return [name for name in ("relay", "broker", "key") if getattr(self, name) != getattr(other, name)]

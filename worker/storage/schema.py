@@ -427,6 +427,7 @@ worker = Table(
     Column("started_at", UtcDateTime, nullable=False),
     Column("seen_at", UtcDateTime, nullable=False),
     Column("note", Text, nullable=False, default="", comment="what it waits for: a Trouble as JSON"),
+    Column("outfit", Text, comment="relay, limits, broker and a mark of the key, as JSON"),
     CheckConstraint(_one_of("state", WorkerState), name="state"),
 )
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from worker.domain.process import WorkerState
+from worker.domain.process import Outfit, WorkerState
 from worker.errors import Trouble
 from worker.storage.engine import database_now
 from worker.storage.schema import lease, worker
@@ -32,9 +32,11 @@ class WorkerRow:
     """Its last heartbeat, by the database's clock."""
     note: Trouble | None
     """What it waits for; it writes that with each heartbeat."""
+    outfit: Outfit | None = None
+    """What it works with; None when it does not say."""
 
 
-def register(conn: Connection, worker_id: str, host_id: str, label: str) -> None:
+def register(conn: Connection, worker_id: str, host_id: str, label: str, outfit: Outfit | None = None) -> None:
     conn.execute(
         worker.insert().values(
             id=worker_id,
@@ -44,6 +46,7 @@ def register(conn: Connection, worker_id: str, host_id: str, label: str) -> None
             beat=0,
             started_at=database_now(),
             seen_at=database_now(),
+            outfit=outfit.to_json() if outfit else None,
         )
     )
 
@@ -66,7 +69,17 @@ MOST_NOTE_CHARS = 2_000
 
 def list_workers(conn: Connection) -> list[WorkerRow]:
     rows = conn.execute(select(worker).order_by(worker.c.started_at)).mappings()
-    return [WorkerRow(**{**row, "state": WorkerState(row["state"]), "note": _note(row["note"])}) for row in rows]
+    return [
+        WorkerRow(
+            **{
+                **row,
+                "state": WorkerState(row["state"]),
+                "note": _note(row["note"]),
+                "outfit": Outfit.from_json(row["outfit"]),
+            }
+        )
+        for row in rows
+    ]
 
 
 def _note(stored: str) -> Trouble | None:

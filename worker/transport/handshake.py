@@ -6,30 +6,34 @@ with RSET. Nothing falls back: no plain text where TLS is required, no HELO wher
 """
 
 import asyncio
-import os
 import re
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiosmtplib
 
+from worker.transport.dial import dial
+from worker.transport.door import OpeningError, Reason, refused
+from worker.transport.first_words import await_words
 from worker.transport.next_hop import Relay
 from worker.transport.replies import Phase, Reply, clean
+from worker.transport.sign_in import sign_in
 from worker.transport.wire import Broken, Cause, Wire
 
+_PLAIN_TEXT_CAME = frozenset({
+    "WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL", "RECORD_LAYER_FAILURE", "HTTP_REQUEST",
+})  # fmt: skip
+"""How OpenSSL's versions call an answer to the first words of TLS that is no TLS."""
+_OLD = "it offers no TLS that is safe today; 1.2 or newer is needed"
+_TLS_WORDS = {
+    "UNSUPPORTED_PROTOCOL": _OLD,
+    "TLSV1_ALERT_PROTOCOL_VERSION": _OLD,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it agrees to no cipher that we accept",
+    "UNEXPECTED_EOF_WHILE_READING": "it closed the connection",
+}
 _WRITABLE_NAME = re.compile(r"[!-~]{1,255}", re.ASCII)
 """What can stand behind EHLO without breaking the line; settings are stricter (RFC 5321 4.1.2)."""
-
-
-class OpeningError(Exception):
-    """Raised when no session could be opened; carries the first true cause as one sentence without secrets."""
-
-    def __init__(self, phase: Phase, cause: str, code: int | None = None) -> None:
-        super().__init__(cause)
-        self.phase = phase
-        self.cause = cause
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,12 @@ class Offer:
     extensions: dict[str, str]
     tls_version: str | None = None
     signed_in: bool = False
+
+    def without(self, name: str) -> "Offer":
+        """The same, as if that extension were not announced."""
+        if name not in self.extensions:
+            return self
+        return replace(self, extensions={key: words for key, words in self.extensions.items() if key != name})
 
     @property
     def pipelining(self) -> bool:
@@ -72,7 +82,9 @@ def tls_context(relay: Relay) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=relay.ca_file)
     except OSError as error:
-        raise OpeningError(Phase.STARTTLS, f"the certificates in {relay.ca_file} cannot be read: {error}") from error
+        why = error.strerror.lower() if error.strerror and error.errno else "no certificate stands in it"
+        cause = f"the certificates in {relay.ca_file} cannot be read: {why}"
+        raise OpeningError(Phase.STARTTLS, cause, reason=Reason.CERTIFICATE) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
@@ -83,7 +95,7 @@ async def open_wire(relay: Relay, context: ssl.SSLContext | None = None) -> tupl
         context = await asyncio.to_thread(tls_context, relay)
     if relay.hello_name and not _WRITABLE_NAME.fullmatch(relay.hello_name):
         raise OpeningError(Phase.EHLO, f"{relay.key} cannot be greeted as {clean(repr(relay.hello_name))}")
-    sock = await _connect(relay)
+    sock = await dial(relay)
     hello = _hello_name(relay, sock)
     smtp = aiosmtplib.SMTP(
         hostname=relay.host,
@@ -97,11 +109,14 @@ async def open_wire(relay: Relay, context: ssl.SSLContext | None = None) -> tupl
     )
     wire = Wire(asyncio.get_running_loop())
     try:
+        if not relay.implicit_tls:
+            await await_words(relay, sock)
         await _greet(relay, smtp)
         if relay.needs_starttls:
             await _start_tls(relay, smtp, context)
         if relay.username is not None:
-            await _sign_in(relay, smtp)
+            await _library_ehlo(relay, smtp)
+            await sign_in(relay, smtp)
         tls = _tls_version(smtp)
         _take_over(relay, smtp, wire)
         extensions = await _fence(relay, wire, hello)
@@ -113,34 +128,6 @@ async def open_wire(relay: Relay, context: ssl.SSLContext | None = None) -> tupl
         sock.close()
         raise
     return wire, Offer(extensions, tls, relay.username is not None)
-
-
-async def _connect(relay: Relay) -> socket.socket:
-    loop = asyncio.get_running_loop()
-    first: OSError | None = None
-    try:
-        async with asyncio.timeout(relay.timeouts.connect_s):
-            places = await loop.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM)
-            for family, kind, proto, _, address in places:
-                sock = socket.socket(family, kind, proto)
-                try:
-                    sock.setblocking(False)
-                    # A relay whose machine is gone sends nothing; keepalive notices before the final deadline does.
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-                    await loop.sock_connect(sock, address)
-                    return sock
-                except OSError as error:
-                    sock.close()
-                    first = first or error
-                except BaseException:
-                    sock.close()
-                    raise
-    except TimeoutError as error:
-        raise OpeningError(Phase.CONNECT, f"{relay.key} does not answer") from error
-    except (OSError, UnicodeError) as error:
-        raise OpeningError(Phase.CONNECT, f"the name of {relay.key} cannot be resolved: {clean(str(error))}") from error
-    words = os.strerror(first.errno).lower() if first and first.errno else "no address answers"
-    raise OpeningError(Phase.CONNECT, f"{relay.key} cannot be connected to: {words}") from first
 
 
 def _hello_name(relay: Relay, sock: socket.socket) -> str:
@@ -159,9 +146,14 @@ async def _greet(relay: Relay, smtp: aiosmtplib.SMTP) -> None:
         async with asyncio.timeout(relay.timeouts.greeting_s + (relay.timeouts.tls_s if relay.implicit_tls else 0)):
             await smtp.connect()
     except (TimeoutError, aiosmtplib.SMTPTimeoutError) as error:
-        raise OpeningError(Phase.GREETING, f"{relay.key} accepts connections but does not greet") from error
+        cause = f"{relay.key} accepts connections but does not greet"
+        if relay.implicit_tls and smtp.transport is None:
+            phase, cause = Phase.STARTTLS, f"{relay.key} does not answer the TLS handshake"
+        else:
+            phase = Phase.GREETING
+        raise OpeningError(phase, cause, reason=Reason.SILENT) from error
     except aiosmtplib.SMTPConnectResponseError as error:
-        raise _refused(relay, Phase.GREETING, "refused the connection", error.code, error.message) from error
+        raise refused(relay, Phase.GREETING, "refused the connection", error.code, error.message) from error
     except (aiosmtplib.SMTPException, ssl.SSLError, OSError, ValueError) as error:
         raise _tls_or_line(relay, phase, error, "closed the connection before its greeting") from error
 
@@ -172,39 +164,19 @@ async def _start_tls(relay: Relay, smtp: aiosmtplib.SMTP, context: ssl.SSLContex
         raise OpeningError(
             Phase.STARTTLS,
             f"{relay.key} does not offer STARTTLS, and TLS is required; ?starttls=off would send in clear",
+            reason=Reason.TLS,
         )
     try:
         async with asyncio.timeout(relay.timeouts.tls_s):
             await smtp.starttls(tls_context=context)
     except (TimeoutError, aiosmtplib.SMTPTimeoutError) as error:
-        raise OpeningError(Phase.STARTTLS, f"{relay.key} did not finish the TLS handshake") from error
+        raise OpeningError(
+            Phase.STARTTLS, f"{relay.key} did not finish the TLS handshake", reason=Reason.TLS
+        ) from error
     except aiosmtplib.SMTPResponseException as error:
-        raise _refused(relay, Phase.STARTTLS, "refused STARTTLS", error.code, error.message) from error
+        raise refused(relay, Phase.STARTTLS, "refused STARTTLS", error.code, error.message) from error
     except (aiosmtplib.SMTPException, ssl.SSLError, OSError, ValueError) as error:
         raise _tls_or_line(relay, Phase.STARTTLS, error, "closed the connection during STARTTLS") from error
-
-
-async def _sign_in(relay: Relay, smtp: aiosmtplib.SMTP) -> None:
-    await _library_ehlo(relay, smtp)
-    offered = smtp.server_auth_methods
-    ways = {"plain": smtp.auth_plain, "login": smtp.auth_login, "cram-md5": smtp.auth_crammd5}
-    way = next((ways[name] for name in ways if name in offered), None)
-    if way is None:
-        raise OpeningError(Phase.AUTH, f"{relay.key} does not offer a sign-in we know (PLAIN, LOGIN, CRAM-MD5)")
-    try:
-        async with asyncio.timeout(relay.timeouts.auth_s):
-            reply = await way(relay.username or "", relay.password or "")
-    except (TimeoutError, aiosmtplib.SMTPTimeoutError) as error:
-        raise OpeningError(Phase.AUTH, f"{relay.key} did not answer the sign-in") from error
-    except aiosmtplib.SMTPResponseException as error:
-        # The relay's words stay out: a reply to AUTH may repeat what was sent.
-        raise OpeningError(
-            Phase.AUTH, f"{relay.key} refused the user name or password (code {error.code})", error.code
-        ) from error
-    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        raise OpeningError(Phase.AUTH, f"{relay.key} closed the connection during the sign-in") from error
-    if reply.code != 235:  # RFC 4954 4: nothing else means signed in
-        raise OpeningError(Phase.AUTH, f"{relay.key} answered the sign-in with {reply.code} instead of 235", reply.code)
 
 
 async def _library_ehlo(relay: Relay, smtp: aiosmtplib.SMTP) -> None:
@@ -212,9 +184,9 @@ async def _library_ehlo(relay: Relay, smtp: aiosmtplib.SMTP) -> None:
         async with asyncio.timeout(relay.timeouts.hello_s):
             await smtp.ehlo()
     except (TimeoutError, aiosmtplib.SMTPTimeoutError) as error:
-        raise OpeningError(Phase.EHLO, f"{relay.key} did not answer EHLO") from error
+        raise OpeningError(Phase.EHLO, f"{relay.key} did not answer EHLO", reason=Reason.SILENT) from error
     except aiosmtplib.SMTPResponseException as error:
-        raise _refused(relay, Phase.EHLO, "refused EHLO", error.code, error.message) from error
+        raise refused(relay, Phase.EHLO, "refused EHLO", error.code, error.message) from error
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
         raise OpeningError(Phase.EHLO, f"{relay.key} closed the connection at EHLO") from error
 
@@ -238,13 +210,13 @@ async def _fence(relay: Relay, wire: Wire, hello: str) -> dict[str, str]:
             reply = await _ask(wire, f"HELO {hello}\r\n", times.hello_s)
             reply = Reply(reply.code, b"")  # no extensions, whatever a HELO reply says
         if reply.code != 250:
-            raise _refused(relay, Phase.EHLO, "refused EHLO", reply.code, reply.text.decode("utf-8", "replace"))
+            raise refused(relay, Phase.EHLO, "refused EHLO", reply.code, reply.text.decode("utf-8", "replace"))
         fence = await _ask(wire, "RSET\r\n", times.command_s)
         if not fence.is_positive:
-            raise _refused(relay, Phase.RSET, "refused RSET", fence.code, fence.text.decode("utf-8", "replace"))
+            raise refused(relay, Phase.RSET, "refused RSET", fence.code, fence.text.decode("utf-8", "replace"))
         wire.require_quiet()
     except Broken as broken:
-        raise OpeningError(Phase.EHLO, f"{relay.key}: {broken.text} (at EHLO)") from broken
+        raise OpeningError(Phase.EHLO, f"{relay.key} cannot be used: {broken.text}") from broken
     return _extensions(reply.text)
 
 
@@ -268,20 +240,30 @@ def _tls_version(smtp: aiosmtplib.SMTP) -> str | None:
     return secured.version() if isinstance(secured, ssl.SSLObject) else None
 
 
-def _refused(relay: Relay, phase: Phase, what: str, code: int, words: str) -> OpeningError:
-    known = f"{code} " if code > 0 else ""
-    return OpeningError(phase, f"{relay.key} {what}: {known}{clean(words)}".rstrip(": "), code if code > 0 else None)
-
-
 def _tls_or_line(relay: Relay, phase: Phase, error: BaseException, otherwise: str) -> OpeningError:
     """Name a certificate's fault, which the library may have wrapped, and say the rest in plain words."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):
-            return OpeningError(
-                Phase.STARTTLS, f"the certificate of {relay.key} is not accepted: {clean(seen.verify_message)}"
-            )
+            cause = f"the certificate of {relay.key} is not accepted: {_certificate_words(seen.verify_message)}"
+            return OpeningError(Phase.STARTTLS, cause, reason=Reason.CERTIFICATE)
         if isinstance(seen, ssl.SSLError):
-            return OpeningError(Phase.STARTTLS, f"TLS with {relay.key} failed: {clean(seen.reason or str(seen))}")
+            if relay.implicit_tls and seen.reason in _PLAIN_TEXT_CAME:
+                what = "does not speak TLS from the start: the URL must begin with smtp:// and not with smtps://"
+                return OpeningError(Phase.STARTTLS, f"{relay.key} {what}", reason=Reason.NOT_SMTP)
+            words = _TLS_WORDS.get(seen.reason or "", clean((seen.reason or str(seen)).replace("_", " ").lower()))
+            return OpeningError(Phase.STARTTLS, f"TLS with {relay.key} failed: {words}", reason=Reason.TLS)
         seen = seen.__cause__ or seen.__context__
-    return OpeningError(Phase.GREETING if phase is Phase.GREETING else phase, f"{relay.key} {otherwise}")
+    return OpeningError(phase, f"{relay.key} {otherwise}")
+
+
+def _certificate_words(said: str) -> str:
+    """The library's words with what helps."""
+    words = clean(said)
+    if "ostname mismatch" in words or "address mismatch" in words:
+        return "it is made for another name; write the relay's URL with the name that stands in it"
+    if "self-signed" in words or "self signed" in words or "issuer" in words:
+        return f"{words}; if it is yours, name its authority's file in CORRANTO_SMTP_CA_FILE"
+    if "expired" in words or "not yet valid" in words:
+        return f"{words}; the relay has to get a new one, or this machine's clock is wrong"
+    return words

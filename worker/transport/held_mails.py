@@ -34,7 +34,7 @@ class HeldMails:
 
     def __init__(self, source: MailSource, offer: Offer, taken: int = 0) -> None:
         self.source = source
-        self._offer = offer
+        self.offer = offer
         self._unchecked: Transaction | None = None  # just taken; stays only if looking at it fails
         self.current: Transaction | None = None
         """Its envelope is written or about to be, its body not begun."""
@@ -62,7 +62,7 @@ class HeldMails:
     def take_rider(self) -> bytes:
         """The commands of the next mail's envelope, b"" when there is none."""
         self.rider = self._take()
-        return b"".join(envelope_commands(self.rider, self._offer)) if self.rider else b""
+        return b"".join(envelope_commands(self.rider, self.offer)) if self.rider else b""
 
     def begin_body(self) -> None:
         """The current one's body leaves now; the rider becomes current."""
@@ -95,6 +95,19 @@ class HeldMails:
         else:
             self.judged += 1
             self.source.record(transaction, _of_first_mail(outcome))
+
+    def return_sent(self, why: str) -> None:
+        """The sent one was certainly not taken, through no fault of its own: it is written again in another form."""
+        transaction, self.sent = self.sent, None
+        assert transaction is not None
+        self.source.give_back(transaction, unsent(Phase.LOCAL, why))
+
+    def return_current(self, why: str) -> None:
+        """The same for the current one, before its body."""
+        transaction, self.current = self.current, None
+        assert transaction is not None
+        self.is_ready = False
+        self.source.give_back(transaction, unsent(Phase.LOCAL, why))
 
     def withhold_current(self, outcome: Outcome) -> None:
         """The current one's body must not leave; the rider moves up."""
@@ -138,7 +151,7 @@ class HeldMails:
         """The next mail that this relay can carry at all; the others are refused by our own rules."""
         while (transaction := self.source.take()) is not None:
             self._unchecked = transaction
-            refusal = refuse_here(transaction, self._offer)
+            refusal = refuse_here(transaction, self.offer)
             self._unchecked = None
             if refusal is None:
                 return transaction

@@ -7,9 +7,9 @@ or an error.
 import ipaddress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from worker.errors import UsageError
+from worker.relay_url import RelayUrlError, read_relay_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,29 +101,16 @@ class Relay:
         percent-encoded. `more` are further fields. Raises UsageError, never with the password in it.
         """
         try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise UsageError("relay.url") from error
-        if parts.scheme not in ("smtp", "smtps") or not parts.hostname or parts.path not in ("", "/") or parts.fragment:
-            raise UsageError("relay.url")
-        options = parse_qsl(parts.query, keep_blank_values=True)
-        starttls: Literal["required", "off"] | None = None
-        for name, value in options:
-            if name != "starttls" or value not in ("required", "off") or len(options) > 1:
-                raise UsageError("relay.url_option")
-            starttls = "required" if value == "required" else "off"
-        implicit = parts.scheme == "smtps"
-        if implicit and starttls:
-            raise UsageError("relay.starttls_twice")
-        if port is None:
-            port = 465 if implicit else 587 if parts.username else 25
+            read = read_relay_url(url)
+        except RelayUrlError as error:
+            raise UsageError("relay.url", problem=error.problem) from None
+        implicit = read.scheme == "smtps"
         return cls(
-            host=parts.hostname,
-            port=port,
+            host=read.host,
+            port=read.port or (465 if implicit else 587 if read.user else 25),
             implicit_tls=implicit,
-            starttls=starttls,
-            username=unquote(parts.username) if parts.username else None,
-            password=unquote(parts.password or "") if parts.username else None,
+            starttls=read.starttls,
+            username=read.user,
+            password=read.password,
             **more,
         )

@@ -6,7 +6,9 @@
 from dataclasses import dataclass
 
 from worker.settings import Settings
-from worker.transport.handshake import OpeningError, open_wire
+from worker.transport.door import OpeningError
+from worker.transport.handshake import open_wire
+from worker.transport.health import Pauses
 from worker.transport.next_hop import Relay, Timeouts
 from worker.transport.pool import Pool, Transaction
 from worker.transport.replies import Outcome, Phase, unsent
@@ -24,6 +26,10 @@ def relay_of(settings: Settings) -> Relay:
         connections=settings.smtp_connections,
         per_connection=settings.smtp_messages_per_connection,
     )
+
+
+_PATIENT = Pauses(silent_s=3600.0)
+"""One mail waits for the last deadline of a relay that keeps its greeting back, as some do against spam."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ async def probe(relay: Relay) -> RelayReport:
 async def send_one(relay: Relay, transaction: Transaction) -> Outcome:
     """Hand one mail over. A relay that cannot be used gives UNSENT with the cause as its text."""
     outcomes: list[Outcome] = []
-    pool = Pool(relay, arm=lambda _: True, record=lambda _, outcome: outcomes.append(outcome))
+    pool = Pool(relay, arm=lambda _: True, record=lambda _, outcome: outcomes.append(outcome), pauses=_PATIENT)
     try:
         pool.submit([transaction])
         await pool.drained()

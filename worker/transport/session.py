@@ -10,13 +10,19 @@ transaction it took is either recorded or given back, once. A crash here costs w
 RFC 5321, 2920, 3030, 1870, 6531.
 """
 
+from collections.abc import Callable
+
+from worker.clock import monotonic
 from worker.transport.handshake import Offer
 from worker.transport.held_mails import HeldMails, MailSource
+from worker.transport.lessons import CHUNKING, PIPELINING, Lessons, is_about_pipelining, option_in_vain
 from worker.transport.next_hop import Relay
 from worker.transport.replies import Phase, Reply, judge, out_of_step, unsent
-from worker.transport.transaction import body_octets, envelope_commands
+from worker.transport.transaction import body_octets, envelope_commands, options_of
 from worker.transport.wire import Broken, Cause, Wire
 
+NEXT_REPLY_S = 20.0
+"""While PIPELINING is new here: how long the second reply may lie behind the first before it counts as lost."""
 MAX_REFUSALS = 4
 """Non-2yz replies before a connection is closed: Postfix delays each reply after a few errors by seconds."""
 
@@ -24,13 +30,22 @@ MAX_REFUSALS = 4
 class Session:
     """A fenced line and the mails on it."""
 
-    def __init__(self, relay: Relay, wire: Wire, offer: Offer, *, overlap: bool = True, pipeline: bool = True) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        wire: Wire,
+        offer: Offer,
+        *,
+        lessons: Lessons | None = None,
+        now: Callable[[], float] = monotonic,
+    ) -> None:
         self._times = relay.timeouts
         self._left = relay.per_connection
         self._wire = wire
-        self._offer = offer
-        self._pipeline = pipeline and offer.pipelining
-        self._overlap = overlap and self._pipeline and offer.chunking
+        self._lessons, self._now = lessons or Lessons(), now
+        self._offer = self._lessons.usable(offer, now(), self)
+        self._pipeline = self._offer.pipelining
+        self._overlap = self._lessons.overlap and self._pipeline and self._offer.chunking
         self._refusals = 0
         self._must_reset = False
         self._is_over = False
@@ -38,8 +53,8 @@ class Session:
         self._taken = 0
         self.judged = 0
         """Transactions this session has judged by a reply: 0 marks a relay that only talks."""
-        self.misfit: Phase | None = None
-        """The first pipelined command a relay left unanswered, with the line otherwise alive."""
+        self.has_learned = False
+        """Whether it ended because an extension turned out not to work."""
         self.doubts = 0
         """Bodies of this session that nobody knows the fate of."""
         self.found_limit: int | None = None
@@ -57,7 +72,12 @@ class Session:
         """Whether it ended before any mail was judged. A line that we let go of says nothing about the relay."""
         broken = self._wire.broken
         was_let_go = broken is not None and broken.cause is Cause.LET_GO and not self.failed
-        return self.is_over and not self.judged and not was_let_go
+        return self.is_over and not self.judged and not was_let_go and not self.has_learned
+
+    @property
+    def broken(self) -> Broken | None:
+        """Why its line is over, None while it is whole."""
+        return self._wire.broken
 
     @property
     def form(self) -> str:
@@ -78,16 +98,21 @@ class Session:
             while not self.is_over and (mails.current or mails.begin_next()):
                 if mails.is_ready or await self._send_envelope(mails):
                     await self._hand_over(mails)
-        except Broken as broken:
-            self._note_misfit(broken)
+        except Broken:
+            pass  # judged below
         except Exception:
             self.failed = True
             raise
         finally:
+            if not self.failed:
+                self._learn(mails)
             self._settle_rest(mails)
             self.judged += mails.judged
             self.doubts += mails.doubts
             self._taken = mails.taken
+            self._lessons.is_proven |= self.judged > 0
+            if self.is_over:
+                self._lessons.end_trial(self)
 
     async def quit(self) -> None:
         """Close in good order if the line is whole; at most quit_s seconds, and never raises Broken."""
@@ -127,7 +152,8 @@ class Session:
         wait_s = self._times.command_s
         if self._pipeline:
             self._phases = tuple(phase for phase, _ in steps)
-            self._wire.send(b"".join(command for _, command in steps), len(steps), wait_s, wait_s)
+            then_s = wait_s if self._lessons.is_proven else min(wait_s, NEXT_REPLY_S)
+            self._wire.send(b"".join(command for _, command in steps), len(steps), wait_s, then_s)
             return await self._wire.replies()
         replies: list[Reply] = []
         for phase, command in steps:
@@ -144,6 +170,9 @@ class Session:
             if reply.is_positive or (phase is Phase.DATA and reply.code == 354):
                 continue
             self._must_reset = True
+            if self._is_form_refused(mails, phase, reply):
+                mails.return_current("the relay does not take what it announces")
+                return True
             self._refusals += 1
             if reply.code == 421:
                 self._close_on_421()
@@ -151,6 +180,24 @@ class Session:
             self._retire_if_worn(mails)
             return True
         return False
+
+    def _is_form_refused(self, mails: HeldMails, phase: Phase, reply: Reply) -> bool:
+        """Whether this reply is about an extension that is announced and does not work; it is left out from now on."""
+        assert mails.current is not None
+        if phase is Phase.MAIL and (vain := option_in_vain(reply.code, options_of(mails.current, self._offer))):
+            self._lessons.leave_out(vain, self._now())
+            self._offer = mails.offer = self._offer.without(vain)
+            return True
+        if self._pipeline and not self._lessons.is_proven and not self.judged and is_about_pipelining(reply):
+            self._give_up(PIPELINING, "the relay does not take commands written ahead")
+            return True
+        return False
+
+    def _give_up(self, extension: str, why: str) -> None:
+        self._lessons.leave_out(extension, self._now())
+        self.has_learned = True
+        self._phases = ()
+        self._wire.break_off(Cause.LET_GO, why)
 
     async def _leave_data(self) -> None:
         """A relay that refused the recipient and still wants data gets a lone dot; its answer means nothing
@@ -191,12 +238,16 @@ class Session:
 
     def _judge_group(self, mails: HeldMails, replies: list[Reply]) -> None:
         body, envelope = replies[0], replies[1:]
+        if not body.is_positive and self._is_bdat_refused(body):
+            return  # `_learn` settles it: whatever the relay makes of the rest, the line is of no more use
         if envelope:
             # Overlapped: one reply too many would shift every later one, so the whole group must be in step.
             if self._wire.broken is not None and self._wire.broken.cause is not Cause.CLOSED:
                 raise self._wire.broken
             if body.is_positive:
                 self._check_order(envelope)
+        if body.is_positive and self._offer.chunking:
+            self._lessons.chunking_works = True
         mails.record_sent(judge(Phase.BODY, body))
         self._retire_if_worn(mails)
         if not body.is_positive:
@@ -239,9 +290,34 @@ class Session:
         assert self._wire.broken is not None
         return self._wire.broken
 
-    def _note_misfit(self, broken: Broken) -> None:
-        if broken.cause is Cause.DEADLINE and len(self._phases) > 1:
-            self.misfit = self._phases[min(len(self._wire.answered), len(self._phases) - 1)]
+    def _is_bdat_refused(self, body: Reply) -> bool:
+        """Whether the relay does not know BDAT after all; it then reads the body as commands, and is left."""
+        if not (self._offer.chunking and self._lessons.is_bdat_unknown(body.code)):
+            return False
+        self._wire.break_off(Cause.LET_GO, "the relay announces CHUNKING and does not know BDAT")
+        self._is_over = True
+        return True
+
+    def _learn(self, mails: HeldMails) -> None:
+        """When the line is over: did an extension break it that was announced and does not work?"""
+        broken, answered, phases = self._wire.broken, self._wire.answered, self._phases
+        if broken is None or not phases:
+            return
+        is_proven = self._lessons.is_proven or self.judged + mails.judged > 0
+        in_body = phases[0] is Phase.BODY and mails.sent is not None
+        if in_body and answered and self._is_bdat_refused(answered[0]):
+            mails.return_sent(broken.text)
+            self._give_up(CHUNKING, broken.text)
+        elif in_body and not answered and self._offer.chunking and not self._lessons.chunking_works:
+            self._lessons.leave_out(CHUNKING, self._now())  # the body stays in doubt: it may have been taken
+        elif broken.cause is Cause.DEADLINE and len(phases) > 1:
+            lost = phases[min(len(answered), len(phases) - 1)]
+            if lost is Phase.MAIL and self._overlap and is_proven:
+                self._lessons.overlap = False
+            elif not is_proven:
+                self._lessons.leave_out(PIPELINING, self._now())
+        elif len(phases) > 1 and not is_proven and any(map(is_about_pipelining, answered)):
+            self._give_up(PIPELINING, broken.text)
 
     def _settle_rest(self, mails: HeldMails) -> None:
         if self.failed:

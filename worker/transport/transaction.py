@@ -57,6 +57,16 @@ def envelope_commands(transaction: Transaction, offer: Offer) -> tuple[bytes, by
     return mail, f"RCPT TO:<{envelope.rcpt_to}>\r\n".encode()
 
 
+def options_of(transaction: Transaction, offer: Offer) -> tuple[str, ...]:
+    """The extensions whose parameters stand in its MAIL."""
+    used = {
+        "SIZE": offer.takes_size,
+        "8BITMIME": not transaction.body.isascii(),
+        "SMTPUTF8": transaction.envelope.needs_smtputf8,
+    }
+    return tuple(name for name, is_used in used.items() if is_used)
+
+
 def body_octets(transaction: Transaction, offer: Offer) -> bytes:
     """The body as it is written: behind BDAT LAST, or as lines for DATA with the lone dot at their end."""
     body = transaction.body

@@ -6,7 +6,6 @@ not set itself, and turns whatever breaks into a page without a word about our i
 
 import uuid
 from functools import partial
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -65,7 +64,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> Starl
 
 def _sink_routes(settings: Settings, database: Database, keyring: Keyring) -> list[BaseRoute]:
     """The inbox, only beside the embedded sink: with a real relay there is nothing it could show."""
-    port = urlsplit(settings.smtp_url.get_secret_value()).port
+    port = settings.relay_url.port
     if not (settings.is_loopback_relay and port == settings.sink_port):
         return []
 
