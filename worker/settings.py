@@ -57,6 +57,7 @@ class Settings(BaseModel):
     smtp_connections: Annotated[int, Field(ge=1, le=200)]
     smtp_messages_per_connection: Annotated[int, Field(ge=1, le=100_000)]
     smtp_hello_name: str = ""
+    return_path: Literal["verp", "fixed"]
     base_url: str
     secret_keys: tuple[SecretStr, ...]
     state_dir: Path

@@ -6,7 +6,8 @@ no padding bits, so a token has one spelling. One key is derived per purpose, so
 for another; the key id selects among rotated keys: old ones verify, the first signs.
 
 A return path has 64 octets for its local part (RFC 5321 4.5.3.1.1) and is folded to lower case by some relays, so a
-VERP token names the delivery (issue, n) instead and is written in base32: 42 characters.
+VERP token names the delivery (issue, n) instead and is written in base32: 42 characters. The left side of a Message-ID
+names it too.
 """
 
 import base64
@@ -27,6 +28,8 @@ WRAPPED_OCTETS = 40  # a key of 32 octets, and 8 that prove it was opened with t
 
 _BODY = struct.Struct(">BBB6sII")
 _VERP_BODY = struct.Struct(">BBII")
+_MESSAGE_ID_BODY = struct.Struct(">BII")
+_MESSAGE_ID_CHARS = 40  # 25 octets in base32, without padding and spare bits
 
 
 class Purpose(IntEnum):
@@ -142,9 +145,35 @@ class Keyring:
 def message_id_left(instance: bytes, issue: int, n: int) -> str:
     """The left side of a Message-ID: a function of (issue, n), so a repeated mail is recognisably the same.
 
-    Keyed by the instance, not by a rotating key: rotation between two tries must not change it.
+    It names the delivery, because a relay that refuses return paths of our own leaves nothing else to know returned
+    mail by. Keyed by the instance, not by a rotating key: rotation between two tries must not change it.
     """
+    body = _MESSAGE_ID_BODY.pack(FORMAT_VERSION, issue, n)
+    return base32(body + hmac.digest(instance, b"message-id " + body, "sha256")[:TAG_OCTETS])
+
+
+def first_message_id_left(instance: bytes, issue: int, n: int) -> str:
+    """As the first version made it; only for repeating a copy that went in doubt with it."""
     return base32(hmac.digest(instance, b"message-id %d %d" % (issue, n), "sha256")[:TAG_OCTETS])
+
+
+def read_message_id(instance: bytes, text: str) -> tuple[int, int]:
+    """(issue, n) of a Message-ID of this installation, in whatever case, with or without brackets and domain.
+
+    Raises TokenError for every other one.
+    """
+    left = text.strip().removeprefix("<").removesuffix(">").partition("@")[0]
+    if len(left) != _MESSAGE_ID_CHARS or not left.isascii():
+        raise TokenError
+    try:
+        octets = base64.b32decode(left.upper())
+    except ValueError as error:
+        raise TokenError from error
+    version, issue, n = _MESSAGE_ID_BODY.unpack(octets[: _MESSAGE_ID_BODY.size])
+    is_ours = hmac.compare_digest(message_id_left(instance, issue, n), left.lower())
+    if version != FORMAT_VERSION or not is_ours:
+        raise TokenError
+    return issue, n
 
 
 def base32(octets: bytes) -> str:

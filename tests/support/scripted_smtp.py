@@ -133,6 +133,10 @@ class ScriptedRelay:
         """Close the door and every connection, as a relay that is restarted does."""
         await self.__aexit__(None, None, None)
 
+    def answer(self, event: str, connection: int) -> bytes | None:
+        """What a relay with a mind of its own says; None leaves it to the scenario."""
+        return None
+
     async def has_taken(self, count: int) -> None:
         """Wait until `count` mails were taken."""
         async with self.changed:
@@ -288,6 +292,9 @@ class _Conversation:
         """Whether the answer was positive, or for data and body whether the usual thing was done."""
         if self.relay.round_trip_s and not self.reader._buffer:  # type: ignore[attr-defined]
             await asyncio.sleep(self.relay.round_trip_s)
+        if (words := self.relay.answer(event, self.number)) is not None:
+            self.writer.write(words)
+            return words.startswith(b"2")
         for rule in self.relay.scenario:
             if rule.applies(event, line):
                 did_usual, words = await self._play(rule.steps, usual)

@@ -147,7 +147,7 @@ def test_a_relay_that_refuses_smtputf8_takes_the_others_and_the_one_is_our_failu
 def test_a_refused_return_path_costs_the_size_and_is_then_judged():
     # Given 501 that means the address
     handed, _ = play([On("mail", b"501 5.1.7 bad sender\r\n")], count=3, connections=1)
-    assert {(one.permanence, one.scope) for one in handed.outcomes.values()} == {(Permanence.PERMANENT, Scope.SESSION)}
+    assert {(one.permanence, one.scope) for one in handed.outcomes.values()} == {(Permanence.PERMANENT, Scope.SENDER)}
 
 
 def test_what_was_left_out_is_tried_again_by_one_session_after_an_hour():

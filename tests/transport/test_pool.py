@@ -437,3 +437,37 @@ def test_a_relay_that_loses_what_rides_behind_a_body_gets_no_more_of_it():
     assert counted(run(story())) == {ACCEPTED: 3}
     later = [line.split(" ")[0] for line in server.lines]
     assert later[later.index("EHLO", 1) :] == ["EHLO", "RSET", "MAIL", "RCPT", "BDAT", "MAIL", "RCPT", "BDAT", "QUIT"]
+
+
+def test_a_long_list_is_given_back_in_one_go_when_the_relay_asks_to_wait():
+    # Given more mails than a stack has room for
+    server = ScriptedRelay([On("mail", b"450 4.2.1 Daily sending quota reached\r\n")])
+
+    async def story() -> Handed:
+        async with server:
+            return await hand(relay_for(server, connections=2), mails(5_000))
+
+    # Then
+    handed = run(story())
+    assert handed.fault is not None
+    assert "our sending limit there is used up" in handed.fault.cause
+    assert sum(outcome.permanence is Permanence.TRANSIENT for outcome in handed.outcomes.values()) <= 4
+
+
+@pytest.mark.parametrize("event", ["mail", "rcpt", "body"])
+@pytest.mark.parametrize("lanes", [1, 10])
+@pytest.mark.parametrize(
+    "words", [b"452 4.5.3 too many recipients\r\n", b"530 5.7.0 authentication required\r\n", b"451 4.3.0 no\r\n"]
+)
+def test_a_relay_that_says_the_same_of_every_mail_is_not_asked_about_all_of_them(event: str, lanes: int, words: bytes):
+    server = ScriptedRelay([On(event, words)])
+
+    async def story() -> Handed:
+        async with server:
+            return await hand(relay_for(server, connections=lanes), mails(300))
+
+    handed = run(story())
+    if not (words.startswith(b"451") and event == "rcpt"):  # to RCPT it may be one reader's
+        assert handed.fault is not None
+        assert sum(outcome.code is not None for outcome in handed.outcomes.values()) <= 3 + 2 * lanes
+    assert not any(outcome.permanence is Permanence.ACCEPTED for outcome in handed.outcomes.values())

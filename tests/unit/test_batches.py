@@ -101,6 +101,6 @@ def test_a_removed_batch_is_known_no_more() -> None:
 def test_breakers_count_for_each_issue_by_itself() -> None:
     batches = Batches()
     refused = Outcome(Permanence.PERMANENT, Scope.SENDER, Phase.MAIL, 550, None, "not from you")
-    said = [batches.feed_breaker(n % 2, refused) for n in range(18)]
+    said = [batches.breaker(n % 2).feed(refused) for n in range(18)]
     assert set(said) == {None}
-    assert batches.feed_breaker(1, refused) is not None
+    assert batches.breaker(1).feed(refused) is not None

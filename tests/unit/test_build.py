@@ -15,6 +15,7 @@ from tests.support.mails import (
     BASE_URL,
     COMPILED,
     DATE,
+    INSTANCE,
     JANE,
     KEYS,
     builder,
@@ -28,7 +29,7 @@ from worker.domain.compiled import CompiledIssue
 from worker.message.build import BuildError, Built
 from worker.message.dkim import Signer, create_key
 from worker.message.mime import HeaderError, clean_text, one_line
-from worker.tokens import Keyring, Purpose, Token
+from worker.tokens import Keyring, Purpose, Token, read_message_id
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 KEYRING = Keyring(KEYS)
@@ -69,6 +70,18 @@ def test_the_bytes_of_a_whole_mail_are_frozen() -> None:
     assert built.message == (GOLDEN / "message.eml").read_bytes()
     assert built.envelope.mail_from == f"bounces+{KEYRING.sign_verp(42, 7)}@letters.example.org"
     assert built.envelope.rcpt_to == "jane@example.org"
+
+
+@pytest.mark.parametrize(
+    "bounce", ["bounces@letters.example.org", "", "a.mailbox.with.a.very.long.name@letters.example.org"]
+)
+def test_a_fixed_return_path_is_the_same_for_all_and_its_message_id_tells_the_copy(bounce: str) -> None:
+    fixed = builder(replace(COMPILED, bounce_address=bounce or None), fixed_return_path=True)
+
+    built = [fixed.build(reader(n=n), DATE) for n in (1, 2)]
+
+    assert {mail.envelope.mail_from for mail in built} == {bounce or COMPILED.from_address}
+    assert [read_message_id(INSTANCE, mail.message_id) for mail in built] == [(42, 1), (42, 2)]
 
 
 def test_the_same_row_built_again_is_the_same_mail() -> None:
@@ -241,7 +254,12 @@ def test_a_copy_in_doubt_from_before_an_upgrade_is_still_known_as_the_same_mail(
     # Then
     assert again == without == COMPILED
     assert again.fingerprint == "1224e8558d80400f6a5a1a188d0e9f64cb22e80e832ff649d38c147a59bd8856"
-    assert builder(again).build(JANE, DATE).fingerprint.hex() == "cfc64320a205db7f"
+    # Then it is repeated with the Message-ID that mails had then
+    repeated = builder(again).repeat(JANE, DATE, bytes.fromhex("cfc64320a205db7f"))
+    assert isinstance(repeated, Built)
+    assert repeated.fingerprint.hex() == "cfc64320a205db7f"
+    assert len(repeated.message_id.partition("@")[0]) == 1 + 26
+    assert builder(again).repeat(JANE, DATE, b"8 octets") == builder().build(JANE, DATE)
 
 
 def test_an_issue_stored_in_another_format_is_refused_instead_of_sent_wrong() -> None:

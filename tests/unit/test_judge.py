@@ -152,10 +152,55 @@ def test_one_mail_taken_in_between_begins_the_count_anew(what: Outcome, limit: i
     [
         outcome(Permanence.TRANSIENT),
         outcome(Permanence.UNSENT, Scope.SESSION),
-        outcome(Permanence.DOUBT, Scope.SESSION, Phase.BODY),
         outcome(PERMANENT, Scope.RECIPIENT, Phase.LOCAL),
     ],
 )
 def test_what_the_relay_did_not_refuse_for_good_is_not_counted(what: Outcome) -> None:
     breaker = Breaker()
     assert {breaker.feed(what) for _ in range(200)} == {None}
+
+
+DOUBT = outcome(Permanence.DOUBT, Scope.SESSION, Phase.BODY)
+
+
+def test_bodies_without_an_answer_three_times_in_a_row_pause_the_issue() -> None:
+    breaker = Breaker()
+    said = []
+    for n in range(3):
+        breaker.begin(n)
+        said.append(breaker.feed(DOUBT, n))
+    assert said[:2] == [None, None]
+    assert said[2] is not None
+    assert "did not answer for it (the relay's words)" in said[2]
+
+
+def test_bodies_that_were_on_the_wire_together_count_once() -> None:
+    # Given ten lines that break in one moment, as when a relay restarts
+    breaker = Breaker()
+    for n in range(10):
+        breaker.begin(n)
+    assert {breaker.feed(DOUBT, n) for n in range(10)} == {None}
+
+    # Then it takes two more mails without an answer
+    breaker.begin(10)
+    assert breaker.feed(DOUBT, 10) is None
+    breaker.begin(11)
+    assert breaker.feed(DOUBT, 11) is not None
+
+
+def test_a_mail_taken_between_two_doubts_begins_the_count_anew() -> None:
+    breaker = Breaker()
+    for n in range(50):
+        breaker.begin(n)
+        assert breaker.feed(TAKEN if n % 3 == 2 else DOUBT, n) is None
+        breaker.forget(n)
+    assert breaker._began == {}
+
+
+@pytest.mark.parametrize(("fixed", "hint"), [(False, "CORRANTO_RETURN_PATH=fixed"), (True, "belongs to the login")])
+def test_a_stop_for_the_return_path_names_what_turns_it_off(fixed: bool, hint: str) -> None:
+    breaker = Breaker(fixed)
+    refused = Outcome(PERMANENT, Scope.SENDER, Phase.MAIL, 553, "5.7.1", "Sender address rejected: not owned by user")
+    said = [breaker.feed(refused) for _ in range(OURS_IN_A_ROW)][-1]
+    assert said is not None
+    assert hint in said

@@ -80,24 +80,6 @@ def test_a_reply_is_judged_by_how_final_it_is_and_whom_it_blames(
     assert outcome.code == int(reply[:3])
 
 
-@pytest.mark.parametrize(
-    ("reply", "throttles"),
-    [
-        ("421 4.7.0 Too many connections", True),
-        ("450 4.2.1 The user you are trying to contact is receiving mail at a rate... unusual rate of mail", True),
-        ("421 4.7.28 flood", True),
-        ("451 4.7.650 The mail server has been temporarily rate limited due to IP reputation", True),
-        ("421 4.7.0 [TSS04] Messages temporarily deferred", True),
-        ("454 4.7.0 Throttling failure", True),
-        ("451 4.7.1 Greylisted, please try again later", False),
-        ("452 4.2.2 mailbox full", False),
-        ("550 5.7.1 too many complaints", False),
-    ],
-)
-def test_only_rate_wording_for_now_asks_us_to_slow_down(reply: str, throttles: bool):
-    assert judge(Phase.BODY, Reply(int(reply[:3]), reply[4:].encode())).is_throttle is throttles
-
-
 @pytest.mark.parametrize("words", [b"5.1.1x no", b"15.1.1 no", b"5.1 no", b"see 5.1.1", b"5.1.1234 no"])
 def test_an_enhanced_code_counts_only_where_and_as_it_must_be_written(words: bytes):
     assert judge(Phase.RCPT, Reply(550, words)).enhanced is None

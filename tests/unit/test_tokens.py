@@ -5,10 +5,20 @@ import hmac
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from worker.tokens import TOKEN_CHARS, VERP_CHARS, Keyring, Purpose, Token, TokenError, instance_hash, message_id_left
+from worker.tokens import (
+    TOKEN_CHARS,
+    VERP_CHARS,
+    Keyring,
+    Purpose,
+    Token,
+    TokenError,
+    instance_hash,
+    message_id_left,
+    read_message_id,
+)
 
 OLD, NEW = "the old key, thirty-two characters at least", "the new key, thirty-two characters at least"
 URLSAFE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -43,7 +53,7 @@ def test_return_paths_and_message_ids_are_frozen_too() -> None:
 
     assert keyring.sign_verp(42, 7) == "aeoqaaaafiaaaaahcg4tu4ef3stpcoj36rdgxirgje"
     assert keyring.sign_verp(42, 7, Purpose.MAILTO) == "aeoqaaaafiaaaaahp5vmakibvk6jix2mdrksm4mg7y"
-    assert message_id_left(bytes(16), 42, 7) == "thev2maze6jp45c5fuqh3mauc4"
+    assert message_id_left(bytes(16), 42, 7) == "aeaaaabkaaaaab7ayuef6ebrr5xgzdxtb6dofniy"
     assert instance_hash(bytes(32) + b"\1" * 32, "jane@example.org").hex() == "1bb778bb88ce5717d960f2c90b2e8cca"
 
 
@@ -221,6 +231,27 @@ def test_a_message_id_does_not_change_with_the_key_but_with_the_mail() -> None:
     assert len(ids) == 39 * 39
     assert message_id_left(instance, 1, 23) != message_id_left(instance, 12, 3)
     assert all(char.isalnum() and char == char.lower() for left in ids for char in left)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.binary(min_size=16, max_size=16))
+@settings(max_examples=100)
+def test_a_message_id_tells_its_delivery_however_it_comes_back(issue: int, n: int, instance: bytes) -> None:
+    left = message_id_left(instance, issue, n)
+
+    for text in (left, f"<{left}@rivers.example.org>", f" <{left.upper()}@RIVERS.EXAMPLE.ORG>\r\n"):
+        assert read_message_id(instance, text) == (issue, n)
+
+
+@given(st.text(max_size=50), st.integers(0, 39), st.sampled_from("abcdefghijklmnopqrstuvwxyz234567"))
+@settings(max_examples=200)
+def test_a_message_id_of_others_or_a_changed_one_is_refused(text: str, at: int, char: str) -> None:
+    left = message_id_left(bytes(16), 42, 7)
+    assume(char != left[at])
+    changed = left[:at] + char + left[at + 1 :]
+
+    for other in (text, changed, f"<{changed}@x.example>", left[:-1], left + "a", message_id_left(b"1" * 16, 42, 7)):
+        with pytest.raises(TokenError):
+            read_message_id(bytes(16), other)
 
 
 def _reads(keyring: Keyring, text: str) -> bool:

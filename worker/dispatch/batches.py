@@ -51,10 +51,14 @@ class Batch:
     """The last settlement may have been committed although the line broke before it was confirmed."""
     is_stuck: bool = False
     """Its rows could not be settled nor put in doubt: the claim stays ours until this process ends."""
+    is_building: bool = False
+    """More of it is to be submitted."""
+    submitted: int = 0
+    """Mails given to the connections."""
 
-    # The slice's thread before the submission, the loop's thread after it.
-    flying: int = 0
-    """Submitted and not yet recorded."""
+    # The loop's thread.
+    recorded: int = 0
+    """Mails that came back from them, with whatever result."""
 
     # The loop's thread appends, the slice's thread takes away.
     outcomes: deque[tuple[int, Outcome]] = field(default_factory=deque)
@@ -66,6 +70,11 @@ class Batch:
     def is_live(self) -> bool:
         """Whether its bodies may leave as far as anybody here knows."""
         return self.is_ours and not self.is_stopped and self.recheck.is_live
+
+    @property
+    def flying(self) -> int:
+        """Submitted and not yet recorded."""
+        return self.submitted - self.recorded
 
     @property
     def unsettled(self) -> int:
@@ -85,8 +94,9 @@ class Batch:
 class Batches:
     """Every batch of this process by its claim's id, and the issues that a breaker stopped here."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fixed_return_path: bool = False) -> None:
         self._by_claim: dict[int, Batch] = {}
+        self._fixed_return_path = fixed_return_path
         self._breakers: dict[int, Breaker] = {}
         self._stops: dict[int, str] = {}
         self.claiming = threading.Lock()
@@ -103,9 +113,12 @@ class Batches:
     def remove(self, batch: Batch) -> None:
         self._by_claim.pop(batch.claim.id, None)
 
-    def feed_breaker(self, issue_id: int, outcome: Outcome) -> str | None:
-        """Count an outcome of an issue; the sentence that stops it, or None. The loop's thread."""
-        return self._breakers.setdefault(issue_id, Breaker()).feed(outcome)
+    def breaker(self, issue_id: int) -> Breaker:
+        """What counts the outcomes of an issue. The loop's thread."""
+        breaker = self._breakers.get(issue_id)
+        if breaker is None:
+            breaker = self._breakers[issue_id] = Breaker(self._fixed_return_path)
+        return breaker
 
     def stop_issue(self, issue_id: int, reason: str) -> set[int]:
         """Nothing more of this issue leaves here. Returns the claims that were stopped. Any thread."""

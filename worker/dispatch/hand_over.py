@@ -21,6 +21,9 @@ from worker.transport.replies import Outcome, Permanence
 SETTLE_ROWS = 200
 """Outcomes after which a slice is woken to settle."""
 
+MOST_OCTETS = 16 * 1024 * 1024
+"""Built mails a process holds for its connections: more than all of them carry in a round trip, and little memory."""
+
 _log = log.logger("dispatch.hand_over")
 
 
@@ -33,6 +36,8 @@ class HandOver:
         self._failure: BaseException | None = None  # the loop's thread writes, the heartbeat reads
         self._guard = threading.Lock()
         self._is_closing = False
+        self._submitted_octets = 0  # under the guard
+        self._recorded_octets = 0  # the loop's thread
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="smtp", daemon=True)
         self._thread.start()
@@ -42,8 +47,14 @@ class HandOver:
         """Queue mails for the connections; each is recorded in its batch once. False, and nothing, while closing."""
         with self._guard:
             if not self._is_closing:
+                self._submitted_octets += sum(len(transaction.body) for transaction in transactions)
                 self._loop.call_soon_threadsafe(self._guarded, self._pool.submit, transactions)
             return not self._is_closing
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more mails should be built for now, whatever issue they are of."""
+        return self._submitted_octets - self._recorded_octets >= MOST_OCTETS
 
     def recall(self, claim_ids: set[int]) -> None:
         """Take back what no connection has begun of these claims; it is recorded as unsent."""
@@ -104,6 +115,7 @@ class HandOver:
             return False
         if self._batches.stop_reason(batch.claim.issue_id) is not None:
             return False  # stopped here, and the ledger does not know yet
+        self._batches.breaker(batch.claim.issue_id).begin((claim_id, n))
         if self._hook is not None:
             self._hook(Step.ARMED, claim_id, n)
         return True
@@ -115,15 +127,19 @@ class HandOver:
         if batch is None:
             _log.critical("an outcome came back for a claim that is not held", claim=claim_id, n=n)
             return
-        if outcome is not None and outcome.permanence is not Permanence.UNSENT:
+        issue_id = batch.claim.issue_id
+        breaker = self._batches.breaker(issue_id)
+        if outcome is None or outcome.permanence is Permanence.UNSENT:
+            breaker.forget((claim_id, n))
+        else:
             batch.outcomes.append((n, outcome))
-            issue_id = batch.claim.issue_id
-            if reason := self._batches.feed_breaker(issue_id, outcome):
+            if reason := breaker.feed(outcome, (claim_id, n)):
                 # Not here and now: this call comes from the middle of the pool.
                 self._loop.call_soon(self._guarded, self._recall, self._batches.stop_issue(issue_id, reason))
             if self._hook is not None:
                 self._hook(Step.RECORDED, claim_id, n)
-        batch.flying -= 1
+        batch.recorded += 1
+        self._recorded_octets += len(transaction.body)
         if batch.flying == 0 or len(batch.outcomes) >= SETTLE_ROWS:
             batch.wake.set()
 

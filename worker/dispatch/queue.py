@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from worker.broker.build import SQL_URL, ping
 from worker.dispatch.probe import is_wanted, probe_optout
+from worker.dispatch.trial import refuse_unbuildable
 from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import AudienceKind, Issue, IssueState
 from worker.editorial.drafts import Draft, check_draft
@@ -151,6 +152,7 @@ def refuse_unready(settings: Settings, prepared: Prepared, due_at: datetime | No
         )
     if not settings.is_loopback_relay and draft.publication.bounce_address is None:
         raise RefusedError("publication.no_bounce_address", remedy=Remedy.CHANGE, slug=draft.publication.slug)
+    refuse_unbuildable(settings, draft)
     if is_wanted(settings) and (cause := probe_optout(settings)) is not None:
         raise RefusedError("issue.no_way_out", remedy=Remedy.START, cause=cause)
 

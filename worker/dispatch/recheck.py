@@ -30,7 +30,7 @@ def recheck_batches(database: Database, batches: Iterable[Batch], owner: str, ev
     for batch in batches:
         before = batch.recheck
         asked_at = clock.monotonic()
-        if not batch.flying or asked_at - before.asked_at < every_s:
+        if not (batch.flying or batch.is_building) or asked_at - before.asked_at < every_s:
             continue
         with database.read() as conn:
             is_live, skips = deliveries.read_stops(conn, batch.claim, owner)

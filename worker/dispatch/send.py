@@ -6,6 +6,7 @@ older than `optout_fresh_s`; results are written under the claim's id. A crash a
 worker, which `reconcile` finds.
 """
 
+import math
 import threading
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ from worker.dispatch.settle import Settler
 from worker.domain.issue import IssueState, WaitReason
 from worker.errors import Trouble, UnreachableError
 from worker.storage.ledger import claims, deliveries, issues
-from worker.transport.pool import RelayFault
+from worker.transport.pool import RelayFault, Transaction
 
 BROKEN_S = 30.0
 """How long an issue waits after an error of our own, so that it does not fill the log."""
@@ -78,7 +79,7 @@ class Slice:
                 return
             self._sender.nudger.send(self._issue_id, nudge_no)
             while batch is not None:
-                self.hand_over(batch)
+                self.hand_over(batch, deadline)
                 self._await_results(until_below=self._sender.settings.claim_size // 2, until=deadline)
                 batch = None if clock.monotonic() >= deadline or self._must_stop() else self.claim()
         except BaseException as error:
@@ -111,19 +112,45 @@ class Slice:
             note_claim(self._database, self._issue_id)
         return batch
 
-    def hand_over(self, batch: Batch) -> None:
-        """Recheck, build, give to the connections."""
+    def hand_over(self, batch: Batch, until: float = math.inf) -> None:
+        """Recheck, build, give to the connections, portion by portion. After `until`, what is not built goes back."""
         sender, claim_id = self._sender, batch.claim.id
         read_batch(self._database, batch, sender.worker_id)
         sender.tell(Step.RECHECKED, claim_id, len(batch.due) - len(batch.recheck.skips))
         if not batch.is_live:
             return
         builder = sender.builders.get(self._issue_id, self._fingerprint or self._read_fingerprint())
-        transactions = build_batch(batch, builder, sender.builders.signing)
-        sender.tell(Step.BUILT, claim_id, len(transactions))
-        batch.flying = len(transactions)
-        if transactions and not sender.hand_over.submit(transactions):
-            batch.flying = 0  # the process ends: they go back as they were
+        if builder is not None:
+            batch.is_building = True
+            for transactions in build_batch(batch, builder, sender.builders, lambda: self._await_room(until)):
+                sender.tell(Step.BUILT, claim_id, len(transactions))
+                if not self._submit(batch, transactions):
+                    break
+            batch.is_building = False
+        if reason := sender.builders.why_unbuildable(self._issue_id):
+            sender.batches.stop_issue(self._issue_id, f"safety stop: {reason}")
+            sender.builders.forget(self._issue_id)
+
+    def _submit(self, batch: Batch, transactions: list[Transaction]) -> bool:
+        """False when the process ends: they go back as they were."""
+        batch.submitted += len(transactions)
+        if transactions and not self._sender.hand_over.submit(transactions):
+            batch.submitted -= len(transactions)
+            return False
+        return True
+
+    def _await_room(self, until: float) -> bool:
+        """Wait while the connections have enough to do; whether more may be built."""
+        while True:
+            self._wake.clear()
+            is_full = self._sender.hand_over.is_full
+            self._settle_in_time(sum(batch.flying for batch in self.batches))
+            self.recheck()
+            if self._must_stop() or clock.monotonic() >= until:
+                return False
+            if not is_full:
+                return True
+            self._wake.wait(self._timing.settle_s)
 
     def recheck(self) -> None:
         """Ask again who left meanwhile; while the database is away the last answer grows old by itself."""
@@ -229,22 +256,25 @@ class Slice:
 
     def _await_results(self, until_below: int, until: float | None = None) -> None:
         """Settle and recheck while mails are on the wire, until fewer than `until_below` are."""
-        settle_s = self._timing.settle_s
         while True:
             self._wake.clear()
             flying = sum(batch.flying for batch in self.batches)
-            unsettled = sum(batch.unsettled for batch in self.batches)
             now = clock.monotonic()
-            is_time = now - self._settler.settled_at >= settle_s
-            if unsettled and (unsettled >= SETTLE_ROWS or is_time or not flying):
-                self.settle()
-            self._write_stop(patiently=True)
+            self._settle_in_time(flying)
             if flying < max(until_below, 1) or (until is not None and now >= until):
                 return
             self.recheck()
             if self._must_stop():
                 self._sender.hand_over.recall({batch.claim.id for batch in self.batches})
-            self._wake.wait(settle_s)
+            self._wake.wait(self._timing.settle_s)
+
+    def _settle_in_time(self, flying: int) -> None:
+        """Write what came back, when it is enough or nothing else will come."""
+        unsettled = sum(batch.unsettled for batch in self.batches)
+        is_time = clock.monotonic() - self._settler.settled_at >= self._timing.settle_s
+        if unsettled and (unsettled >= SETTLE_ROWS or is_time or not flying):
+            self.settle()
+        self._write_stop(patiently=True)
 
     def _end_chain(self) -> None:
         """Nothing to claim: the tick, a release or the next page's nudge begins a new chain."""

@@ -38,7 +38,7 @@ class Sender:
         """What this process waits for. Every slice's thread writes, the heartbeat's reads: the last word counts."""
         self.on_result: Callable[[Result], None] = lambda result: None
         """Told of each settled result, for metrics."""
-        self.batches = Batches()
+        self.batches = Batches(fixed_return_path=settings.return_path == "fixed")
         self.builders = Builders(database, settings)
         gate = RateGate(database, relay.key, settings.rate)
         self.hand_over = HandOver(relay, gate, self.batches, fresh_s=settings.optout_fresh_s, hook=hook)

@@ -87,6 +87,7 @@ def proof_builder(database: Database, settings: Settings, compiled: CompiledIssu
         instance=database.instance().pepper,
         base_url=settings.base_url,
         signer=load_signer(settings.dkim_dir, compiled.from_address),
+        fixed_return_path=settings.return_path == "fixed",
     )
 
 

@@ -9,7 +9,8 @@ that reader alone.
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,11 +20,12 @@ from worker.compose.template import spell_date
 from worker.domain.compiled import FORMAT_NO, CompiledIssue
 from worker.domain.envelope import Envelope
 from worker.domain.subscriber import Recipient
+from worker.errors import CorrantoError
 from worker.message.dkim import Signer
 from worker.message.list_headers import constant_list_headers, unsubscribe_headers
 from worker.message.mime import Alternative, HeaderError, phrase_field, plain_field, text_field
 from worker.message.personalize import PersonalizeError, Personalizer
-from worker.tokens import VERP_CHARS, Keyring, Purpose, Token, base32, message_id_left
+from worker.tokens import VERP_CHARS, Keyring, Purpose, Token, base32, first_message_id_left, message_id_left
 
 FINGERPRINT_OCTETS = 8  # compares a repeat with its own first try, so 64 bits are plenty
 PROOF_MARK = "[PROOF] "
@@ -66,11 +68,20 @@ class _Unsigned:
     message_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a Message-ID is made, and the beginning of the fingerprints of mails that have one."""
+
+    id_left: Callable[[bytes, int, int], str]
+    digest: "hashlib._Hash"
+
+
 class MessageBuilder:
     """Builds the mails of one issue. Thread-safe; construction compiles the templates, so keep one per issue.
 
-    `base_url` has no slash at its end. `hold_mailto` is the mailbox of a working intake or None. Raises HeaderError
-    when something constant cannot stand in a header, ValueError when a return path would be too long.
+    `base_url` has no slash at its end. With `fixed_return_path` every mail leaves from the bounce address itself, and
+    the Message-ID alone tells which copy came back. `hold_mailto` is the mailbox of a working intake or None. Raises
+    HeaderError when something constant cannot stand in a header, ValueError when a return path would be too long.
     """
 
     def __init__(
@@ -83,6 +94,7 @@ class MessageBuilder:
         base_url: str,
         signer: Signer | None = None,
         hold_mailto: str | None = None,
+        fixed_return_path: bool = False,
     ) -> None:
         self._compiled, self._keyring, self._signer = compiled, keyring, signer
         self._issue_id, self._instance = issue_id, instance
@@ -90,33 +102,60 @@ class MessageBuilder:
         self._personalizer = Personalizer(compiled)
         self._frame = Alternative(compiled.boundary)
         from_local, self._from_domain = _split(compiled.from_address)
-        bounce = compiled.bounce_address or f"bounces@{self._from_domain}"
-        self._bounce = _split_prefix(bounce, "bounce address")
+        self._bounce, self._return_path = ("", ""), ""
+        if fixed_return_path:
+            self._return_path = "{}@{}".format(*_split(compiled.bounce_address or compiled.from_address))
+        else:
+            bounce = compiled.bounce_address or f"bounces@{self._from_domain}"
+            self._bounce = _split_prefix(bounce, "bounce address")
         self._mailto = _split_prefix(hold_mailto, "unsubscribe mailbox") if hold_mailto else None
         self._from = phrase_field("From", compiled.from_name, f"{from_local}@{self._from_domain}")
         self._fixed = self._fixed_fields()
         self._view_url = f"{self._base_url}/v/{keyring.sign(Token(Purpose.VIEW, issue=issue_id))}"
-        self._hash = hashlib.sha256(
-            f"{compiled.fingerprint} {FORMAT_NO} {issue_id} {instance.hex()} {keyring.key_id} ".encode()
-            + (signer.key_id if signer else b"unsigned")
-        )
+        covered = f"{compiled.fingerprint} {FORMAT_NO} {issue_id} {instance.hex()} {keyring.key_id} ".encode()
+        covered += signer.key_id if signer else b"unsigned"
+        self._way = _Way(message_id_left, hashlib.sha256(covered + b" id 2"))
+        self._first_way = _Way(first_message_id_left, hashlib.sha256(covered))
         self._spelled: dict[str, str] = {}
 
     def build(self, recipient: Recipient, date: datetime) -> Built:
         """The mail to one recipient, dated `date` (aware). Raises BuildError."""
         return self._signed(self._prepare(recipient, _stamp(date)), date)
 
+    def repeat(self, recipient: Recipient, date: datetime, fingerprint: bytes | None) -> Built | BuildError:
+        """The mail once more, with the Message-ID it had; its fingerprint tells whether it could be the same."""
+        try:
+            for way in (self._first_way, self._way):
+                built = self._signed(self._prepare(recipient, _stamp(date), way), date)
+                if built.fingerprint == fingerprint:
+                    break
+            return built
+        except BuildError as error:
+            return error
+
     def build_all(
-        self, recipients: Sequence[Recipient], date: datetime, executor: Executor | None = None
+        self,
+        recipients: Sequence[Recipient],
+        date: datetime,
+        executor: Executor | None = None,
+        most_octets: int | None = None,
     ) -> list[Built | BuildError]:
-        """One answer per recipient, in order. Signatures are made in `executor` when one is given."""
-        stamp = _stamp(date)
+        """One answer per recipient, in order; fewer, but one at least, when `most_octets` are reached before the last.
+
+        Signatures are made in `executor` when one is given.
+        """
+        stamp, room = _stamp(date), most_octets or sys.maxsize
         prepared: list[_Unsigned | BuildError] = []
         for recipient in recipients:
             try:
-                prepared.append(self._prepare(recipient, stamp))
+                mail = self._prepare(recipient, stamp)
             except BuildError as error:
                 prepared.append(error)
+            else:
+                prepared.append(mail)
+                room -= sum(map(len, mail.body))
+                if room <= 0:
+                    break
         if self._signer is None or executor is None:
             return self._sign_chunk(prepared, date)
         chunks = [prepared[at : at + _SIGNING_CHUNK] for at in range(0, len(prepared), _SIGNING_CHUNK)]
@@ -143,12 +182,12 @@ class MessageBuilder:
         left = base32(hmac.digest(self._instance, seed, "sha256")[:16])
         return self._signed(self._assemble(0, address, values, left, _stamp(date), PROOF_MARK), date)
 
-    def _prepare(self, recipient: Recipient, stamp: str) -> _Unsigned:
-        n = recipient.n
+    def _prepare(self, recipient: Recipient, stamp: str, way: _Way | None = None) -> _Unsigned:
+        n, way = recipient.n, way or self._way
         try:
             named = Token(Purpose.UNSUBSCRIBE, recipient.subscription_id, recipient.generation, self._issue_id)
             token = self._keyring.sign(named)
-            left = message_id_left(self._instance, self._issue_id, n)
+            left = way.id_left(self._instance, self._issue_id, n)
             values = {
                 **recipient.attributes,
                 "name": recipient.name,
@@ -157,14 +196,23 @@ class MessageBuilder:
                 "view_url": self._view_url,
                 "consent_date": self._spell(recipient.consent_date),
             }
-            return self._assemble(n, recipient.address, values, left, stamp)
+            return self._assemble(n, recipient.address, values, left, stamp, way=way)
         except BuildError:
             raise
+        except CorrantoError as error:
+            raise BuildError(n, _reason(error)) from error
         except Exception as error:  # a poisoned row must never stop its neighbours, whatever it holds
             raise BuildError(n, f"the row holds a value that cannot be used ({type(error).__name__})") from error
 
     def _assemble(
-        self, n: int, address: str, values: dict[str, str], left: str, stamp: str, mark: str = ""
+        self,
+        n: int,
+        address: str,
+        values: dict[str, str],
+        left: str,
+        stamp: str,
+        mark: str = "",
+        way: _Way | None = None,
     ) -> _Unsigned:
         try:
             local, domain = _split(address)
@@ -181,12 +229,14 @@ class MessageBuilder:
                     self._fixed,
                 )
             )
-            return_path = f"{self._bounce[0]}+{self._keyring.sign_verp(self._issue_id, n)}@{self._bounce[1]}"
-            envelope = Envelope(return_path, f"{local}@{domain}")
+            envelope = Envelope(self._return_path or self._verp(n), f"{local}@{domain}")
         except (PersonalizeError, HeaderError, _BadMailboxError) as error:
-            raise BuildError(n, str(error)) from error
+            raise BuildError(n, _reason(error)) from error
         body = self._frame.body(text, html)
-        return _Unsigned(envelope, header, body, self._fingerprint(n, address, values), message_id)
+        return _Unsigned(envelope, header, body, self._fingerprint(n, address, values, way or self._way), message_id)
+
+    def _verp(self, n: int) -> str:
+        return f"{self._bounce[0]}+{self._keyring.sign_verp(self._issue_id, n)}@{self._bounce[1]}"
 
     def _signed(self, mail: _Unsigned, date: datetime) -> Built:
         if self._signer is None:
@@ -214,8 +264,8 @@ class MessageBuilder:
         token = self._keyring.sign_verp(self._issue_id, n, Purpose.MAILTO)
         return f"{self._mailto[0]}+{token}@{self._mailto[1]}"
 
-    def _fingerprint(self, n: int, address: str, values: dict[str, str]) -> bytes:
-        digest = self._hash.copy()
+    def _fingerprint(self, n: int, address: str, values: dict[str, str], way: _Way) -> bytes:
+        digest = way.digest.copy()
         used = [values.get(name, "") for name in self._personalizer.variables]
         covered = "\x00".join((str(n), address, *(f"{len(value)} {value}" for value in used)))
         digest.update(covered.encode("utf-8", "surrogatepass"))
@@ -234,6 +284,20 @@ class MessageBuilder:
 
 class _BadMailboxError(ValueError):
     """Raised when what should be an address could leave its place in a header or command."""
+
+
+_OWN_WORDS = {
+    "message.too_long": "the mail would have more than {limit} octets",
+    "message.too_many_passes": "a value of this reader would make a loop run {passes} times, more than {limit}",
+}
+
+
+def _reason(error: Exception) -> str:
+    """One sentence, kept with the copy."""
+    if not isinstance(error, CorrantoError):
+        return str(error)
+    words = _OWN_WORDS.get(error.code)
+    return words.format(**error.trouble.fields) if words else str(error)
 
 
 def _stamp(date: datetime) -> str:

@@ -4,7 +4,7 @@ Times are seconds of one monotonic clock, given as `now`. One RelayHealth per re
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from worker.transport.door import OpeningError, Reason
 from worker.transport.next_hop import Relay
@@ -82,9 +82,12 @@ class RelayHealth:
         self._cap = relay.connections
         self._cap_until = 0.0
         self._cap_for_s = 0.0
+        self._is_probing = False  # a mail is in doubt: one connection, until a mail is taken
 
     def limit(self, now: float) -> int:
         """How many lanes there may be."""
+        if self._is_probing:
+            return 1
         if now >= self._cap_until and self._cap < self._relay.connections:
             self._cap, self._at_once = self._relay.connections, 1
         return self._cap
@@ -154,6 +157,22 @@ class RelayHealth:
     def _set_back(self) -> None:
         self._at_once = 1
         self.setbacks += 1
+
+    def note_doubt(self) -> None:
+        """A line broke after a body: until a mail is taken, no more than one at a time may share its fate."""
+        self._is_probing = True
+
+    def note_taken(self) -> bool:
+        """A mail was taken. Whether that ended a probing."""
+        was_probing, self._is_probing = self._is_probing, False
+        return was_probing
+
+    def note_refused_mails(self, cause: str, phase: Phase, code: int | None, pause_s: float, now: float) -> None:
+        """The relay talks to us and takes nothing of ours: it rests for so long."""
+        self._set_fault(OpeningError(phase, cause, code, reason=Reason.REFUSED), now)
+        assert self.fault is not None
+        self._fault_pause_s = pause_s
+        self.fault = replace(self.fault, retry_at=now + self._spread(pause_s))
 
     def note_death(self, lanes_left: int, now: float) -> None:
         """A lane died of an error of our own: after a growing pause one more may be tried beside those left."""

@@ -5,11 +5,13 @@ What comes in is the order of a session's steps; what goes out are calls to its 
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Protocol
 
 from worker.transport.handshake import Offer
 from worker.transport.replies import Outcome, Permanence, Phase, Reply, Scope, in_doubt, judge, unsent
 from worker.transport.transaction import Transaction, envelope_commands, refuse_here
+from worker.transport.wordings import Limit
 
 
 class MailSource(Protocol):
@@ -30,7 +32,7 @@ class MailSource(Protocol):
 class HeldMails:
     """At most one mail in each place: unchecked, current, rider, sent."""
 
-    def __init__(self, source: MailSource, offer: Offer) -> None:
+    def __init__(self, source: MailSource, offer: Offer, taken: int = 0) -> None:
         self.source = source
         self.offer = offer
         self._unchecked: Transaction | None = None  # just taken; stays only if looking at it fails
@@ -44,6 +46,12 @@ class HeldMails:
         """Its body is begun and not judged."""
         self.judged = 0
         """How many a reply has judged."""
+        self.taken = taken
+        """How many the relay has taken over on this connection."""
+        self.doubts = 0
+        """How many bodies got no answer that could be read."""
+        self.is_worn = False
+        """The relay says that this connection has carried what it may; what it said it of goes to another one."""
 
     def begin_next(self) -> bool:
         """Take the next current one. False when there is none."""
@@ -65,20 +73,28 @@ class HeldMails:
         """The sent one was judged."""
         transaction, self.sent = self.sent, None
         assert transaction is not None
-        if outcome.permanence is not Permanence.DOUBT and outcome.code is not None:
+        if self._is_worn_by(outcome):
+            # Refused as a whole: it has not been taken, and another connection may have it.
+            self.source.give_back(transaction, replace(outcome, permanence=Permanence.UNSENT))
+            return
+        if outcome.permanence is Permanence.DOUBT:
+            self.doubts += 1
+        elif outcome.code is not None:
             self.judged += 1
-        self.source.record(transaction, outcome)
+            self.taken += outcome.permanence is Permanence.ACCEPTED
+        self.source.record(transaction, _of_first_mail(outcome))
 
     def refuse_current(self, outcome: Outcome) -> None:
         """The current one was refused before its body. After 421 (RFC 5321 3.8) it has done nothing wrong."""
         transaction, self.current = self.current, None
         assert transaction is not None
         self.is_ready = False
-        if outcome.code == 421:
+        is_plain_goodbye = outcome.code == 421 and outcome.limit in (Limit.NONE, Limit.SESSION)
+        if self._is_worn_by(outcome) or is_plain_goodbye:
             self.source.give_back(transaction, outcome)
         else:
             self.judged += 1
-            self.source.record(transaction, outcome)
+            self.source.record(transaction, _of_first_mail(outcome))
 
     def return_sent(self, why: str) -> None:
         """The sent one was certainly not taken, through no fault of its own: it is written again in another form."""
@@ -126,6 +142,11 @@ class HeldMails:
         is_innocent = suspect is not None or self.sent is not None
         self.settle(why, {}, Phase.LOCAL if is_innocent else Phase.MAIL, body_is_stuck=False)
 
+    def _is_worn_by(self, outcome: Outcome) -> bool:
+        """A limit of the connection can only be met by one that has carried mails."""
+        self.is_worn |= outcome.limit is Limit.SESSION and self.taken > 0
+        return self.is_worn and outcome.limit is Limit.SESSION
+
     def _take(self) -> Transaction | None:
         """The next mail that this relay can carry at all; the others are refused by our own rules."""
         while (transaction := self.source.take()) is not None:
@@ -167,3 +188,8 @@ class HeldMails:
                 transaction, self.current = self.current, None
                 assert transaction is not None
                 self.source.give_back(transaction, unsent(phase, why))
+
+
+def _of_first_mail(outcome: Outcome) -> Outcome:
+    """Said of a connection's first mail, a limit of the connection is one of the account: too much, too fast."""
+    return replace(outcome, limit=Limit.RATE) if outcome.limit is Limit.SESSION else outcome

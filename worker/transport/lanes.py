@@ -10,7 +10,7 @@ import ssl
 import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from worker import log
@@ -65,6 +65,7 @@ class Lanes:
         # many mails had been judged then
         self._begun_at = -math.inf  # when the last of them began
         self._excused: _Excused | None = None
+        self._most = relay.per_connection  # mails a connection carries, as far as the relay has told
         self.connections = 0
         """Sessions open now."""
         self._is_stopped = False
@@ -229,7 +230,8 @@ class Lanes:
         if self.connections == self._relay.connections:
             self._health.note_all_open()
         self.staff_soon()
-        return Session(self._relay, wire, offer, lessons=self._lessons, now=self._now)
+        relay = replace(self._relay, per_connection=self._most)
+        return Session(relay, wire, offer, lessons=self._lessons, now=self._now)
 
     def _note_refusal(self, refusal: OpeningError) -> None:
         now, is_proven = self._now(), self._health.is_proven
@@ -247,14 +249,21 @@ class Lanes:
         self.connections -= 1
         if session.broken is not None and session.broken.cause is not Cause.LET_GO:
             self._health.note_broken()
+        if session.found_limit is not None and session.found_limit < self._most:
+            self._most = max(session.found_limit, 1)
+            _log.info("the relay takes fewer mails over one connection", relay=self._relay.key, most=self._most)
         if session.is_barren and not self._is_stopped:
-            self._note_barren(session.broken, is_ours=session.failed)
+            self._note_barren(session.broken, is_ours=session.failed, doubts=session.doubts)
         await session.quit()
 
-    def _note_barren(self, broken: Broken | None, *, is_ours: bool) -> None:
+    def _note_barren(self, broken: Broken | None, *, is_ours: bool, doubts: int = 0) -> None:
+        if doubts and self._health.is_resting(self._now()):
+            return  # lines that broke together are one sign
         cause = (
             f"every connection to {self._relay.key} ends by an error of our own; the log says which"
             if is_ours
+            else f"{self._relay.key} breaks every connection after a mail's text, before it answers for it"
+            if doubts
             else f"{self._relay.key} breaks every connection before it takes a mail"
             + (f": {broken.text}" if broken else "")
         )

@@ -16,9 +16,11 @@ from worker.transport.handshake import open_wire
 from worker.transport.health import USUAL_PAUSES, Pauses, RelayFault, RelayHealth
 from worker.transport.lanes import Connect, Lanes, error_place
 from worker.transport.next_hop import Relay
-from worker.transport.replies import Outcome, Permanence, Phase, Scope, unsent
+from worker.transport.refusals import Refusals, is_about_us
+from worker.transport.replies import MAX_TEXT, Outcome, Permanence, Phase, Scope, unsent
 from worker.transport.transaction import Transaction
 from worker.transport.waiting import Waiting
+from worker.transport.wordings import without_addresses
 
 __all__ = ["Pool", "RelayFault", "Transaction"]
 
@@ -54,6 +56,7 @@ class Pool:
         self._arm, self._record, self._pace, self._now = arm, record, pace, now
         self._is_closing = False
         self._waiting = Waiting()
+        self._refusals = Refusals(relay.key)
         self._health = RelayHealth(relay, pauses, random.Random())  # noqa: S311  spreads reconnects, keeps no secret
         self._lanes = Lanes(
             relay, self, self._waiting, self._health, connect=connect, now=now, on_fault=self._release_if_resting
@@ -127,15 +130,21 @@ class Pool:
 
     def record(self, transaction: Transaction, outcome: Outcome) -> None:
         """Pass an outcome on and count the transaction off."""
-        is_answer = outcome.code is not None and outcome.permanence not in _NO_ANSWER
-        if is_answer and self._health.note_answer():
-            self._lanes.staff_soon()
+        self._settle(transaction, outcome)
+        self._release_if_resting()
+        self._waiting.open_gates()
+
+    def _settle(self, transaction: Transaction, outcome: Outcome) -> None:
+        if outcome.permanence not in (Permanence.ACCEPTED, Permanence.UNSENT) and outcome.text:
+            envelope = transaction.envelope
+            text = without_addresses(outcome.text, envelope.rcpt_to, envelope.mail_from)
+            outcome = replace(outcome, text=text[:MAX_TEXT])
+        self._learn(outcome)
         self._waiting.settled(transaction)
         try:
             self._record(transaction, outcome)
         except Exception as error:
             self._break(error)
-        self._waiting.open_gates()
 
     def give_back(self, transaction: Transaction, outcome: Outcome) -> None:
         """Take a transaction whose body did not leave: queue it again, or settle it after three broken lines."""
@@ -148,6 +157,18 @@ class Pool:
             self.record(transaction, deferred)
         else:
             self._waiting.put_back(transaction)
+            self._release_if_resting()
+
+    def _learn(self, outcome: Outcome) -> None:
+        """What one outcome says about the relay."""
+        if outcome.permanence is Permanence.DOUBT:
+            self._health.note_doubt()
+        elif outcome.code is not None and outcome.permanence not in _NO_ANSWER and not is_about_us(outcome):
+            is_taken = outcome.permanence is Permanence.ACCEPTED
+            if self._health.note_answer() | (is_taken and self._health.note_taken()):
+                self._lanes.staff_soon()
+        if rest := self._refusals.feed(outcome):
+            self._health.note_refused_mails(rest.cause, outcome.phase, outcome.code, rest.pause_s, self._now())
 
     def _break(self, error: Exception) -> None:
         """A promise made to this room was broken: end the lanes, and wake whoever waits so that it learns of it."""
@@ -167,4 +188,5 @@ class Pool:
 
     def _release(self, why: str) -> None:
         while (transaction := self._waiting.take()) is not None:
-            self.record(transaction, unsent(Phase.LOCAL, why))
+            self._settle(transaction, unsent(Phase.LOCAL, why))
+        self._waiting.open_gates()

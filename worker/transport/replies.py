@@ -10,18 +10,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from worker.transport import wordings
+from worker.transport.wordings import Limit
+
 MAX_TEXT = 500  # what is kept of a relay's words
 
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)", re.ASCII)
-_RATE_WORDS = re.compile(
-    r"too (?:many|much|fast)|rate.?limit|unusual rate|throttl|temporarily deferred|server busy"
-    r"|exceeded the (?:rate|limit)|connection limit|limit exceeded|slow down|\[(?:IP)?TSS?\d\d\]|trop de connexions",
-    re.IGNORECASE,
-)
-_THROTTLE_CODES = frozenset({421, 450, 451, 452, 454})
 _RECIPIENT_IS_WRONG = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1", "7.17", "7.18"})
 """Enhanced subjects and details that speak of the mailbox itself, whatever was sent (RFC 3463 3.2, 3.3, 7505, 7293)."""
 _SENDER_IS_WRONG = frozenset({"1.7", "1.8"})  # RFC 3463 3.2: the return path's syntax or its system
+_USED_UP = frozenset({"1.90", "7.232", "7.233"})  # Exchange Online: recipients a day, of a mailbox and of a tenant
+_RETURN_PATH_IS_WRONG = frozenset({"1.7", "7.60", "2.252"})  # RFC 3463 3.2; Exchange: not allowed to send as
+_READERS_LIMIT = frozenset({"2.121", "2.122"})  # Exchange Online: what a mailbox may get an hour
+_MANY_RECIPIENTS = "5.3"  # RFC 3463 3.6: per transaction; one recipient can only meet a limit of the session
+_CONGESTED = "4.5"  # RFC 3463 3.5; Gmail says 5.4.5 of an account's daily limit
 _TOO_BIG = frozenset({"2.3", "3.4"})  # RFC 3463 3.3, 3.4: for the mailbox, for the system
 _SESSION_CODES = frozenset({421, 500, 501, 502, 503, 504, 530, 534, 535, 538})
 """Syntax, sequence, sign-in and closing: said about the dialogue, not about a mail (RFC 5321 4.2.2, 4954 6)."""
@@ -97,6 +99,16 @@ class Outcome:
     code: int | None = None
     enhanced: str | None = None
     text: str = ""
+    limit: Limit = Limit.NONE
+    """Which limit of ours was reached."""
+
+    @property
+    def names_return_path(self) -> bool:
+        """Whether the relay says that the address we send from is not ours."""
+        if self.scope is not Scope.SENDER or self.code is None or self.limit is not Limit.NONE:
+            return False
+        detail = (self.enhanced or "").partition(".")[2]
+        return detail in _RETURN_PATH_IS_WRONG or wordings.names_return_path(self.text)
 
     @property
     def may_suppress(self) -> bool:
@@ -107,13 +119,6 @@ class Outcome:
             return self.phase is Phase.RCPT and self.code in (550, 551, 553)
         family, _, detail = self.enhanced.partition(".")
         return family == "5" and detail in _RECIPIENT_IS_WRONG
-
-    @property
-    def is_throttle(self) -> bool:
-        """Whether the relay or the provider behind it asks us to slow down, rather than greylisting one mail."""
-        if self.permanence is not Permanence.TRANSIENT or self.code not in _THROTTLE_CODES:
-            return False
-        return self.enhanced == "4.7.28" or _RATE_WORDS.search(self.text) is not None
 
 
 def unsent(phase: Phase, why: str, code: int | None = None) -> Outcome:
@@ -149,34 +154,92 @@ def judge(phase: Phase, reply: Reply) -> Outcome:
     # The basic code decides how final it is; a contradicting enhanced code only costs the right to suppress.
     permanence = Permanence.TRANSIENT if code < 500 else Permanence.PERMANENT
     detail = enhanced.partition(".")[2] if enhanced else ""
-    if code >= 500 and _is_temporary_in_disguise(code, detail, phase):
+    words = wordings.without_addresses(text)
+    limit = _limit(phase, code, detail, words)
+    if limit is not Limit.NONE or (code >= 500 and _is_temporary_in_disguise(code, detail, phase, words)):
         permanence = Permanence.TRANSIENT
-    return Outcome(permanence, _scope(phase, code, detail), phase, code, enhanced, text)
+    scope = _limited_scope(code, limit) if limit else _scope(phase, code, detail, words)
+    return Outcome(permanence, scope, phase, code, enhanced, text, limit)
 
 
-def _is_temporary_in_disguise(code: int, detail: str, phase: Phase) -> bool:
-    # A full mailbox empties (RFC 5321 4.5.3.1.10 has clients read 552 to RCPT as 452); 5.5.3 is a limit per
-    # transaction that one recipient cannot meet twice.
-    return detail in ("2.2", "5.3") or (phase is Phase.RCPT and code == 552 and not detail)
+def _is_temporary_in_disguise(code: int, detail: str, phase: Phase, words: str) -> bool:
+    # A full mailbox empties (RFC 5321 4.5.3.1.10 has clients read 552 to RCPT as 452), a busy one calms down.
+    if detail == "2.2" or detail in _READERS_LIMIT:
+        return True
+    if code == 552 and not detail and _is_full(phase, words):
+        return True
+    return phase in (Phase.RCPT, Phase.BODY) and not detail.startswith("1.") and wordings.names_readers_pace(words)
 
 
-def _scope(phase: Phase, code: int, detail: str) -> Scope:
-    if code in _SESSION_CODES and not (code == 501 and phase is Phase.RCPT):
+def _limit(phase: Phase, code: int, detail: str, words: str) -> Limit:
+    """The limit of ours that this reply speaks of. What is said of a mailbox is none."""
+    if detail in _USED_UP or (detail == _CONGESTED and code >= 500):
+        return Limit.QUOTA
+    if detail in _RECIPIENT_IS_WRONG and detail != "2.1":
+        return Limit.NONE
+    if detail in _TOO_BIG or detail in _READERS_LIMIT or wordings.is_size(words) or wordings.is_greylisting(words):
+        return Limit.NONE
+    if phase in (Phase.RCPT, Phase.BODY) and _speaks_of_mailbox(code, detail, words):
+        return Limit.NONE
+    found = wordings.limit_in(words, bare_quota=phase is Phase.MAIL or detail[:1] not in ("", "2") or detail == "2.0")
+    if detail == _MANY_RECIPIENTS and found is not Limit.QUOTA:
+        return Limit.RATE if "per second" in words or "per minute" in words else Limit.SESSION
+    if found is Limit.NONE and detail == _CONGESTED:
+        return Limit.RATE
+    if found is Limit.RATE and code >= 500 and wordings.names_sender(words):
+        return Limit.NONE  # "too many complaints": time does not heal it
+    return found
+
+
+def _is_full(phase: Phase, words: str) -> bool:
+    """552 without more: to RCPT the mailbox is full, to a body only if the words say so."""
+    if phase is Phase.BODY and not wordings.is_size(words):
+        return wordings.names_quota(words) or wordings.names_dead_reader(words)
+    return phase is Phase.RCPT
+
+
+def _speaks_of_mailbox(code: int, detail: str, words: str) -> bool:
+    if detail == "2.2" or wordings.names_readers_pace(words):
+        return True
+    if code == 552 and not detail:
+        return True
+    return wordings.names_dead_reader(words) and not _names_our_limit(words)
+
+
+def _names_our_limit(words: str) -> bool:
+    """Of an account that is ours: "your account has exceeded its daily limit"."""
+    return wordings.names_sender(words) and wordings.limit_in(words, bare_quota=False) is Limit.QUOTA
+
+
+def _limited_scope(code: int, limit: Limit) -> Scope:
+    return Scope.SESSION if code in _SESSION_CODES or limit is Limit.SESSION else Scope.SENDER
+
+
+def _scope(phase: Phase, code: int, detail: str, words: str) -> Scope:
+    if code in _SESSION_CODES and not (code == 501 and (phase is Phase.RCPT or detail[:2] == "1.")):
         return Scope.SESSION
-    if detail in _TOO_BIG or (code == 552 and phase is not Phase.RCPT and detail != "2.2"):
-        return Scope.MESSAGE
+    if detail in _TOO_BIG or (code == 552 and detail != "2.2" and (detail or not _is_full(phase, words))):
+        return Scope.RECIPIENT if phase is Phase.RCPT and detail not in _TOO_BIG else Scope.MESSAGE
+    if code == 552 and not detail:
+        return Scope.RECIPIENT
     if phase is Phase.MAIL:
         return Scope.SENDER
     if detail in _RECIPIENT_IS_WRONG:
-        return Scope.RECIPIENT
-    if detail in _SENDER_IS_WRONG:
+        is_ours = wordings.names_sender_surely(words) and not wordings.names_dead_reader(words)
+        return Scope.SENDER if is_ours else Scope.RECIPIENT
+    if detail in _SENDER_IS_WRONG or detail in _RETURN_PATH_IS_WRONG:
         return Scope.SENDER
     by_subject = {"1": Scope.RECIPIENT, "2": Scope.RECIPIENT, "6": Scope.MESSAGE, "7": Scope.SENDER}
     by_subject |= {"3": Scope.SESSION, "5": Scope.SESSION}
     default = Scope.RECIPIENT if phase is Phase.RCPT else Scope.MESSAGE
     # Greylisting answers RCPT with 450 or 451 4.7.1 and means this one recipient, not our standing.
-    if phase is Phase.RCPT and code < 500:
-        return default
+    if code < 500 and (phase is Phase.RCPT or wordings.is_greylisting(words)):
+        return Scope.RECIPIENT
+    if code >= 500:
+        if wordings.names_sender(words) and detail[:1] in ("", "0", "1", "2", "4"):
+            return Scope.SENDER
+        if wordings.names_dead_reader(words) and not wordings.names_sender(words) and detail[:2] != "6.":
+            return Scope.RECIPIENT
     return by_subject.get(detail.partition(".")[0], default)
 
 

@@ -50,10 +50,15 @@ class Session:
         self._must_reset = False
         self._is_over = False
         self._phases: tuple[Phase, ...] = ()  # what the commands of the last write were
+        self._taken = 0
         self.judged = 0
         """Transactions this session has judged by a reply: 0 marks a relay that only talks."""
         self.has_learned = False
         """Whether it ended because an extension turned out not to work."""
+        self.doubts = 0
+        """Bodies of this session that nobody knows the fate of."""
+        self.found_limit: int | None = None
+        """After how many mails the relay said that a connection carries no more."""
         self.failed = False
         """Whether an error of our own ended it."""
 
@@ -88,7 +93,7 @@ class Session:
 
         Does not raise Broken. Any other error is ours: the line is cut and every mail settled before it is raised.
         """
-        mails = HeldMails(source, self._offer)
+        mails = HeldMails(source, self._offer, self._taken)
         try:
             while not self.is_over and (mails.current or mails.begin_next()):
                 if mails.is_ready or await self._send_envelope(mails):
@@ -103,6 +108,8 @@ class Session:
                 self._learn(mails)
             self._settle_rest(mails)
             self.judged += mails.judged
+            self.doubts += mails.doubts
+            self._taken = mails.taken
             self._lessons.is_proven |= self.judged > 0
             if self.is_over:
                 self._lessons.end_trial(self)
@@ -170,6 +177,7 @@ class Session:
             if reply.code == 421:
                 self._close_on_421()
             mails.refuse_current(judge(phase, reply))
+            self._retire_if_worn(mails)
             return True
         return False
 
@@ -241,6 +249,7 @@ class Session:
         if body.is_positive and self._offer.chunking:
             self._lessons.chunking_works = True
         mails.record_sent(judge(Phase.BODY, body))
+        self._retire_if_worn(mails)
         if not body.is_positive:
             self._after_refused_body(body)
         elif envelope and not self._settle_refusal(mails, envelope):
@@ -253,6 +262,11 @@ class Session:
         self._refusals += 1
         if body.code == 421 or body.code < 400:
             self._close_on_421()
+
+    def _retire_if_worn(self, mails: HeldMails) -> None:
+        if mails.is_worn:
+            self._is_over = True
+            self.found_limit = mails.taken
 
     def _withhold(self, mails: HeldMails, why: str) -> None:
         """Leave the current mail without sending its body; the one behind it moves up."""
@@ -316,6 +330,7 @@ class Session:
         why = broken.text if broken else "the session ended"
         is_in_step = broken is None or broken.cause not in (Cause.MALFORMED, Cause.SURPLUS)
         stands = is_in_step or self._phases == (Phase.DATA,)
+        stands = stands and not mails.is_worn  # what followed the end of a connection's limit means nothing
         replies = dict(zip(self._phases, self._wire.answered, strict=False)) if stands else {}
         phase = Phase.LOCAL
         if broken is not None and self._phases:
