@@ -165,8 +165,8 @@ class _Inbox:
         return self._tab(
             mail,
             "mail",
-            width="phone" if request.query_params.get("width") == "phone" else "desktop",
-            scheme="dark" if request.query_params.get("scheme") == "dark" else "light",
+            width=_chosen(request.query_params.get("width"), ("fit", "phone", "desktop")),
+            scheme=_chosen(request.query_params.get("scheme"), ("light", "dark")),
             brings_dark=has_dark_scheme(html or ""),
         )
 
@@ -304,6 +304,11 @@ def _is_same_origin(request: Request) -> bool:
         return site == "same-origin"
     origin = request.headers.get("origin")
     return origin is not None and origin.lower() == f"{request.url.scheme}://{request.url.netloc}".lower()
+
+
+def _chosen(asked: str | None, choices: tuple[str, ...]) -> str:
+    """What was asked for, the first choice when it is none of them."""
+    return asked if asked in choices else choices[0]
 
 
 def _number(text: str | None) -> int:
