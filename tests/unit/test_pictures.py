@@ -267,6 +267,7 @@ NOT_READ = {
     "tiff": (b"II*\0" + b"\0" * 40, "a TIFF .*; open it and save it as PNG, JPEG or GIF"),
     "bmp": (b"BM" + b"\0" * 60, "a BMP .*; open it and save it"),
     "svg": (b"<?xml version='1.0'?><!-- x --><svg xmlns='x'/>", "an SVG.*; export it as PNG"),
+    "svg with a mark": (b"\xef\xbb\xbf<?xml version='1.0'?><!DOCTYPE svg><svg/>", "an SVG.*; export it as PNG"),
     "pdf": (b"%PDF-1.7 ...", "a PDF document; export the page as PNG"),
     "psd": (b"8BPS\0\1" + b"\0" * 40, "a Photoshop document; open it in Photoshop"),
     "eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "a PostScript .*; open it where it was drawn"),

@@ -262,8 +262,11 @@ def test_nothing_in_a_mail_becomes_markup(place: Installation, client: TestClien
         b"X: y\r\n" * 50_000,
         b"Subject: x\r\nContent-Type: text/html; charset=klingon\r\n\r\n" + b"<p>hello " * 1_200_000,
         b"Content-Type: multipart/mixed; boundary=a\r\n\r\n" + b"--a\r\n\r\nx\r\n" * 5000,
+        b"Content-Type: text/plain" + b";a" * 100_000 + b"\r\n\r\nx",
+        b"Subject: \xe2\x80\xae\x1b[2J =?utf-8?q?=E2=80=AE=00?=\r\nContent-Type: text/html; charset=punycode\r\n\r\na-",
+        b"Content-Type: text/plain; charset=\xff\x00\r\nContent-Transfer-Encoding: base64\r\n\r\n=\x00",
     ],
-    ids=["nothing", "octets", "header bomb", "ten megabytes", "many parts"],
+    ids=["nothing", "octets", "header bomb", "ten megabytes", "many parts", "parameters", "controls", "charset"],
 )
 def test_a_broken_mail_has_all_its_pages(place: Installation, client: TestClient, raw: bytes) -> None:
     mail_id = place.keep(raw)
@@ -271,6 +274,8 @@ def test_a_broken_mail_has_all_its_pages(place: Installation, client: TestClient
     for path in ["", "/frame", "/text", "/headers", "/source", "/links", "/client-test", "/mail.eml"]:
         assert client.get(f"/sink/mail/{mail_id}{path}").status_code == 200
     assert client.get(f"/sink/api/messages/{mail_id}").status_code == 200
+    assert client.get(f"/sink/mail/{mail_id}/mail.eml").content == raw
+    assert not re.search("[\x00\x1b\u202e]", client.get("/sink").text + client.get(f"/sink/mail/{mail_id}/source").text)
 
 
 def test_a_mail_that_was_rotated_away_is_explained(client: TestClient) -> None:
@@ -498,3 +503,22 @@ def test_the_pages_pass_axe_and_never_scroll_sideways(place: Installation, schem
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
             found = Axe().run(page, options={"iframes": False}).response["violations"]
             assert [(violation["id"], path) for violation in found] == []
+
+
+@pytest.mark.needs("chromium")
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_a_mail_starts_as_wide_as_the_window_allows(place: Installation, width: int) -> None:
+    mail_id = place.keep_issue()
+    with served(place) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_program("chromium|chromium-browser|google-chrome"), args=["--no-sandbox"]
+        )
+        page = browser.new_context(viewport={"width": width, "height": 800}, is_mobile=width < 600).new_page()
+        shown = {}
+        for choice in ("", "?width=phone", "?width=desktop"):
+            page.goto(f"{url}/sink/mail/{mail_id}{choice}")
+            shown[choice] = page.evaluate("document.querySelector('iframe').clientWidth")
+            assert page.evaluate("[innerWidth, document.documentElement.scrollWidth]") == [width, width]
+        browser.close()
+
+    assert shown == {"": min(width, 640), "?width=phone": min(width, 360), "?width=desktop": 640}

@@ -86,7 +86,7 @@ def _text_kind(start: bytes) -> str:
     if b"\0" in start:
         return "unknown"
     lowered = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if re.search(rb"<svg[\s>]", lowered[:8_192]):
+    if re.search(rb"<svg[\s/>]", lowered[:8_192]):
         return "svg"
     if lowered.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return "html"

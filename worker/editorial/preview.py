@@ -104,8 +104,8 @@ def preview_html(
     """The page. `values` are one reader's (missing ones are empty); unsubscribe_url should lead nowhere real."""
     mail = Personalizer(compiled).show(values)
     light, dark = _SCHEME.sub("@media not all", mail.html), _SCHEME.sub("@media all", mail.html)
-    items = [item for item in media if item.width]
-    stills = [(item, item.small(SHOWN_WIDTH) if len(item.data) > LIGHT_BYTES else item) for item in items]
+    shown = {item.name: item for item in media if item.width and item.name in mail.html}
+    stills = [(item, item.small(SHOWN_WIDTH) if len(item.data) > LIGHT_BYTES else item) for item in shown.values()]
     # What moves is heavy, so that it moves in the first view only.
     moving = [(item, item if item.moves else still) for item, still in stills]
     views = (

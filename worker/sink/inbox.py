@@ -6,9 +6,8 @@ that of a mail program or a link scanner, so repeating them is harmless.
 """
 
 import hashlib
-import threading
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -26,11 +25,11 @@ from worker.sink.pages import FOLDER, environment
 from worker.sink.parsed_mail import LARGEST_OPENED, OpenedMail, message_id, open_mail, pieces_of, raw_head
 
 PREFIX = "/sink"
-LARGEST_SOURCE = 512 * 1024
+LARGEST_SOURCE = 256 * 1024
 """Octets of a mail's source on its page; the file itself is a link away."""
 
-MOST_AT_ONCE = 3
-"""Requests answered at the same time: a hostile mail takes some 20 MB while it is taken apart and shown."""
+MOST_AT_ONCE = 2
+"""Requests answered at the same time: a hostile mail takes some 10 MB while it is taken apart and shown."""
 
 LONGEST_ID = 18
 """Digits of a mail's number in a path."""
@@ -114,7 +113,8 @@ class _Inbox:
         self._templates = environment()
         self._css = (FOLDER / "sink.css").read_bytes()
         self._css_version = hashlib.sha256(self._css).hexdigest()[:12]
-        self._turns = threading.BoundedSemaphore(MOST_AT_ONCE)
+        # Threads of its own: each of the many that wait would keep what it once took from the system.
+        self._readers = ThreadPoolExecutor(MOST_AT_ONCE, "sink-inbox")
         base = urlsplit(base_url)
         self._frame_policy = frame_policy(f"{base.scheme}://{base.netloc}")
         self._hosts = {*_LOOPBACK_NAMES, (base.hostname or "").lower()}
@@ -130,8 +130,7 @@ class _Inbox:
                 return self._page("problem.html", status=403, title="Not from here", problem="foreign_form")
             try:
                 # A client test asks this very installation, which must not wait for its turn behind it.
-                with nullcontext() if changes else self._turns:
-                    return endpoint(request)
+                return endpoint(request) if changes else self._readers.submit(endpoint, request).result()
             except HTTPException as error:
                 return self._page("problem.html", status=error.status_code, title="Not here", problem="gone")
 
@@ -165,8 +164,8 @@ class _Inbox:
         return self._tab(
             mail,
             "mail",
-            width="phone" if request.query_params.get("width") == "phone" else "desktop",
-            scheme="dark" if request.query_params.get("scheme") == "dark" else "light",
+            width=_chosen(request.query_params.get("width"), ("fit", "phone", "desktop")),
+            scheme=_chosen(request.query_params.get("scheme"), ("light", "dark")),
             brings_dark=has_dark_scheme(html or ""),
         )
 
@@ -304,6 +303,11 @@ def _is_same_origin(request: Request) -> bool:
         return site == "same-origin"
     origin = request.headers.get("origin")
     return origin is not None and origin.lower() == f"{request.url.scheme}://{request.url.netloc}".lower()
+
+
+def _chosen(asked: str | None, choices: tuple[str, ...]) -> str:
+    """What was asked for, the first choice when it is none of them."""
+    return asked if asked in choices else choices[0]
 
 
 def _number(text: str | None) -> int:

@@ -7,6 +7,7 @@ untrusted text: pages escape it, the HTML part only ever goes through `sink.fram
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from urllib.parse import urlsplit
 
 from selectolax.lexbor import LexborHTMLParser
@@ -14,9 +15,9 @@ from selectolax.lexbor import LexborHTMLParser
 from worker.sink.fields import LARGEST_HEAD, decode_octets, decode_words, find_field, head_of, split_fields, visible
 from worker.sink.mime_parts import MOST_PARTS, Part, leaves_of
 
-LARGEST_OPENED = 2 * 1024 * 1024
-"""Octets of a mail that are taken apart: twenty times what a large mailbox provider shows uncut."""
-LONGEST_PART = 512 * 1024
+LARGEST_OPENED = 1024 * 1024
+"""Octets of a mail that are taken apart: ten times what a large mailbox provider shows uncut."""
+LONGEST_PART = 256 * 1024
 """Characters of a text or HTML part that are shown."""
 MOST_FIELDS = 500  # shown of one mail; ours have some 20
 LONGEST_FIELD = 20_000  # characters of one field: a page stays readable
@@ -113,9 +114,9 @@ def message_id(raw: bytes) -> str:
 
 
 def pieces_of(text: str) -> Iterator[tuple[bool, str]]:
-    """Plain text cut into (is a URL, piece); joined they are the text again."""
+    """Plain text cut into (is a URL, piece), at most MOST_LINKS of them; joined they are the text again."""
     position = 0
-    for match in _URL.finditer(text):
+    for match in islice(_URL.finditer(text), MOST_LINKS):
         url = match[0].rstrip(".,;:!?)]}")
         yield False, text[position : match.start()]
         yield True, url
@@ -161,9 +162,9 @@ class _Parts:
             self.others.append(OtherPart(part.media_type, part.name, len(octets)))
 
     def _words(self, octets: bytes, charset: str) -> str:
-        text = decode_octets(octets, charset)
+        text = decode_octets(octets[: 4 * LONGEST_PART + 4], charset)
         if len(text) > LONGEST_PART:
-            self._notes.append(f"A part has {len(text):,} characters. Only the first {LONGEST_PART:,} are shown.")
+            self._notes.append(f"A part is longer than {LONGEST_PART:,} characters. Only so many are shown.")
             text = text[:LONGEST_PART]
         return _CONTROL.sub("\ufffd", text.replace("\r\n", "\n"))
 
