@@ -24,7 +24,7 @@ from worker.domain.publication import Publication
 from worker.errors import IssueFileError, NotFoundError, Trouble, UsageError
 
 LAYOUT_DIR = Path(__file__).parents[2] / "templates" / "mail"
-MAX_ISSUE_BYTES = 1_600_000  # frontmatter.MAX_FILE_CHARS of four octets each
+MAX_ISSUE_BYTES = 2_000_000  # frontmatter.MAX_FILE_CHARS of four octets each, and some
 MAX_MEDIA = 200  # pictures and files: two for each of source.MAX_CARDS
 
 
