@@ -255,7 +255,7 @@ HOSTILE: dict[str, Callable[[int], str]] = {
             "www.",
             "a@",
             "a.b-",
-            "TODO ",
+            "TBD ",
             ":",
             ":::\n",
             "{",

@@ -99,6 +99,8 @@ class Reader:
                     self.note(at + 1, Trouble("yaml.remark", remark="#" + lines[at - 1].partition(" #")[2][:40]))
                     lines[at] = ""
                     continue
+                if _UNCLOSED.fullmatch(problem.code) and " #" in lines[at]:
+                    problem = Trouble("yaml.remark", remark="#" + lines[at].partition(" #")[2][:40])
                 if at not in mended:
                     self.note(at + 2, problem)
                 lines[at] = "" if at in mended else _quoted(lines[at])
@@ -217,6 +219,7 @@ class Reader:
         return groups
 
 
+_UNCLOSED = re.compile(r"yaml\.(?:list|group)_never_closed")
 _REMARK = re.compile(r"[^#\"']*[^#\"'\s]\s+#")
 _KEY = re.compile(r"[\w-]{1,60}")
 _KEYED = re.compile(r"(\s*(?:- +)*[\w-]{1,60}:[ \t]+)(\S.*)")
