@@ -1,6 +1,7 @@
 """From issue text to the frozen content of its mails."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -12,15 +13,18 @@ from tests.support.issues import (
     compiled,
     item,
     newsletter,
+    publication,
     stand_in_media,
     statement,
 )
 from tests.support.words import refuses
+from tests.unit.test_rules import FACTS
 from worker.compose.marks import census
+from worker.compose.rules import lint
 from worker.compose.source import read_issue
 from worker.compose.template import check_template, recipient_environment
 from worker.domain.compiled import SYSTEM_VARIABLES, CompiledIssue
-from worker.errors import UsageError
+from worker.errors import IssueFileError, UsageError
 
 VALUES = {"unsubscribe_url": f"{BASE_URL}/u/token", "consent_date": "3 May 2026"}
 
@@ -362,3 +366,53 @@ def test_braces_that_are_no_tag_reach_the_reader_as_they_are() -> None:
 
     assert "{ %" in fill(made.text)
     assert not census(fill(made.html, html=True))
+
+
+def test_a_loop_is_compiled_with_its_bound() -> None:
+    made = compiled(newsletter("{% for letter in name %}{{ letter }}{% endfor %}"))
+
+    assert "{% for letter in name | passes %}" in made.html
+    assert "{% for letter in name | passes %}" in made.text
+
+
+def test_a_file_with_a_fault_is_not_compiled() -> None:
+    with refuses(IssueFileError, "line 6: language"):
+        compiled(newsletter(front="language: 'en\" onload'\n"))
+
+
+def test_caption_and_credit_stand_apart() -> None:
+    front = "figures:\n- {src: a.png, alt: A, caption: The quay, credit: Jo Doe}\n"
+    media = {"a.png": item(10, 10), "large:a.png": item(10, 10)}
+
+    made = compiled(statement("::: figure\n", front), media)
+
+    assert "The quay</p>" in made.html
+    assert "\nJo Doe\n" in made.text
+
+
+def test_an_alt_text_of_a_person_has_no_tag_in_it() -> None:
+    front = "signatory: {name: 'Jo {{ name | default(\"\") }} Doe', portrait: a.png}\n"
+
+    made = compiled(statement(front=front), {"a.png": item(10, 10)})
+
+    assert 'alt="Portrait of Jo Doe"' in made.html
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "The Orrin Ring\nQuay House",
+        "the orrin ring \nQuay House",
+        "The  Orrin Ring, Quay House",
+        "Quay House\nThe Orrin Ring",
+    ],
+)
+def test_the_sender_is_named_once(address: str) -> None:
+    made = compiled(newsletter(), postal_address=address)
+
+    assert made.text.casefold().count("the orrin ring") == 1
+    assert lint(newsletter(), replace(FACTS, publication=replace(publication(), postal_address=address))) == []
+
+
+def test_a_line_of_the_address_is_said_once() -> None:
+    assert compiled(newsletter(), postal_address="Quay House\nPortavela\nPortavela").text.count("Portavela") == 1

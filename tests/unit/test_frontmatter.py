@@ -163,6 +163,7 @@ def test_a_number_sign_belongs_to_the_text(line: str, value: str) -> None:
         ("subject: one\n  # 42", 3),
         ("subject: one\n  two\n  #42", 4),
         ("cards:\n- title: A # b\n", 3),
+        ("cards:\n- {title: Letter #42, link: x}\n", 3),
     ],
 )
 def test_a_remark_that_would_shorten_a_value_is_named_with_its_line(text: str, line: int) -> None:

@@ -77,7 +77,7 @@ def test_a_file_that_is_no_issue_says_where_and_why(tmp_path: Path) -> None:
 
     with refuses(IssueFileError, r"latin\.md line 8: the text is not UTF-8"):
         load_issue_file(latin)
-    with refuses(UsageError, "larger than 4 MB"):
+    with refuses(UsageError, "larger than 2 MB"):
         load_issue_file(tmp_path / "large.md")
     with refuses(UsageError, "cannot be read"):
         load_issue_file(tmp_path)

@@ -7,11 +7,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from tests.support.mails import COMPILED, unquote, values_of
+from tests.support.mails import COMPILED, DATE, builder, reader, unquote, values_of
+from tests.support.words import refuses
 from worker.compose.template import recipient_environment
 from worker.domain.compiled import SYSTEM_VARIABLES
+from worker.message.build import BuildError, Built
 from worker.message.mime import clean_text
-from worker.message.personalize import MAX_VALUE_CHARS, BoundTemplate, PersonalizeError, Personalizer
+from worker.message.personalize import (
+    MAX_MAIL_OCTETS,
+    MAX_VALUE_CHARS,
+    BoundTemplate,
+    PersonalizeError,
+    Personalizer,
+    UnfitRowError,
+)
 
 CONSTANTS = st.text(st.sampled_from("ab .=\nF<&é漢From "), max_size=40)
 TAGS = st.sampled_from(
@@ -100,3 +109,73 @@ def test_a_subject_is_always_one_line_in_mail_and_preview() -> None:
     subject, shown = Personalizer(COMPILED).fill(values)[0], Personalizer(COMPILED).show(values)
 
     assert subject == shown.subject == "Jane Bcc: x y, the river is rising"
+
+
+LOOP = "{% for letter in city | passes %}" + "word " * 9_000 + "{{ letter }}{% endfor %}"
+
+
+def test_a_mail_that_grows_beyond_its_bound_is_an_error_of_that_reader_alone() -> None:
+    personalizer = Personalizer(replace(COMPILED, text=LOOP, html=LOOP))
+
+    _, text, html = personalizer.fill({"city": "x" * 20})
+    with refuses(UnfitRowError, "more than 2097152 octets"):
+        personalizer.fill({"city": "x" * 50})
+    with refuses(UnfitRowError, "more than 2097152 octets"):
+        personalizer.show({"city": "x" * 50})
+
+    assert sum(map(len, text + html)) < MAX_MAIL_OCTETS
+    assert b"".join(text).endswith(b"x")
+
+
+def test_a_mail_is_measured_while_it_grows() -> None:
+    """Of a loop that would make 200 MB no more is ever made than one piece beyond the bound."""
+    personalizer = Personalizer(replace(COMPILED, text="{% for letter in city %}" + "word " * 9_000 + "{% endfor %}"))
+
+    with pytest.raises(UnfitRowError) as caught:
+        personalizer.fill({"city": "x" * MAX_VALUE_CHARS})
+
+    assert caught.value.code == "message.too_long"
+    assert caught.value.trouble.fields["size"] < MAX_MAIL_OCTETS + 60_000
+
+
+def test_a_loop_over_a_longer_value_is_an_error_of_that_reader() -> None:
+    with refuses(UnfitRowError, "51 times, more than 50"):
+        Personalizer(replace(COMPILED, text=LOOP)).fill({"city": "x" * 51})
+
+
+def test_a_row_that_does_not_fit_leaves_its_neighbours() -> None:
+    answers = builder(replace(COMPILED, text=LOOP, html=LOOP)).build_all(
+        [
+            reader(attributes={"city": "x" * 50}),
+            reader(attributes={"city": "x" * 51}),
+            reader(attributes={"city": "x"}),
+        ],
+        DATE,
+    )
+
+    assert [type(answer) for answer in answers] == [BuildError, BuildError, Built]
+    assert "message.too_long" in str(answers[0])
+    assert "message.too_many_passes" in str(answers[1])
+
+
+@given(TEMPLATES, VALUES, VALUES)
+@settings(max_examples=60)
+def test_measured_and_unmeasured_mails_are_the_same(template: str, name: str, city: str) -> None:
+    personalizer = Personalizer(replace(COMPILED, text=template, html=template, subject="x"))
+    clean = personalizer.clean({"name": name, "city": city})
+
+    _, text, html = personalizer.fill(clean)
+    _, measured_text, measured_html = personalizer._fill_measured(clean)
+
+    assert (b"".join(text), b"".join(html)) == (b"".join(measured_text), b"".join(measured_html))
+
+
+@given(TEMPLATES, VALUES, VALUES)
+@settings(max_examples=60)
+def test_no_mail_is_longer_than_what_was_reckoned(template: str, name: str, city: str) -> None:
+    personalizer = Personalizer(replace(COMPILED, text=template, html=template, subject="x"))
+    values = personalizer.clean({"name": name, "city": city})
+
+    _, text, html = personalizer.fill(values)
+
+    assert sum(map(len, text + html)) <= personalizer._fixed + personalizer._holes * max(map(len, values.values()))

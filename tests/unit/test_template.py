@@ -5,7 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.compose.marks import MARK, Marks
-from worker.compose.template import TemplateProblem, check_template, cut_at_word, recipient_environment, spell_date
+from worker.compose.template import (
+    MAX_PASSES,
+    MAX_WORK,
+    TemplateProblem,
+    TooManyPassesError,
+    check_template,
+    cut_at_word,
+    recipient_environment,
+    spell_date,
+)
 from worker.screen.sentences import word
 
 
@@ -173,3 +182,51 @@ def test_date_is_spelled_in_the_language_of_the_issue() -> None:
 def test_a_text_cannot_forge_a_mark(char: str) -> None:
     with pytest.raises(TemplateProblem, match="private_use"):
         Marks("en").take_out(f"a {char}0\ue001 b", 3)
+
+
+def test_a_loop_runs_fifty_times_at_most() -> None:
+    environment = recipient_environment(autoescape=False)
+    source = "{% for letter in city | passes %}[{{ letter }}]{% endfor %}"
+    check_template(source)
+    template = environment.from_string(source)
+
+    assert template.render(city="x" * MAX_PASSES) == "[x]" * MAX_PASSES
+    assert template.render() == ""
+    with pytest.raises(TooManyPassesError):
+        template.render(city="x" * (MAX_PASSES + 1))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["{{ city | passes }}", "{% for a in city | passes | upper %}{% endfor %}", "{% if city | passes %}{% endif %}"],
+)
+def test_the_bound_of_loops_is_no_filter_for_authors(source: str) -> None:
+    with pytest.raises(TemplateProblem):
+        check_template(source)
+
+
+def test_what_a_mail_puts_in_is_counted_with_its_loops() -> None:
+    inside = '{{ name | default("") }}' * (MAX_WORK // MAX_PASSES)
+    check_template("{% for a in city %}" + inside + "{% endfor %}")
+
+    with pytest.raises(TemplateProblem) as caught:
+        check_template("{% for a in city %}" + inside + "{% endfor %}" + '{{ name | default("") }}')
+
+    assert caught.value.trouble.code == "tag.too_much_work"
+
+
+@pytest.mark.parametrize(
+    ("language", "spelled"),
+    [
+        ("en", "3 May 2026"),
+        ("en-ZZ", "3 May 2026"),
+        ("en-Latn", "3 May 2026"),
+        ("en-x-any", "3 May 2026"),
+        ("en-AU", "3 May 2026"),
+        ("en-US", "May 3, 2026"),
+        ("xx", "3 May 2026"),
+        ("de-ZZ", "3. Mai 2026"),
+    ],
+)
+def test_english_dates_begin_with_the_day_unless_the_country_is_one_that_does_not(language: str, spelled: str) -> None:
+    assert spell_date("2026-05-03", language) == spelled

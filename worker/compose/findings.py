@@ -54,7 +54,7 @@ def structural(line: int | None, why: Trouble) -> Finding:
 MOVED = ("tag.in_attribute", "tag.across_elements", "tag.would_be_lost", "tag.moved_by_styles", "tag.lost_in_text_part")
 """Troubles of tags that are right by themselves and stand in the wrong place."""
 _STRUCTURE = {
-    **dict.fromkeys(("front_matter", "yaml", "key"), "correct the line above the text, then look again"),
+    **dict.fromkeys(("front_matter", "yaml", "key"), "mend this line between the two --- lines"),
     "block": "correct the line; blocks are ::: figure, ::: figure 2, ::: quote up to :::, and ::: cards",
     "figure": "write one entry below figures: for each ::: figure of the body",
     "enclosure": "correct the name or the file",

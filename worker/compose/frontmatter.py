@@ -84,6 +84,7 @@ class Reader:
         Raises IssueFileError when nothing of it can be read.
         """
         lines = text.split("\n")
+        mended: set[int] = set()
         while True:
             try:
                 root = yaml.compose("\n".join(lines), Loader=_PlainLoader)
@@ -98,8 +99,12 @@ class Reader:
                     self.note(at + 1, Trouble("yaml.remark", remark="#" + lines[at - 1].partition(" #")[2][:40]))
                     lines[at] = ""
                     continue
-                self.note(at + 2, problem)
-                lines[at] = _quoted(lines[at])
+                if _UNCLOSED.fullmatch(problem.code) and " #" in lines[at]:
+                    problem = Trouble("yaml.remark", remark="#" + lines[at].partition(" #")[2][:40])
+                if at not in mended:
+                    self.note(at + 2, problem)
+                lines[at] = "" if at in mended else _quoted(lines[at])
+                mended.add(at)
             except (yaml.YAMLError, RecursionError) as error:
                 raise self._first_fault(2, Trouble("front_matter.unreadable")) from error
         if root is None:
@@ -214,15 +219,16 @@ class Reader:
         return groups
 
 
+_UNCLOSED = re.compile(r"yaml\.(?:list|group)_never_closed")
 _REMARK = re.compile(r"[^#\"']*[^#\"'\s]\s+#")
 _KEY = re.compile(r"[\w-]{1,60}")
 _KEYED = re.compile(r"(\s*(?:- +)*[\w-]{1,60}:[ \t]+)(\S.*)")
 
 
 def _quoted(line: str) -> str:
-    """A line that YAML cannot read, with its value in quotes; without value when that does not help either."""
+    """A line that YAML cannot read, with its value in quotes; nothing when it has no key."""
     match = _KEYED.fullmatch(line)
-    if match is None or match[2].startswith("'"):
+    if match is None:
         return ""
     return match[1] + "'" + match[2].replace("'", "''") + "'"
 

@@ -26,7 +26,7 @@ from worker.errors import IssueFileError, NotFoundError, Trouble, UsageError
 from worker.places import TEMPLATES
 
 LAYOUT_DIR = TEMPLATES / "mail"
-MAX_ISSUE_BYTES = 1_600_000  # frontmatter.MAX_FILE_CHARS of four octets each
+MAX_ISSUE_BYTES = 2_000_000  # frontmatter.MAX_FILE_CHARS of four octets each, and some
 MAX_MEDIA = 200  # pictures and files: two for each of source.MAX_CARDS
 MAX_MEDIA_BYTES = 40_000_000  # of all hosted items of an issue, which are held in memory until it is queued
 

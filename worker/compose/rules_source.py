@@ -73,11 +73,11 @@ def _sign(pattern: str, what: str, fix: str, level: Level = ERROR) -> _Sign:
 _IN_WORDS = "put the signs directly before and after the words"
 _EVERYWHERE = (
     _sign(r"!\[[^\]\n]{0,60}", "a picture", "write ![what it shows](file.png), on one line"),
-    _sign(r"(?:\[[^\[\]\n]{0,60})?\]\(", "a link", "write [words](https://…), on one line"),
+    _sign(r"\[[^\[\]]{0,300}\]\(", "a link", "write [words](https://…), on one line"),
     _sign(rf"\][ \t]{{1,3}}\(\s?{_URL_START}", "a link", "write [words](https://…) without a blank between"),
     _sign(r"\[\^[^\]\s]{1,40}\]:?", "a footnote", "write the note in brackets, or at the end of the text"),
     _sign(
-        r"(?:\[[^\[\]\n]{0,60})?\][ ]?\[[^\]\n]{0,60}\]?",
+        r"\[[^\[\]]{0,300}\][ ]?\[[^\]\n]{0,60}\]?",
         "a link without an address",
         "add a line [label]: https://… below",
     ),
@@ -90,7 +90,7 @@ _EVERYWHERE = (
     _sign(r"(?<!\*)\*\*(?!\*)", "bold", _IN_WORDS),
     _sign(r"(?<!\w)__(?=[^\W_])|(?<=[^\W_])__(?!\w)", "bold", _IN_WORDS),
     _sign(r"(?<!~)~~(?!~)", "words struck out", _IN_WORDS),
-    _sign(r"(?<![=\w])==(?=[^\s=])", "highlighted words", "write **words**"),
+    _sign(r"(?<![=\w])==(?=\w)", "highlighted words", "write **words**"),
     _sign(r"\{:?[ ]?[.#][\w-][^}\n]{0,60}\}", "attributes", "delete them"),
     _sign(r"`{1,3}", "code that is not closed", "close it, or write ' or a backslash before it", WARN),
     _sign(r"(?<![\w:]):[a-z][a-z0-9_+-]{1,30}:(?![\w:])", "the name of an emoji", "type the emoji itself", WARN),
@@ -114,6 +114,7 @@ _MARKDOWN_ELEMENTS = {
     "image": "a picture",
     "link_open": "a link",
     "html_inline": "HTML",
+    "text_special": "an entity, or a backslash",
 }
 """What Markdown would make, in a line that is no Markdown."""
 
@@ -178,10 +179,10 @@ def _in_a_line(field: Authored) -> Iterator[Finding]:
     tokens = _PARSER.parseInline(text)[0].children or []
     made = [token for token in tokens if token.type in _MARKDOWN_ELEMENTS]
     for token in made:
-        is_bare = token.type == "link_open" and not any(sign in text for sign in ("](", "][", "<"))
+        is_bare = token.type == "link_open" and token.markup != "autolink" and "](" not in text
         if not is_bare:
             what = _MARKDOWN_ELEMENTS[token.type]
-            yield Finding(ERROR, 805, field.line, f'"{_cut(text)}" has the signs for {what} in it', _PLAIN)
+            yield Finding(ERROR, 805, field.line, f'"{_cut(text)}" has signs for {what} in it', _PLAIN)
             return
     for level, code, _, why, fix in _signs(_words(tokens), (*_EVERYWHERE, *_AT_LINE_STARTS[:1])):
         yield Finding(level, code, field.line, why, fix)

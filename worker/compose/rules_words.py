@@ -47,6 +47,8 @@ def check_subject(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
     line = issue.lines.get("subject")
     length = len(_plain(issue.subject))
     low, high = SUBJECT_CHARS
+    if not issue.subject.strip() and issue.faults:
+        return  # perhaps it stands in a line that could not be read
     if not issue.subject.strip():
         fix = "write what this issue says in one line"
         yield Finding(ERROR, 401, line, "the subject is empty", fix, waivable=False)

@@ -56,7 +56,7 @@ class LinkFault(Enum):
     @property
     def remedy(self) -> str:
         """What to write instead."""
-        return _REMEDIES.get(self, "write a whole address that starts with https://")
+        return _REMEDIES.get(self, "write a whole address that begins with https://")
 
 
 _REMEDIES = {
