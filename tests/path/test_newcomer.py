@@ -74,6 +74,18 @@ def test_what_has_not_begun_speaks_of_who_would_get_it(corranto, readers, tmp_pa
     assert "This stops held for good; 3 people will not get it." in asked.err
     assert "Nobody was mailed." in done.out
     assert corranto("issue", "show", "held", "--json").json["would_get"] is None
+    assert "cancelled before it began: nobody was mailed" in corranto("issue", "report", "held").out
+
+
+def test_what_was_taken_back_says_so(corranto, readers, tmp_path):  # noqa: F811
+    corranto("queue", str(issue_file(tmp_path, GOOD, name="back.md")))
+    corranto("issue", "undo", "back")
+
+    report, listed = corranto("issue", "report", "back").out, corranto("issue", "list").out
+
+    assert "taken back: nothing of it leaves until its file is queued again" in report
+    assert "= 0" not in report
+    assert re.search(r"back +draft +\S+ +- +- +-", listed)
 
 
 def test_undo_is_offered_while_there_is_time_for_it(corranto, readers, tmp_path):  # noqa: F811
