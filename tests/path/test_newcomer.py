@@ -171,6 +171,16 @@ def test_a_time_in_the_past_says_what_to_give_instead(corranto, readers, tmp_pat
     assert corranto("queue", path, "--at", "+10m").code == 0
 
 
+def test_lint_names_what_explains_its_worst_finding(corranto, readers, tmp_path):  # noqa: F811
+    broken = corranto("lint", str(issue_file(tmp_path, GOOD, "Write to [your name here].\n")))
+    warned = corranto("lint", str(issue_file(tmp_path, GOOD)))
+
+    assert _remedy(broken.err, "explain .*") == ["explain", "E801"]
+    assert _remedy(warned.err, "explain .*") == ["explain", "W402"]
+    assert "note.md" in warned.err.splitlines()[-1]
+    assert "Something was left over" in corranto("explain", "E801").out
+
+
 def _remedy(said: str, pattern: str) -> list[str]:
     found = re.search(f"corranto ({pattern})", said)
     assert found is not None, said
