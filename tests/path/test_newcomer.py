@@ -74,6 +74,18 @@ def test_what_has_not_begun_speaks_of_who_would_get_it(corranto, readers, tmp_pa
     assert "This stops held for good; 3 people will not get it." in asked.err
     assert "Nobody was mailed." in done.out
     assert corranto("issue", "show", "held", "--json").json["would_get"] is None
+    assert "cancelled before it began: nobody was mailed" in corranto("issue", "report", "held").out
+
+
+def test_what_was_taken_back_says_so(corranto, readers, tmp_path):  # noqa: F811
+    corranto("queue", str(issue_file(tmp_path, GOOD, name="back.md")))
+    corranto("issue", "undo", "back")
+
+    report, listed = corranto("issue", "report", "back").out, corranto("issue", "list").out
+
+    assert "taken back: nothing of it leaves until its file is queued again" in report
+    assert "= 0" not in report
+    assert re.search(r"back +draft +\S+ +- +- +-", listed)
 
 
 def test_undo_is_offered_while_there_is_time_for_it(corranto, readers, tmp_path):  # noqa: F811
@@ -157,6 +169,16 @@ def test_a_time_in_the_past_says_what_to_give_instead(corranto, readers, tmp_pat
     assert "'2020-01-01 09:00' means Wed 1 Jan 2020, 09:00 Europe/Lisbon" in past.err
     assert "give a later time, such as +10m, or leave --at out to start now" in past.err
     assert corranto("queue", path, "--at", "+10m").code == 0
+
+
+def test_lint_names_what_explains_its_worst_finding(corranto, readers, tmp_path):  # noqa: F811
+    broken = corranto("lint", str(issue_file(tmp_path, GOOD, "Write to [your name here].\n")))
+    warned = corranto("lint", str(issue_file(tmp_path, GOOD)))
+
+    assert _remedy(broken.err, "explain .*") == ["explain", "E801"]
+    assert _remedy(warned.err, "explain .*") == ["explain", "W402"]
+    assert "note.md" in warned.err.splitlines()[-1]
+    assert "Something was left over" in corranto("explain", "E801").out
 
 
 def _remedy(said: str, pattern: str) -> list[str]:

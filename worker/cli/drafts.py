@@ -1,11 +1,12 @@
 """`corranto lint | preview | proof`: look at an issue before anybody else does."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -37,7 +38,7 @@ def lint(
     """
     ledger = open_ledger()
     code = 0
-    shown: list[dict[str, object]] = []
+    shown: list[dict[str, Any]] = []
     for path in files:
         try:
             draft = check_draft(ledger.database, ledger.settings, path)
@@ -56,8 +57,8 @@ def lint(
             _show(path, draft)
     if json:
         tell_json({"files": shown, "ok": code == 0})
-    elif code == 0:
-        hint(f"corranto preview {files[0]}")
+    elif commands := [*_explain(shown), *([f"corranto preview {shlex.quote(str(files[0]))}"] if code == 0 else [])]:
+        hint(*commands)
     end(code)
 
 
@@ -118,6 +119,12 @@ def show_findings(findings: Sequence[Finding]) -> list[Line]:
         lines += paragraph(_said(finding.why), first=first, rest=" " * len(first), style=style)
         lines += paragraph(_said(finding.fix), first=" " * len(first) + "fix: ", rest=" " * (len(first) + 5))
     return lines
+
+
+def _explain(shown: Sequence[dict[str, Any]]) -> list[str]:
+    """What explains the worst finding of several files."""
+    codes = [finding["id"] for file in shown for finding in file["findings"] if finding["level"] is not Level.NOTE]
+    return [f"corranto explain {sorted(codes)[0]}"] if codes else []
 
 
 def _show(path: Path, draft: Draft) -> None:

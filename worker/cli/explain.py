@@ -14,7 +14,7 @@ from worker.screen.explanations import everything, find, near
 def explain(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]", help="Such as subject, W401, in doubt, exit 3, hold_s or issue-file."),
+        typer.Argument(metavar="NAME", help="Such as subject, W401, in doubt, exit 3, hold_s or issue-file."),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -26,6 +26,7 @@ from worker.compose.template import without_values
 from worker.dispatch import orders
 from worker.dispatch.nudger import Nudger, open_broker
 from worker.domain.delivery import DeliveryState, DoubtPolicy, Totals
+from worker.domain.issue import IssueState
 from worker.operations.issues import NOT_BEGUN, list_issues, show_issue
 from worker.operations.report import build
 from worker.quantities import count, spell_number
@@ -54,7 +55,7 @@ def list_all(json: Json = False) -> None:
         lines = []
         for view in views:
             shown, totals = view.issue, view.totals
-            begun = shown.state not in NOT_BEGUN
+            begun = shown.state not in (*NOT_BEGUN, IssueState.DRAFT)
             counted = (totals.audience, totals.accepted, totals.to_check)
             numbers = [spell_number(number) if begun else "-" for number in counted]
             lines.append([shown.id, shown.slug, shown.state.replace("_", " "), f"{shown.queued_at:%Y-%m-%d}", *numbers])

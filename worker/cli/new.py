@@ -16,7 +16,7 @@ from worker.errors import RefusedError, Remedy, UsageError
 
 
 def new(
-    kind: Annotated[IssueKind, typer.Argument(metavar="newsletter|statement", help="What it looks like.")],
+    kind: Annotated[IssueKind, typer.Argument(metavar="KIND", help="newsletter or statement.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to make, such as first.md; - prints it.")],
     publication: Annotated[
         str | None, typer.Option("-p", "--publication", metavar="SLUG", help="Whose issue. Default: the only one.")

@@ -247,7 +247,7 @@ def _show_result(result: ImportResult, publication: str, rejects: Path | None) -
     if result.rejected:
         say(f"All refused lines are in {rejects}." if rejects else "--rejects FILE writes all refused lines to a file.")
     if result.import_id is not None:
-        hint("corranto queue FILE", f"corranto import undo {result.import_id}    (takes this import back)")
+        hint("corranto new newsletter first.md", f"corranto import undo {result.import_id}    (takes this import back)")
 
 
 def _spell_state(state: SubscriptionState) -> str:

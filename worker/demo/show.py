@@ -243,7 +243,8 @@ class _Show:
         if STATEMENT.stem not in taken:
             return (
                 f"{self._command()} queue {_near(statement)} --hold 5m\n"
-                "      Meanwhile leave all newsletters from a mail of the inbox: the report names that copy skipped."
+                "      Meanwhile leave all newsletters from a mail of the inbox:\n"
+                "      the report names that copy skipped."
             )
         numbers = itertools.count(2)
         copy = next(path for n in numbers if (path := statement.with_stem(f"statement-{n}")).stem not in taken)

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from worker.calling import as_called, called
 from worker.compose.template import without_values
 from worker.domain.delivery import BounceKind, DeliveryState, DoubtReason, FailureReason, SkipReason, Totals
+from worker.domain.issue import IssueState
 from worker.domain.report import TRIED, Refusal
 from worker.domain.subscription import Channel
 from worker.log import scrub
@@ -46,6 +47,11 @@ CHANNEL_WORDS: dict[str, str] = {
     Channel.COMPLAINT: "complaint", Channel.CLI: "by an operator", Channel.IMPORT: "by an import",
 }  # fmt: skip
 
+_NEVER_BEGUN = {
+    IssueState.DRAFT: "taken back: nothing of it leaves until its file is queued again",
+    IssueState.CANCELLED: "cancelled before it began: nobody was mailed",
+}
+
 _GAP = Line("")
 
 
@@ -56,8 +62,7 @@ def render_report(report: Report) -> list[Line]:
     lines = [*paragraph(subject, style="bold"), *paragraph(f"{issue.slug}  {report.publication}  {state}")]
     if issue.stopped_reason:
         lines += paragraph(issue.stopped_reason, first="stopped: ", rest="  ", style="yellow")
-    sum_up = equation(report.totals) if report.would_get is None else unbegun(report.would_get)
-    lines += [_GAP, *sum_up, _GAP, *_times(report)]
+    lines += [_GAP, *_sum(report), _GAP, *_times(report)]
     if report.reasons:
         rows = [(_state(state), REASON_WORDS.get(why, why), spell_number(n)) for state, why, n in report.reasons]
         lines += [_GAP, *_table("Why", ("state", "reason", "readers"), rows, right=(2,))]
@@ -65,11 +70,20 @@ def render_report(report: Report) -> list[Line]:
         lines += [_GAP, *_replies(report.refusals)]
     if report.providers:
         lines += [_GAP, *_providers(report.providers)]
-    if report.would_get is None:
+    if report.totals.audience:
         lines += [_GAP, *_leaving(report)]
     if report.doubts:
         lines += [_GAP, *_doubts(report)]
     return lines
+
+
+def _sum(report: Report) -> list[Line]:
+    """The equation; in words where an issue never had anybody to count."""
+    if report.would_get is not None:
+        return unbegun(report.would_get)
+    if not report.totals.audience and (never := _NEVER_BEGUN.get(report.issue.state)):
+        return [Line(never)]
+    return equation(report.totals)
 
 
 def unbegun(would_get: int) -> list[Line]:
