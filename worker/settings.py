@@ -236,6 +236,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
+def config_file(environ: Mapping[str, str] | None = None) -> Path | None:
+    """The file that CORRANTO_CONFIG names; None without one."""
+    named = (os.environ if environ is None else environ).get(PREFIX + "CONFIG")
+    return Path(named).expanduser().absolute() if named else None
+
+
 def _is_address_literal(text: str) -> bool:
     """Whether it is `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 4.1.3)."""
     if not (text.startswith("[") and text.endswith("]")):

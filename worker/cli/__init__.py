@@ -5,6 +5,7 @@ to mend, 4 refused, 5 a dependency is unreachable, 6 finished with problems; 130
 """
 
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Never raises; no traceback unless the log level is debug."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        _keep_private()
     try:
         return _run(arguments)
     except CorrantoError as error:
@@ -38,6 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
     except Exception as error:
         return _explain_unexpected(error)
+
+
+def _keep_private() -> None:
+    """New files are their owner's alone, and a crash leaves no copy of memory with keys and addresses in it."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _end_unheard() -> int:

@@ -85,6 +85,11 @@ class Database:
         self._instance: Instance | None = None
         self._instance_guard = threading.Lock()
 
+    @property
+    def folder(self) -> Path | None:
+        """Of an SQLite file; None on PostgreSQL."""
+        return None if self._path is None else self._path.parent
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that cannot write. SQLite: one snapshot; PostgreSQL: READ COMMITTED, each statement its own."""
