@@ -121,6 +121,13 @@ class Settings(BaseModel):
             raise _NotAllowed(rule)
         return value
 
+    @field_validator("state_dir", mode="before")
+    @classmethod
+    def _state(cls, value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever the layers held
+        if isinstance(value, str) and not value.strip():
+            raise _NotAllowed(Trouble("settings.state_dir"))
+        return value
+
     @field_validator("smtp_ca_file")
     @classmethod
     def _ca_file(cls, value: str) -> str:
@@ -222,7 +229,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         near = difflib.get_close_matches(key, Settings.model_fields, n=1)
         problems.append(Trouble("settings.unknown", setting=key, origin=origin[key], near=near[0] if near else None))
         del values[key]
-    if isinstance(values.get("state_dir"), str):
+    if isinstance(values.get("state_dir"), str) and values["state_dir"].strip():
         values["state_dir"] = Path(values["state_dir"]).expanduser().absolute()
     try:
         settings = Settings.model_validate(values)
@@ -296,6 +303,8 @@ def _read_toml(path: Path, problems: list[Trouble]) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         problems.append(Trouble("settings.file_unreadable", path=str(path), cause=error.strerror))
+    except UnicodeDecodeError as error:
+        problems.append(Trouble("settings.not_utf8", path=str(path), octet=error.start))
     except tomllib.TOMLDecodeError as error:
         problems.append(Trouble("settings.not_toml", path=str(path), cause=str(error)))
     return {}

@@ -229,8 +229,10 @@ def open_database(url: str, secrets: Sequence[str] = ()) -> Database:
         event.listen(engine, "begin", _begin_on_sqlite)
         event.listen(engine.pool, "reset", _reset_on_sqlite)
         return Database(engine, path, f"the database file {path}", secrets)
+    # Behind a pooler that shares connections between transactions a prepared statement is somebody else's or gone.
+    unprepared = {"prepare_threshold": None} if parsed.query.get("prepare") == "off" else {}
     engine = create_engine(
-        parsed,
+        parsed.difference_update_query(["prepare"]),
         hide_parameters=True,  # names and addresses have no place in a traceback
         isolation_level="READ COMMITTED",
         pool_size=POOL_SIZE,
@@ -244,6 +246,7 @@ def open_database(url: str, secrets: Sequence[str] = ()) -> Database:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 4,
+            **unprepared,
         },
     )
     host = parsed.host or parsed.query.get("host") or "local socket"
