@@ -643,3 +643,19 @@ def test_two_forms_of_the_same_list_are_refused(corranto: Callable[..., Said]) -
     said = corranto("issue", "deliveries", "latest", "--csv", "--json")
     assert said.code == 2
     assert "choose one of --csv and --json" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "exit_code"),
+    [(["issue", "show", "nowhere", "--json"], "issue.unknown", 2), (["db", "check", "--json"], "settings.value", 2)],
+)
+def test_a_refusal_under_json_is_json_too(
+    corranto: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: str, exit_code: int
+) -> None:
+    if code == "settings.value":
+        monkeypatch.setenv("CORRANTO_HOLD_S", "long")
+    said = corranto(*arguments)
+    told = json.loads(said.err)
+    assert (said.code, said.out, told["exit_code"]) == (exit_code, "", exit_code)
+    assert [each["code"] for each in told["errors"]] == [code]
+    assert told["errors"][0]["sentence"]

@@ -6,6 +6,7 @@ to mend, 4 refused, 5 a dependency is unreachable, 6 finished with problems; 130
 
 import errno
 import io
+import json
 import os
 import resource
 import sys
@@ -13,7 +14,7 @@ import traceback
 from collections.abc import Sequence
 
 from worker.cli.commands import find_command, overview, version
-from worker.cli.output import CALLED_AS
+from worker.cli.output import CALLED_AS, SCHEMA
 from worker.errors import CorrantoError, SettingsError, Trouble
 from worker.log import scrub
 from worker.screen.sentences import word
@@ -34,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except CorrantoError as error:
-        _explain(error)
+        if "--json" in arguments:
+            _explain_to_programs(error)
+        else:
+            _explain(error)
         return error.exit_code
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -90,6 +94,14 @@ def _explain(error: CorrantoError) -> None:
         return
     sentences = clean(word(error), keep_lines=True).splitlines() or ["failed"]
     print("\n          ".join([f"corranto: {sentences[0]}", *sentences[1:]]), file=sys.stderr)
+    _show_trace()
+
+
+def _explain_to_programs(error: CorrantoError) -> None:
+    """What --json promises holds for refusals too; on standard error, since standard output holds what was asked."""
+    problems = error.problems if isinstance(error, SettingsError) else [error.trouble]
+    told = [{"code": problem.code, "sentence": clean(word(problem))} for problem in problems]
+    print(json.dumps({"schema": SCHEMA, "exit_code": error.exit_code, "errors": told}, indent=2), file=sys.stderr)
     _show_trace()
 
 
