@@ -22,7 +22,7 @@ def host_id(state_dir: Path) -> str:
     boot = _boot_id()
     mark = state_dir / "host-uuid"
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not mark.exists():
             made = state_dir / f"host-uuid.{uuid.uuid4()}"
             made.write_text(str(uuid.uuid4()))
@@ -51,7 +51,7 @@ class Journal:
         self.host_id = host_id(state_dir)
         self.path = state_dir / self.host_id / f"{worker_id}.journal"
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Allocated, not sparse: a disk that fills up later cannot refuse the second record of a pair.

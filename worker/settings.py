@@ -119,6 +119,13 @@ class Settings(BaseModel):
             raise _NotAllowed(Trouble("settings.smtp_url", problem=error.problem)) from None
         return value
 
+    @field_validator("state_dir", mode="before")
+    @classmethod
+    def _state(cls, value: Any) -> Any:  # noqa: ANN401 - pydantic hands over whatever the layers held
+        if isinstance(value, str) and not value.strip():
+            raise _NotAllowed(Trouble("settings.state_dir"))
+        return value
+
     @field_validator("smtp_ca_file")
     @classmethod
     def _ca_file(cls, value: str) -> str:
@@ -225,7 +232,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         near = difflib.get_close_matches(key, Settings.model_fields, n=1)
         problems.append(Trouble("settings.unknown", setting=key, origin=origin[key], near=near[0] if near else None))
         del values[key]
-    if isinstance(values.get("state_dir"), str):
+    if isinstance(values.get("state_dir"), str) and values["state_dir"].strip():
         values["state_dir"] = Path(values["state_dir"]).expanduser().absolute()
     try:
         settings = Settings.model_validate(values)
@@ -237,6 +244,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def config_file(environ: Mapping[str, str] | None = None) -> Path | None:
+    """The file that CORRANTO_CONFIG names; None without one."""
+    named = (os.environ if environ is None else environ).get(PREFIX + "CONFIG")
+    return Path(named).expanduser().absolute() if named else None
 
 
 def _is_address_literal(text: str) -> bool:
@@ -293,6 +306,8 @@ def _read_toml(path: Path, problems: list[Trouble]) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         problems.append(Trouble("settings.file_unreadable", path=str(path), cause=error.strerror))
+    except UnicodeDecodeError as error:
+        problems.append(Trouble("settings.not_utf8", path=str(path), octet=error.start))
     except tomllib.TOMLDecodeError as error:
         problems.append(Trouble("settings.not_toml", path=str(path), cause=str(error)))
     return {}

@@ -3,12 +3,14 @@
 import asyncio
 import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import select
 
 from tests.support.ledgers import add_issue, add_publication, add_worker
@@ -17,7 +19,7 @@ from tests.support.scripted_smtp import ScriptedRelay
 from tests.support.web_server import running_web
 from worker.errors import Trouble
 from worker.message.key_store import make_key
-from worker.operations import checks, doctor
+from worker.operations import checks, doctor, exposure
 from worker.operations.checks import Check, Verdict
 from worker.screen.checks import render_checks
 from worker.screen.sentences import word, word_fix
@@ -51,7 +53,7 @@ def closed_port() -> int:
 @pytest.fixture
 def settings(sqlite_url: str, tmp_path: Path) -> Settings:
     """Settings under which only the ledger's file is there: relay and web pages do not answer."""
-    (tmp_path / "state").mkdir()
+    (tmp_path / "state").mkdir(mode=0o700)
     return settings_for(
         sqlite_url,
         tmp_path / "state",
@@ -281,3 +283,110 @@ def test_screen_is_worst_first_fits_and_keeps_commands_whole() -> None:
     assert command in " ".join(" ".join(line.split()) for line in lines)
     assert "\x1b" not in "".join(lines)
     assert lines[-1] == "2 failed, 1 warning, 1 could not be checked, 1 fine"
+
+
+def test_doctor_names_files_that_others_can_read_and_the_command_that_helps(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given the database, the log beside it, the state directory and the settings file
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "corranto.sqlite3"
+    config = tmp_path / "production.toml"
+    wal, env = tmp_path / "corranto.sqlite3-wal", tmp_path / ".env"
+    for each in (config, wal, env):
+        each.touch()
+    monkeypatch.setenv("CORRANTO_CONFIG", str(config))
+    private = [settings.state_dir, config, env, file, wal]
+    for each in private:
+        each.chmod(0o700 if each.is_dir() else 0o600)
+    assert exposure.judge_files(exposure.private_files(settings, file)).verdict is Verdict.OK
+
+    # When / Then each alone is found
+    for each in private:
+        before = each.stat().st_mode
+        each.chmod(before | 0o040)
+        found = exposure.judge_files(exposure.private_files(settings, file))
+        assert found.verdict is Verdict.WARN
+        assert word(found.evidence).endswith(f"can read {each}")
+        subprocess.run(word_fix(found.evidence), shell=True, check=True)
+        assert exposure.judge_files(exposure.private_files(settings, file)).verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("setting", "url", "what"),
+    [
+        ("broker_url", "redis://cache.example.org/1", "broker"),
+        ("database_url", "postgresql://u:p@db.example.org/x", "database"),
+        ("database_url", "postgresql://u:p@db.example.org/x?sslmode=prefer", "database"),
+        ("database_url", "postgresql:///x?host=db.example.org", "database"),
+    ],
+)
+def test_doctor_names_what_crosses_a_network_in_clear(settings: Settings, setting: str, url: str, what: str) -> None:
+    open_to_all = settings.model_copy(update={setting: SecretStr(url)})
+    found = [check for check in exposure.look(open_to_all, None) if check.what == what]
+    assert [check.verdict for check in found] == [Verdict.WARN]
+    assert "p@" not in word(found[0].evidence) + word_fix(found[0].evidence)
+
+
+@pytest.mark.parametrize(
+    ("setting", "url"),
+    [
+        ("broker_url", "rediss://cache.example.org/1"),
+        ("broker_url", "redis://127.0.0.1:6379/1"),
+        ("broker_url", "unix:///run/redis.sock"),
+        ("database_url", "postgresql://u:p@db.example.org/x?sslmode=verify-full"),
+        ("database_url", "postgresql:///x?host=/run/postgresql"),
+        ("database_url", "postgresql://u@localhost/x"),
+    ],
+)
+def test_doctor_bears_what_is_closed_or_stays_here(settings: Settings, setting: str, url: str) -> None:
+    given = settings.model_copy(update={setting: SecretStr(url)})
+    assert not [check for check in exposure.look(given, None) if check.what in ("broker", "database")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "verdict"),
+    [
+        ("core", Verdict.OK),
+        ("|/usr/lib/systemd/systemd-coredump %P", Verdict.OK),
+        ("|/opt/keep %p", Verdict.WARN),
+        (None, Verdict.UNKNOWN),
+    ],
+)
+def test_doctor_says_where_memory_of_a_crash_goes(tmp_path: Path, pattern: str | None, verdict: Verdict) -> None:
+    file = tmp_path / "core_pattern"
+    if pattern is not None:
+        file.write_text(pattern)
+    assert exposure.judge_cores(file).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"), [("/proc/corranto", "keeps no files"), ("/dev/null/corranto", "is not a folder")]
+)
+def test_a_folder_that_can_never_be_made_is_called_so_and_not_full(folder: str, said: str) -> None:
+    found = doctor.judge_room("state", Path(folder), 1, 2)
+    assert found.verdict is Verdict.FAIL
+    assert said in word(found.evidence) or "cannot be written" in word(found.evidence)
+    assert "GB" not in word(found.evidence)
+
+
+def test_a_database_whose_folder_is_gone_is_not_fine(settings: Settings, tmp_path: Path) -> None:
+    gone = settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{tmp_path}/moved/corranto.sqlite3")})
+    found = doctor.run(gone)
+    assert find(found, "disk").verdict is Verdict.FAIL
+    assert "does not exist" in evidence(found, "disk")
+    assert "correct CORRANTO_DATABASE_URL" in evidence(found, "schema")
+
+
+def test_a_newer_schema_is_not_answered_with_an_upgrade(settings: Settings, sqlite_database: Database) -> None:
+    with sqlite_database.write() as conn:
+        conn.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    found = doctor.run(settings)
+    assert "db upgrade" not in evidence(found, "schema") + fix(found, "schema")
+
+
+def test_a_database_of_other_keys_is_named(settings: Settings) -> None:
+    other = settings.model_copy(update={"secret_keys": (SecretStr("z" * 40),)})
+    found = doctor.run(other)
+    assert "made with other keys" in evidence(found, "database")
+    assert "CORRANTO_SECRET_KEYS" in fix(found, "database")

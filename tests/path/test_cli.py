@@ -18,6 +18,7 @@ from worker.demo.place import SAMPLES
 from worker.storage import publications, schema
 from worker.storage.engine import Database
 
+ROOT = Path(__file__).resolve().parents[2]
 POST = "7 Quay of Posts, 1000 Lisbon"
 
 
@@ -596,3 +597,68 @@ def test_an_unknown_publication_is_refused_with_the_file_and_line_that_name_it(
     # Then
     assert said.code == 3
     assert f"{path} line 3: there is no publication ring-nwes; did you mean ring-news" in said.err
+
+
+def run_as_process(*arguments: str, out: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A process of its own, whose output goes to a file when one is named."""
+    with open(out or os.devnull, "w") as file:
+        return subprocess.run(
+            [sys.executable, "-m", "worker.cli", *arguments],
+            check=False,
+            encoding="latin-1",
+            env=os.environ | environment,
+            stdout=file if out else subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_a_character_shows_its_escape(
+    corranto: Callable[..., Said], publication: str, encoding: str
+) -> None:
+    assert corranto("publication", "edit", publication, "--title", "Ring — 环").code == 0
+    done = run_as_process("publication", "show", publication, PYTHONIOENCODING=encoding, PYTHONPATH=str(ROOT))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u73af" in done.stdout
+
+
+def test_a_full_disk_behind_the_output_is_no_fault_of_ours(corranto: Callable[..., Said]) -> None:
+    done = run_as_process("--help", out="/dev/full", PYTHONPATH=str(ROOT))
+    assert done.returncode == 1
+    assert done.stderr == "corranto: the output could not be written: No space left on device\n"
+
+
+def test_a_noun_without_its_verb_shows_help_and_no_empty_error(corranto: Callable[..., Said]) -> None:
+    said = corranto("issue")
+    assert said.code == 2
+    assert "deliveries" in said.out
+    assert said.err == ""
+
+
+def test_a_wrong_option_names_the_help_as_this_command_was_called(
+    corranto: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLED_AS", "./run corranto")
+    assert "see: ./run corranto issue show --help" in corranto("issue", "show", "--foo").err
+
+
+def test_two_forms_of_the_same_list_are_refused(corranto: Callable[..., Said]) -> None:
+    said = corranto("issue", "deliveries", "latest", "--csv", "--json")
+    assert said.code == 2
+    assert "choose one of --csv and --json" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "exit_code"),
+    [(["issue", "show", "nowhere", "--json"], "issue.unknown", 2), (["db", "check", "--json"], "settings.value", 2)],
+)
+def test_a_refusal_under_json_is_json_too(
+    corranto: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: str, exit_code: int
+) -> None:
+    if code == "settings.value":
+        monkeypatch.setenv("CORRANTO_HOLD_S", "long")
+    said = corranto(*arguments)
+    told = json.loads(said.err)
+    assert (said.code, said.out, told["exit_code"]) == (exit_code, "", exit_code)
+    assert [each["code"] for each in told["errors"]] == [code]
+    assert told["errors"][0]["sentence"]

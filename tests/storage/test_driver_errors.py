@@ -151,3 +151,21 @@ def test_wrong_url_repeats_no_password() -> None:
         open_database("postgresql://reader:hunter22@host:port/x")
     assert "hunter22" not in str(caught.value)
     assert "hunter22" not in word(caught.value)
+
+
+@pytest.mark.needs("postgresql")
+def test_a_pooler_that_shares_connections_is_answered_with_the_setting_that_helps(postgresql_url: str) -> None:
+    # Given a connection whose prepared statements somebody else threw away, as a pooler between transactions does
+    def run_often(url: str) -> bool:
+        database = open_database(url)
+        with database.read() as conn:
+            for _ in range(8):
+                conn.exec_driver_sql("DEALLOCATE ALL")
+                conn.exec_driver_sql("SELECT 1 AS again")
+        database.close()
+        return True
+
+    # When / Then
+    with refuses(UnreachableError, match="prepare=off"):
+        run_often(postgresql_url)
+    assert run_often(f"{postgresql_url}?prepare=off")

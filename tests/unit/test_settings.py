@@ -227,3 +227,26 @@ def test_a_wrong_value_that_may_hold_a_secret_is_never_repeated(name: str, value
     with pytest.raises(SettingsError) as caught:
         settings.load({f"CORRANTO_{name.upper()}": value})
     assert "a-password" not in word(caught.value) + str(caught.value) + repr(caught.value.problems)
+
+
+@pytest.mark.parametrize("octets", [b"\xff", b"actor = '\xe4'", "actor = 'ä'".encode("utf-16")])
+def test_a_settings_file_that_is_not_utf8_is_called_so(tmp_path: Path, octets: bytes) -> None:
+    (tmp_path / "own.toml").write_bytes(octets)
+    with refuses(SettingsError, match="own.toml: is not UTF-8"):
+        settings.load({"CORRANTO_CONFIG": str(tmp_path / "own.toml")})
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_state_directory_is_not_the_working_directory(value: str) -> None:
+    with refuses(SettingsError, match="CORRANTO_STATE_DIR: must be the path of a folder"):
+        settings.load({"CORRANTO_STATE_DIR": value})
+
+
+def test_wrong_types_in_a_file_are_told_in_our_words(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text("state_dir = 5\nactor = 7\nsecret_keys = 3\nhold_s = 'x'\n")
+    with refuses(SettingsError, match="folder, in quotes") as caught:
+        settings.load({"CORRANTO_CONFIG": str(tmp_path / "own.toml")})
+    said = word(caught.value)
+    assert len(caught.value.problems) == 4
+    for theirs in ("valid", "class", "Input", "pathlib", "Value error"):
+        assert theirs not in said

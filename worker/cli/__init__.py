@@ -4,16 +4,24 @@ Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 fail
 to mend, 4 refused, 5 a dependency is unreachable, 6 finished with problems; 130 after Ctrl-C.
 """
 
+import errno
+import io
+import json
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Sequence
 
 from worker.cli.commands import find_command, overview, version
-from worker.errors import CorrantoError, SettingsError
+from worker.cli.output import CALLED_AS, SCHEMA
+from worker.errors import CorrantoError, SettingsError, Trouble
 from worker.log import scrub
 from worker.screen.sentences import word
 from worker.screen.terminal import clean
+
+_OUTPUT_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What writing to standard output meets; files of ours are named by their errors."""
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
@@ -21,10 +29,16 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Never raises; no traceback unless the log level is debug."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        _keep_private()
+        _speak_any_encoding()
     try:
         return _run(arguments)
     except CorrantoError as error:
-        _explain(error)
+        if "--json" in arguments:
+            _explain_to_programs(error)
+        else:
+            _explain(error)
         return error.exit_code
     except KeyboardInterrupt:
         print(file=sys.stderr)
@@ -38,6 +52,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
     except Exception as error:
         return _explain_unexpected(error)
+
+
+def _keep_private() -> None:
+    """New files are their owner's alone, and a crash leaves no copy of memory with keys and addresses in it."""
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _speak_any_encoding() -> None:
+    """A character that the terminal's encoding lacks is shown as its escape, and is no fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _end_unheard() -> int:
@@ -70,18 +97,33 @@ def _explain(error: CorrantoError) -> None:
     _show_trace()
 
 
+def _explain_to_programs(error: CorrantoError) -> None:
+    """What --json promises holds for refusals too; on standard error, since standard output holds what was asked."""
+    problems = error.problems if isinstance(error, SettingsError) else [error.trouble]
+    told = [{"code": problem.code, "sentence": clean(word(problem))} for problem in problems]
+    print(json.dumps({"schema": SCHEMA, "exit_code": error.exit_code, "errors": told}, indent=2), file=sys.stderr)
+    _show_trace()
+
+
 def _explain_unexpected(error: Exception) -> int:
     """Usage errors of the argument parser in its own words; anything else is a fault of ours."""
     describe = getattr(error, "format_message", None)
     if describe is not None:
         context = getattr(error, "ctx", None)
-        print(f"corranto: {clean(describe()).strip()}", file=sys.stderr)
-        if context is not None:
-            print(f"see: {context.command_path} --help", file=sys.stderr)
+        # Without a message the help was shown already: a noun was typed without its verb.
+        if said := clean(describe()).strip():
+            print(f"corranto: {said}", file=sys.stderr)
+            if context is not None:
+                path = context.command_path.removeprefix("corranto")
+                print(f"see: {os.environ.get(CALLED_AS, 'corranto')}{path} --help", file=sys.stderr)
         return int(getattr(error, "exit_code", 2))
     if type(error).__name__ == "Abort":
         print(file=sys.stderr)
         return INTERRUPTED
+    if isinstance(error, OSError) and error.filename is None and error.errno in _OUTPUT_TROUBLE:
+        print(f"corranto: {word(Trouble('output.unwritable', why=error.strerror))}", file=sys.stderr)
+        _end_unheard()
+        return 1
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         print(f"corranto: {clean(error.filename)}: {error.strerror}", file=sys.stderr)
     else:

@@ -14,6 +14,8 @@ def upgrade() -> None:
     """Bring the database to this version's schema; makes a new one if there is none. Safe to repeat."""
     settings = open_settings()
     schema = upgrade_schema(settings.database_url.get_secret_value(), settings.secrets)
+    if schema.made_folder is not None:
+        tell(f"made the folder {schema.made_folder}")
     if schema.before == schema.version:
         tell(f"{schema.place} already has schema {schema.version}; nothing to do")
         return

@@ -26,6 +26,8 @@ def deliveries(
     json: Json = False,
 ) -> None:
     """List the people behind a number: each recipient's copy with its state, reason and the relay's words."""
+    if as_csv and json:
+        raise UsageError("option.exclusive", options=["--csv", "--json"])
     database = open_ledger().database
     wanted = None if state is None else read_state(state)
     shown = show_issue(database, issue).issue

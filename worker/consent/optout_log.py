@@ -37,7 +37,7 @@ def append(
     ids = " ".join(f"{one.id}:{one.generation}" for one in moved)
     line = f"{utcnow().isoformat()} {word} {ids}\n".encode()
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # One write to an append-only descriptor: lines of several web processes never mix.
         with _opened(state_dir / LOG_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as descriptor:
             os.write(descriptor, line)

@@ -20,9 +20,10 @@ from worker.dispatch.progress import living
 from worker.domain.address import domain_of
 from worker.domain.issue import IssueState
 from worker.domain.publication import Publication
-from worker.errors import CorrantoError, SchemaError, Trouble, UnreachableError, UsageError
+from worker.errors import CorrantoError, SchemaError, SettingsError, Trouble, UnreachableError, UsageError
 from worker.message.dkim import DkimError
 from worker.message.key_store import key_files, show_public
+from worker.operations import exposure
 from worker.operations.checks import Check, Verdict, worst_first
 from worker.settings import Settings
 from worker.storage import publications, workers
@@ -47,19 +48,20 @@ _ok, _warn, _fail = (partial(Check, verdict) for verdict in (Verdict.OK, Verdict
 def run(settings: Settings) -> list[Check]:
     """Look at everything; worst first. Never raises for what it looks at."""
     url = settings.database_url.get_secret_value()
-    checks = [*_database(url), *_broker(settings.broker_url.get_secret_value())]
+    checks = [*_database(url, settings.secrets), *_broker(settings.broker_url.get_secret_value())]
     checks += [*_relay(settings), *_keys(settings), *_base_url(settings), *_disk(settings, url)]
+    checks += exposure.look(settings, _file(url))
     if not any(check.verdict is Verdict.FAIL for check in checks if check.what in ("database", "schema")):
         try:
-            checks += _ledger(settings, open_database(url))
+            checks += _ledger(settings, open_database(url, settings.secrets))
         except UnreachableError as error:
             checks.append(_fail("database", Trouble("doctor.database_lost", cause=error.trouble)))
     return worst_first(checks)
 
 
-def _database(url: str) -> Iterator[Check]:
+def _database(url: str, secrets: list[str]) -> Iterator[Check]:
     try:
-        database = open_database(url)
+        database = open_database(url, secrets)
     except UsageError as error:
         yield _fail("database", Trouble("doctor.database_url", cause=error.trouble))
         return
@@ -70,7 +72,12 @@ def _database(url: str) -> Iterator[Check]:
         yield _ok("database", Trouble("doctor.database_answers", place=database.place, seconds=latency_s))
         yield _ok("schema", Trouble("doctor.schema_fits"))
     except SchemaError as error:
-        yield _fail("schema", Trouble("doctor.schema_differs", cause=error.trouble))
+        if error.code == "database.newer":
+            yield _fail("schema", Trouble("doctor.schema_newer", cause=error.trouble))
+        else:
+            yield _fail("schema", Trouble("doctor.schema_differs", cause=error.trouble))
+    except SettingsError as error:
+        yield _fail("database", Trouble("doctor.other_keys", cause=error.problems[0]))
     except UnreachableError as error:
         yield _fail("database", Trouble("doctor.database_silent", cause=error.trouble))
     finally:
@@ -147,22 +154,35 @@ def _base_url(settings: Settings) -> Iterator[Check]:
 
 def _disk(settings: Settings, url: str) -> Iterator[Check]:
     places = {"state": settings.state_dir}
-    if url.startswith("sqlite"):
-        places["database"] = Path(url.removeprefix("sqlite:///")).expanduser().absolute().parent
+    if file := _file(url):
+        places["database"] = file.parent
+        if not file.parent.exists():
+            yield _fail("disk", Trouble("doctor.disk_missing", folder=file.parent, name="database"))
+            del places["database"]
     for name, folder in places.items():
         yield judge_room(name, folder, DISK_FAIL_OCTETS, DISK_WARN_OCTETS)
+
+
+def _file(url: str) -> Path | None:
+    """The file of an SQLite database."""
+    return Path(url.removeprefix("sqlite:///")).expanduser().absolute() if url.startswith("sqlite") else None
 
 
 def judge_room(name: str, folder: Path, fail_octets: int, warn_octets: int) -> Check:
     """Whether we may write where a folder is or will be, and whether there is room enough."""
     standing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not standing.is_dir():
+        return _fail("disk", Trouble("doctor.disk_no_folder", folder=folder, name=name, standing=standing))
     if not os.access(standing, os.W_OK | os.X_OK):
         return _fail("disk", Trouble("doctor.disk_closed", folder=folder, name=name, standing=standing))
     try:
-        free = shutil.disk_usage(standing).free
+        usage = shutil.disk_usage(standing)
     except OSError as error:
         evidence = Trouble("doctor.disk_unknown", folder=folder, name=name, cause=error.strerror)
         return Check(Verdict.UNKNOWN, "disk", evidence)
+    if usage.total == 0:  # /proc, /sys and their like
+        return _fail("disk", Trouble("doctor.disk_none", folder=folder, name=name, standing=standing))
+    free = usage.free
     seen = {"octets": free, "folder": folder, "name": name}
     if free < fail_octets:
         return _fail("disk", Trouble("doctor.disk_full", **seen))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from worker.storage import migrations
 from worker.storage.engine import open_database
@@ -15,6 +16,8 @@ class SchemaState:
     place: str
     version: str
     before: str | None
+    made_folder: Path | None = None
+    """Of an SQLite file, when it was not there."""
 
     def as_dict(self) -> dict[str, object]:
         """The shape of `db check --json`."""
@@ -26,8 +29,11 @@ def upgrade_schema(url: str, secrets: Sequence[str] = ()) -> SchemaState:
 
     `secrets` are those of CORRANTO_SECRET_KEYS; a database that holds addresses needs them.
     """
+    database = open_database(url)
+    folder = database.folder
+    missing = folder if folder is not None and not folder.exists() else None
     before, _ = upgrade(url, secrets)
-    return SchemaState(open_database(url).place, migrations.HEAD, before)
+    return SchemaState(database.place, migrations.HEAD, before, missing)
 
 
 def check_schema(url: str, secrets: Sequence[str] = ()) -> SchemaState:

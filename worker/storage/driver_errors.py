@@ -42,6 +42,8 @@ _POSTGRESQL: dict[str, _Meaning] = {
     "53100": lambda place: UnreachableError("database.server_disk_full", place=place),
     "53200": lambda place: UnreachableError("database.no_memory", place=place, remedy=Remedy.REPEAT),
     "53300": lambda place: UnreachableError("database.no_connection", place=place),
+    "26000": lambda place: UnreachableError("database.no_prepared", place=place, remedy=Remedy.CONFIGURE),
+    "42P05": lambda place: UnreachableError("database.no_prepared", place=place, remedy=Remedy.CONFIGURE),
     "42501": lambda place: UnreachableError("database.no_privilege", place=place),
     "3D000": lambda place: UnreachableError("database.missing", place=place, remedy=Remedy.CONFIGURE),
 }

@@ -85,6 +85,11 @@ class Database:
         self._instance: Instance | None = None
         self._instance_guard = threading.Lock()
 
+    @property
+    def folder(self) -> Path | None:
+        """Of an SQLite file; None on PostgreSQL."""
+        return None if self._path is None else self._path.parent
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that cannot write. SQLite: one snapshot; PostgreSQL: READ COMMITTED, each statement its own."""
@@ -224,8 +229,10 @@ def open_database(url: str, secrets: Sequence[str] = ()) -> Database:
         event.listen(engine, "begin", _begin_on_sqlite)
         event.listen(engine.pool, "reset", _reset_on_sqlite)
         return Database(engine, path, f"the database file {path}", secrets)
+    # Behind a pooler that shares connections between transactions a prepared statement is somebody else's or gone.
+    unprepared = {"prepare_threshold": None} if parsed.query.get("prepare") == "off" else {}
     engine = create_engine(
-        parsed,
+        parsed.difference_update_query(["prepare"]),
         hide_parameters=True,  # names and addresses have no place in a traceback
         isolation_level="READ COMMITTED",
         pool_size=POOL_SIZE,
@@ -239,6 +246,7 @@ def open_database(url: str, secrets: Sequence[str] = ()) -> Database:
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 4,
+            **unprepared,
         },
     )
     host = parsed.host or parsed.query.get("host") or "local socket"

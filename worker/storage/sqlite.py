@@ -87,7 +87,7 @@ def connect(path: Path) -> sqlite3.Connection:
 def create_file(path: Path) -> None:
     """Make an empty database file readable by its owner only, with its folder. Raises UnreachableError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)
     except OSError as error:
         raise UnreachableError("database.file_unmade", path=path, reason=error.strerror) from error
