@@ -88,17 +88,6 @@ def is_staging_host(host: str) -> bool:
     return not _STAGING.isdisjoint(below)
 
 
-def is_loopback_url(url: str) -> bool:
-    """True for a base URL on this computer."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def is_remote_picture(src: str) -> bool:
     """True for a picture that is not a file beside the issue."""
     return ":" in src.split("/")[0] or src.startswith(("/", "\\"))

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from worker.compose.findings import ERROR, WARN, Finding, LintFacts, authored_texts, enclosures_of, entries_of
-from worker.compose.links import Link, LinkFault, is_loopback_url, is_remote_picture, judge_link
+from worker.compose.links import Link, LinkFault, is_remote_picture, judge_link
 from worker.compose.markup import find_links
 from worker.domain.issue import IssueText
 from worker.errors import Trouble
+from worker.loopback import is_loopback_url
 
 # Words that say nothing when a screen reader lists the links of a mail alone.
 GENERIC = frozenset(

@@ -51,6 +51,7 @@ class Pages:
             root=self.root,
             style_version=hashlib.sha256(self.stylesheet).hexdigest()[:12],
             proof=False,
+            may_stop_all=False,
             promise="",
             contact="",
         )
