@@ -22,7 +22,8 @@ def running_web(
     """(host, port) of a web process's application; it answers when this yields."""
     listener = listen("127.0.0.1", 0)
     config = server_config(create_app(settings, database=database), settings)
-    config.http = protocol_for(read_networks(settings.trusted_proxies), protocol)
+    trusted = read_networks(settings.trusted_proxies)
+    config.http = protocol_for(trusted, protocol) if protocol.guests is None else protocol
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -13,7 +13,7 @@ PAGE_THREADS = 20
 """For whatever names no lane: the pages."""
 
 LEAVING = CapacityLimiter(16)  # the reserve for opt-outs
-FILES = CapacityLimiter(6)
+FILES = CapacityLimiter(4)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

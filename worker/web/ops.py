@@ -28,6 +28,9 @@ GRACE_S = 2
 """What running requests get after SIGTERM: the longest one waits for a copy on its way, its wish being committed."""
 
 KEEP_ALIVE_S = 5  # a page's pictures share a connection; an idle one takes the place of another
+BACKLOG = 256
+"""Connections accepted in one go: fewer than there are places, so that each is heard before it must make room."""
+
 LARGEST_HEAD = 32_768
 """Octets of request line and headers; our longest path has some 60."""
 
@@ -82,6 +85,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         proxy_headers=bool(settings.trusted_proxies),
         forwarded_allow_ips=settings.trusted_proxies,
         timeout_keep_alive=KEEP_ALIVE_S,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=GRACE_S,
         h11_max_incomplete_event_size=LARGEST_HEAD,
         http=protocol_for(read_networks(settings.trusted_proxies)),
@@ -99,7 +103,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(2048)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
         raise UnreachableError("web.cannot_listen", host=host, port=port, why=error.strerror) from error
