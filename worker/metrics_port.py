@@ -102,7 +102,7 @@ class _TargetFile:
     def __init__(self, folder: Path, role: str, address: str) -> None:
         self._path = folder / f"{role}-{uuid.uuid4().hex[:12]}.json"
         self._descriptor = -1
-        content = json.dumps([{"targets": [address], "labels": {"role": role, "pid": str(os.getpid())}}]) + "\n"
+        content = json.dumps([{"targets": [address], "labels": {"role": role}}]) + "\n"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _sweep(folder)

@@ -102,9 +102,7 @@ def test_status_names_the_metrics_of_each_process(settings: Settings, database: 
     # Given metrics that are off, on but shown by nobody, and shown by two processes
     assert status.collect(settings, database).metrics == "off (CORRANTO_METRICS_PORT is 0)"
     on = settings.model_copy(update={"metrics_port": free_port(), "state_dir": tmp_path})
-    assert f"no process with this state directory shows any; the first one would at 127.0.0.1:{on.metrics_port}" == (
-        status.collect(on, database).metrics
-    )
+    assert f"none now; the first process takes 127.0.0.1:{on.metrics_port}" == (status.collect(on, database).metrics)
     shown = [
         metrics_port.start("127.0.0.1", on.metrics_port, lambda: b"", role, tmp_path)
         for role in ("worker", "scheduler")
@@ -117,6 +115,9 @@ def test_status_names_the_metrics_of_each_process(settings: Settings, database: 
 
     # Then
     assert said == f"scheduler {shown[1].place}, worker {shown[0].place}"
+    lines = [line.text for line in render_status(replace(status.collect(on, database), metrics=said))]
+    assert f"metrics    scheduler {shown[1].place}" in lines
+    assert f"           worker {shown[0].place}" in lines
 
 
 def test_status_tells_why_an_issue_waits(settings: Settings, database: Database) -> None:

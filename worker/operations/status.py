@@ -160,8 +160,7 @@ def spell_metrics(settings: Settings) -> str:
         return "off (CORRANTO_METRICS_PORT is 0)"
     found = metrics_port.targets(settings.state_dir)
     if not found:
-        first = f"{settings.metrics_host}:{settings.metrics_port}"
-        return f"no process with this state directory shows any; the first one would at {first}"
+        return f"none now; the first process takes {settings.metrics_host}:{settings.metrics_port}"
     return ", ".join(f"{each.role} http://{each.address}/metrics" for each in found)
 
 
