@@ -5,6 +5,7 @@ leaving. Everything here is hostile until it is one of the few actions we know.
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ MAX_DROPPED_OCTETS = 16 * 1024 * 1024
 MAX_FIELDS = 20  # a one-click body has one; a hostile one ends here instead of being parsed
 BODY_DEADLINE_S = 10.0
 """A body that trickles in holds a connection, and nothing else, for this long."""
+
+logging.getLogger("python_multipart").setLevel(logging.ERROR)  # it tells each broken body: anybody could fill the disk
 
 _ONE_CLICK = re.compile(r"list-unsubscribe[\"'=:\s]{1,20}one-click", re.ASCII | re.IGNORECASE)
 
