@@ -14,12 +14,12 @@ from types import FrameType
 
 import dramatiq
 
-from worker import clock, log, settings
+from worker import clock, log, metrics, metrics_port, settings
 from worker.dispatch.events import Hook
 from worker.dispatch.nudger import PLAN_ACTOR, QUEUE, SEND_ACTOR, open_broker
 from worker.dispatch.process import SendingProcess
 from worker.domain.provider import Provider
-from worker.metrics import count_reply, count_result, start_metrics
+from worker.metrics import count_reply, count_result
 from worker.settings import Settings
 from worker.storage.engine import Database, open_database
 from worker.storage.ledger.settlements import Result
@@ -74,9 +74,7 @@ def run_worker(given: Settings, hook: Hook | None = None) -> int:
             signal.signal(number, on_signal)
     process.start()
     process.sender.on_result = _count
-    port = start_metrics(given.metrics_host, given.metrics_port)
-    if port:
-        _log.info("metrics", port=port)
+    shown = _show_metrics(given)
     worker = dramatiq.Worker(broker, worker_threads=given.worker_threads, worker_timeout=1000)
     worker.start()
     while not told.wait(0.1) and not process.must_end.is_set():
@@ -85,8 +83,16 @@ def run_worker(given: Settings, hook: Hook | None = None) -> int:
     clean = process.stop()
     worker.stop(timeout=1000)
     broker.close()
+    shown.stop()
     process.database.close()
     return 0 if clean and not process.must_end.is_set() else 1
+
+
+def _show_metrics(given: Settings) -> metrics_port.MetricsPort:
+    shown = metrics_port.start(given.metrics_host, given.metrics_port, metrics.render, "worker", given.state_dir)
+    if shown.place:
+        _log.info("metrics", place=shown.place)
+    return shown
 
 
 def _count(result: Result) -> None:
@@ -108,7 +114,7 @@ class _Boot(dramatiq.Middleware):
         self._process.on_must_end = lambda: os.kill(os.getpid(), signal.SIGTERM)
         self._process.start()
         self._process.sender.on_result = _count
-        start_metrics(self._process.settings.metrics_host, self._process.settings.metrics_port)
+        self._shown = _show_metrics(self._process.settings)
 
     def before_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         del broker, worker
@@ -117,6 +123,7 @@ class _Boot(dramatiq.Middleware):
     def after_worker_shutdown(self, broker: dramatiq.Broker, worker: dramatiq.Worker) -> None:
         del broker, worker
         self._process.stop()
+        self._shown.stop()
 
 
 if Path(sys.argv[0]).name == "dramatiq":  # the stock command looks for the broker that importing this module set

@@ -1,4 +1,4 @@
-"""The series a process shows to Prometheus, on a port of its own. No address, token or issue is ever a label.
+"""The series a process shows to Prometheus; `metrics_port` serves them. No address, token or issue is ever a label.
 
 One registry per process. Counters are moved where the thing happens; gauges about the ledger are read at the scrape by
 a callable that `observe_ledger` is given, because this room knows no storage.
@@ -12,12 +12,9 @@ from enum import StrEnum
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-
-PORTS_TRIED = 100
-"""One process takes one port; a hundred in a row taken means something else is wrong."""
 
 SHOWN_ENHANCED = frozenset({
     "2.0.0", "2.1.5", "4.2.1", "4.2.2", "4.3.2", "4.4.1", "4.4.2", "4.5.3", "4.7.0", "4.7.1", "4.7.28",
@@ -75,21 +72,9 @@ def observe_ledger(read: Callable[[], LedgerReading]) -> None:
     registry.register(_Ledger(read))
 
 
-def start_metrics(host: str, first_port: int) -> int | None:
-    """Serve the registry on the first free port from `first_port` upward, in a thread; None when it is 0.
-
-    None as well, with a warning, when no port is free: a process works without being watched.
-    """
-    if first_port == 0:
-        return None
-    for port in range(first_port, min(first_port + PORTS_TRIED, 65_536)):
-        try:
-            start_http_server(port, addr=host, registry=registry)
-        except OSError:
-            continue
-        return port
-    _log.warning("no port of %s from %d upward is free for metrics; %d tried", host, first_port, PORTS_TRIED)
-    return None
+def render() -> bytes:
+    """All series as Prometheus reads them; asks the ledger, so it takes as long as a query."""
+    return generate_latest(registry)
 
 
 class _Ledger(Collector):

@@ -6,7 +6,7 @@ import threading
 import uuid
 from types import FrameType
 
-from worker import log
+from worker import log, metrics, metrics_port
 from worker.dispatch.nudger import Nudger, open_broker
 from worker.dispatch.tick import TICK_S, Tick
 from worker.settings import Settings
@@ -29,9 +29,13 @@ def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, on_signal)
-    _log.info("scheduler ready")
+    shown = metrics_port.start(
+        settings.metrics_host, settings.metrics_port, metrics.render, "scheduler", settings.state_dir
+    )
+    _log.info("scheduler ready", metrics=shown.place)
     while not told.wait(TICK_S):
         tick.run()
+    shown.stop()
     broker.close()
     database.close()
     return 0

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_core import ErrorDetails
 
 from worker.errors import SettingsError, Trouble
+from worker.loopback import is_loopback, is_loopback_url
 from worker.places import CONFIG, HOME
 from worker.relay_url import RelayUrl, RelayUrlError, read_relay_url
 
@@ -29,7 +30,6 @@ DEFAULTS_FILE = CONFIG / "default.toml"
 MIN_KEY_CHARS = 32
 """A shorter signing key was typed by hand, and can be guessed."""
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _RATE = re.compile(r"0*[1-9][0-9]{0,8}\s*/\s*(s|min|h|d)", re.ASCII)
 _LABEL = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = re.compile(rf"(?=.{{1,255}}\Z)(?!(.*\.)?[0-9]+\Z){_LABEL}(\.{_LABEL})*", re.ASCII | re.IGNORECASE)
@@ -173,7 +173,7 @@ class Settings(BaseModel):
         parts = _split(value, Trouble("settings.base_url_port"))
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise _NotAllowed(Trouble("settings.base_url"))
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise _NotAllowed(Trouble("settings.base_url_http"))
         return value.rstrip("/")
 
@@ -196,12 +196,22 @@ class Settings(BaseModel):
 
     @property
     def is_loopback_relay(self) -> bool:
-        return self.relay_url.host in _LOOPBACK
+        return is_loopback(self.relay_url.host)
 
     @property
     def relay_url(self) -> RelayUrl:
         """`smtp_url` in its parts."""
         return read_relay_url(self.smtp_url.get_secret_value())
+
+    @property
+    def uses_sink(self) -> bool:
+        """Whether mail goes to the embedded sink: the relay is loopback and its port is the sink's."""
+        return self.is_loopback_relay and self.relay_url.port == self.sink_port
+
+    @property
+    def shows_sink(self) -> bool:
+        """Whether the sink's inbox may be served: nobody but this machine reaches the pages, under any name."""
+        return self.uses_sink and is_loopback_url(self.base_url) and is_loopback(self.web_host)
 
     @property
     def rate(self) -> str:

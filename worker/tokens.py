@@ -110,6 +110,14 @@ class Keyring:
             raise TokenError
         return Token(Purpose(purpose), int.from_bytes(subscription, "big"), generation, issue)
 
+    def opens_leaving(self, text: str) -> bool:
+        """Whether it is a whole token of ours for the pages about leaving; changes nothing, says nothing more."""
+        try:
+            self.read(text, Purpose.UNSUBSCRIBE, Purpose.PROOF, Purpose.PROBE)
+        except TokenError:
+            return False
+        return True
+
     def sign_verp(self, issue: int, n: int, purpose: Purpose = Purpose.VERP) -> str:
         """42 lower-case base32 characters naming one delivery, for VERP or MAILTO."""
         key_id, keys = self._derived[0]

@@ -320,12 +320,12 @@ def test_undo_ends_what_the_import_added_and_nobody_touched(
         database, write_csv(tmp_path, "email\n" + "".join(f"{n}@example.org\n" for n in ("before", "a", "b", "c")))
     )
     leave(database, tmp_path, "b@example.org")
-    leave(database, tmp_path, "c@example.org")
     with database.read() as conn:
         came_back = subscribers.find_by_address(conn, database.instance(), "c@example.org")
         ids = conn.scalars(
             select(schema.subscription.c.id).where(schema.subscription.c.subscriber_id == came_back.id)
         ).all()
+    optout.opt_out(database, Wish(ids[0], Channel.PAGE, "reader"), tmp_path, 0)
     optout.undo(database, Wish(ids[0], Channel.PAGE, "reader"), tmp_path)
 
     # When

@@ -241,6 +241,33 @@ def test_a_publication_whose_returned_mail_would_be_lost_fails_only_with_a_real_
     assert "Gmail and Yahoo refuse unsigned bulk mail" in evidence(there, "DKIM")
 
 
+@pytest.mark.parametrize(
+    ("values", "fails"),
+    [
+        ({}, False),
+        ({"base_url": "https://news.example.org"}, True),
+        ({"web_host": "0.0.0.0"}, True),
+        ({"base_url": "https://news.example.org", "sink_port": "1026"}, False),
+        ({"base_url": "https://news.example.org", "smtp_url": "smtp://relay.example.org:1025"}, False),
+    ],
+)
+def test_mail_that_goes_to_the_sink_beside_public_pages_fails(settings: Settings, values: dict[str, str], fails: bool):
+    # Given an installation with the embedded sink's port as its relay
+    given = settings.model_copy(update={"smtp_url": SecretStr("smtp://127.0.0.1:1025")})
+    for key, value in values.items():
+        changed = {"smtp_url": SecretStr(value), "sink_port": 1026}.get(key, value)
+        given = given.model_copy(update={key: changed})
+
+    # When the doctor looks
+    found = list(doctor._sink(given))
+
+    # Then it says that no reader gets anything, and which settings to change
+    assert [check.verdict for check in found] == [Verdict.FAIL] * fails
+    for check in found:
+        assert given.base_url in word(check.evidence)
+        assert "CORRANTO_SMTP_URL" in (word_fix(check.evidence) or "")
+
+
 def test_a_worker_that_fell_silent_is_none_for_the_doctor_too(settings: Settings, sqlite_database: Database) -> None:
     # Given
     with sqlite_database.write() as conn:

@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import update
 
 from tests.support.ledgers import FINGERPRINT, add_issue, planned_issue, send
+from tests.support.programs import free_port
 from tests.support.readers import settings_for
 from tests.support.words import refuses
-from worker import clock
+from worker import clock, metrics_port
 from worker.dispatch.outfit import outfit_of
 from worker.dispatch.progress import observe
 from worker.dispatch.reconcile import Observer, bury_dead_workers
@@ -99,10 +100,26 @@ def test_status_without_a_database_is_an_error_of_its_own(tmp_path: Path) -> Non
         status.collect(settings_for(url, tmp_path), open_database(url))
 
 
-def test_status_names_only_the_first_metrics_port(settings: Settings, database: Database) -> None:
+def test_status_names_the_metrics_of_each_process(settings: Settings, database: Database, tmp_path: Path) -> None:
+    # Given metrics that are off, on but shown by nobody, and shown by two processes
     assert status.collect(settings, database).metrics == "off (CORRANTO_METRICS_PORT is 0)"
-    on = settings.model_copy(update={"metrics_port": 9100})
-    assert "127.0.0.1:9100/metrics" in status.collect(on, database).metrics
+    on = settings.model_copy(update={"metrics_port": free_port(), "state_dir": tmp_path})
+    assert f"none now; the first process takes 127.0.0.1:{on.metrics_port}" == (status.collect(on, database).metrics)
+    shown = [
+        metrics_port.start("127.0.0.1", on.metrics_port, lambda: b"", role, tmp_path)
+        for role in ("worker", "scheduler")
+    ]
+
+    # When
+    said = status.collect(on, database).metrics
+    for port in shown:
+        port.stop()
+
+    # Then
+    assert said == f"scheduler {shown[1].place}, worker {shown[0].place}"
+    lines = [line.text for line in render_status(replace(status.collect(on, database), metrics=said))]
+    assert f"metrics    scheduler {shown[1].place}" in lines
+    assert f"           worker {shown[0].place}" in lines
 
 
 def test_status_tells_why_an_issue_waits(settings: Settings, database: Database) -> None:

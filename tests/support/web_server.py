@@ -10,7 +10,9 @@ import uvicorn
 from worker.settings import Settings
 from worker.storage.engine import Database
 from worker.web.app import create_app
-from worker.web.ops import PatientProtocol, server_config
+from worker.web.ops import listen, server_config
+from worker.web.places import read_networks
+from worker.web.protocol import PatientProtocol, protocol_for
 
 
 @contextmanager
@@ -18,9 +20,10 @@ def running_web(
     settings: Settings, database: Database, protocol: type[PatientProtocol] = PatientProtocol
 ) -> Iterator[tuple[str, int]]:
     """(host, port) of a web process's application; it answers when this yields."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0)
     config = server_config(create_app(settings, database=database), settings)
-    config.http = protocol
+    trusted = read_networks(settings.trusted_proxies)
+    config.http = protocol_for(trusted, protocol) if protocol.guests is None else protocol
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

@@ -26,6 +26,7 @@ from worker.sink.acceptance_log import AcceptedMail
 from worker.sink.inbox import routes
 from worker.sink.mailbox import Mailbox
 from worker.sink.mailbox_writer import MailboxWriter
+from worker.web.host import names_us
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SCRIPT = "<script>alert(1)</script>"
@@ -37,7 +38,7 @@ class Installation:
     """An inbox beside a small leaving page that remembers every request; `left` is its ledger."""
 
     folder: Path
-    base_url: str = "http://testserver"
+    base_url: str = "http://127.0.0.1:8025"
     queue_command: str = "./run corranto queue FILE"
     left: set[str] = field(default_factory=set)
     asked: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
@@ -64,8 +65,9 @@ class Installation:
 
     def app(self) -> Starlette:
         inbox = routes(
-            Mailbox(self.folder), ledger=self.ledger, base_url=self.base_url, queue_command=self.queue_command
-        )
+            Mailbox(self.folder), ledger=self.ledger, base_url=self.base_url, queue_command=self.queue_command,
+            names_us=names_us,
+        )  # fmt: skip
         leaving = Route("/u/{token}", self.leave, methods=["GET", "HEAD", "POST"])
         return Starlette(routes=[*inbox, leaving, Route("/moved", self.elsewhere, methods=["POST"])])
 
@@ -97,7 +99,7 @@ def place(tmp_path: Path) -> Iterator[Installation]:
 
 @pytest.fixture
 def client(place: Installation) -> TestClient:
-    return TestClient(place.app(), raise_server_exceptions=True)
+    return TestClient(place.app(), raise_server_exceptions=True, base_url="http://127.0.0.1:8025")
 
 
 @contextmanager
@@ -223,7 +225,7 @@ def test_the_frame_is_locked_by_its_own_policy(place: Installation, client: Test
 
     policy = light.headers["content-security-policy"]
     assert policy.startswith("sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; ")
-    assert "img-src http://testserver data:; style-src 'unsafe-inline'" in policy
+    assert "img-src http://127.0.0.1:8025 data:; style-src 'unsafe-inline'" in policy
     assert "script" not in Outline(light.text).tags
     assert "@media (min-width: 0px)" in dark.text
     assert "@media (max-width: 0px)" in light.text
@@ -305,7 +307,7 @@ def test_scripts_read_the_same_as_json(place: Installation, client: TestClient) 
     assert listed["messages"][0]["rcpt_to"] == ["jane@example.org"]
     assert listed["messages"][0]["mail_from"] == "bounces+n1@example.org"
     assert one["one_click"] is True
-    assert one["list_unsubscribe"][0] == "http://testserver/u/n1"
+    assert one["list_unsubscribe"][0] == "http://127.0.0.1:8025/u/n1"
     assert "Dear Jane" in one["text"]
     assert ["Subject", "Seven members, one list"] in one["headers"]
 
@@ -317,15 +319,39 @@ def test_a_foreign_host_name_reads_nothing(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
+    "host",
+    [
+        "", "127.0.0.1@evil.example.org", "evil.example.org@127.0.0.1", "127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1:x",
+        "[::1", "::1", "[::1]:8025:1", "127.0.0.1, evil.example.org", "127.0.0.1 evil", "127.0.0.1/", "localhost%00",
+        "localhost.example.org", "127.0.0.1.example.org", "0.0.0.0", "2130706433", "127.1", "%6cocalhost",
+        "\\localhost",
+        "127.0.0.1:8025#", "localhost:8025?x", "l\xf6calhost", "*", "a" * 400,
+    ],
+)  # fmt: skip
+def test_a_host_that_is_not_plainly_this_machine_reads_nothing(client: TestClient, host: str) -> None:
+    raw = host.encode("latin-1")
+    assert client.get("/sink", headers=[(b"host", raw)]).status_code == 421
+    assert client.get("/sink", headers=[(b"host", b"127.0.0.1:8025"), (b"host", raw)]).status_code == 421
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost:1", "LOCALHOST:8025", "localhost.", "[::1]:8025", "127.0.0.53", "demo.localhost"]
+)
+def test_every_name_of_this_machine_reads_the_inbox_whatever_a_proxy_claims(client: TestClient, host: str) -> None:
+    claims = {"x-forwarded-host": "evil.example.org", "forwarded": "host=evil.example.org"}
+    assert client.get("/sink", headers={"host": host, **claims}).status_code == 200
+
+
+@pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site"}, 403),
-        ({"sec-fetch-site": "cross-site", "origin": "http://testserver"}, 403),
+        ({"sec-fetch-site": "cross-site", "origin": "http://127.0.0.1:8025"}, 403),
         ({"origin": "http://evil.example.org"}, 403),
         ({"origin": "null"}, 403),
-        ({"origin": "http://testserver"}, 409),
+        ({"origin": "http://127.0.0.1:8025"}, 409),
         (FROM_HERE, 409),
     ],
 )

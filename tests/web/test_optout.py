@@ -229,10 +229,11 @@ def test_an_undo_restores_the_subscription_one_generation_later_and_its_old_link
 ) -> None:
     # Given a reader who left
     (here,) = readers.reader("jane@example.org", newsline)
-    leave(database, tmp_path, here, issue_id=readers.issue(newsline, [here]))
+    issue = readers.issue(newsline, [here])
+    leave(database, tmp_path, here, issue_id=issue)
 
     # When the reader takes it back
-    undone = optout.undo(database, Wish(here, Channel.PAGE, "reader"), tmp_path)
+    undone = optout.undo(database, Wish(here, Channel.PAGE, "reader", issue), tmp_path)
 
     # Then the subscription goes on, both lines stand in the log, and leaving works again
     assert undone == ("Newsline",)
@@ -261,6 +262,87 @@ def test_an_undo_of_all_brings_back_what_the_same_act_ended_and_nothing_else(
 
     # Then the one left earlier stays ended
     assert [readers.state(one)[0] for one in (here, second, earlier)] == ["confirmed", "confirmed", "ended"]
+
+
+ISSUES = pytest.mark.parametrize("with_issue", [True, False])
+
+
+@pytest.mark.parametrize("channel", [one for one in Channel if not one.is_a_link])
+@pytest.mark.parametrize("order", ["alone", "after the link", "before the link"])
+@ISSUES
+def test_a_link_takes_back_nothing_that_another_way_ended(
+    database: Database,
+    readers: Readers,
+    newsline: int,
+    tmp_path: Path,
+    channel: Channel,
+    order: str,
+    with_issue: bool,
+) -> None:
+    # Given an operator, a mail or a complaint that ended it, whatever the link's own press did before or after
+    (here,) = readers.reader("jane@example.org", newsline)
+    issue = readers.issue(newsline, [here]) if with_issue else None
+    wishes = [{"channel": channel}, {"channel": Channel.PAGE, "issue_id": issue}]
+    for wish in {"alone": wishes[:1], "after the link": wishes[::-1], "before the link": wishes}[order]:
+        leave(database, tmp_path, here, **wish)
+
+    # When the link's Undo is pressed
+    undone = optout.undo(database, Wish(here, Channel.PAGE, "reader", issue), tmp_path)
+
+    # Then nothing comes back; only taking an import back is nobody's no, and the link's own press stands
+    is_the_links = channel is Channel.IMPORT and order != "alone"
+    assert bool(undone) == is_the_links
+    assert readers.state(here)[0] == ("confirmed" if is_the_links else "ended")
+
+
+def test_a_no_by_another_way_after_the_links_keeps_its_time_and_leaves_its_own_evidence(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a reader who left by a link
+    (here,) = readers.reader("jane@example.org", newsline)
+    first = leave(database, tmp_path, here, issue_id=readers.issue(newsline, [here]))
+
+    # When an operator ends it too, twice
+    again = [leave(database, tmp_path, here, channel=Channel.CLI, actor="op") for _ in range(2)]
+
+    # Then it ended when it ended, and the log has one line of each
+    assert [(one.already, one.since) for one in again] == [(True, first.since)] * 2
+    with database.read() as conn:
+        lines = conn.execute(text("SELECT event, channel, evidence FROM consent_log ORDER BY id")).all()
+    assert [tuple(line) for line in lines] == [("ended", "page", "by reader"), ("ended", "cli", "by op")]
+
+
+def test_the_link_of_another_issue_takes_nothing_back(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a reader who left by one issue's link
+    (here,) = readers.reader("jane@example.org", newsline)
+    pressed, other = (readers.issue(newsline, [here]) for _ in range(2))
+    leave(database, tmp_path, here, issue_id=pressed)
+
+    # When the Undo of an older or newer mail, or of a link of no issue, is pressed
+    strange = [optout.undo(database, Wish(here, Channel.PAGE, "reader", issue), tmp_path) for issue in (other, None)]
+    own = optout.undo(database, Wish(here, Channel.PAGE, "reader", pressed), tmp_path)
+
+    # Then only its own does
+    assert (strange, own) == ([(), ()], ("Newsline",))
+
+
+def test_an_end_is_taken_back_three_times_a_month_at_most(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given a link that somebody uses as a switch
+    (here,) = readers.reader("jane@example.org", newsline)
+    undone = []
+
+    # When it is pressed on and on
+    for _ in range(5):
+        leave(database, tmp_path, here)
+        undone.append(bool(optout.undo(database, Wish(here, Channel.PAGE, "reader"), tmp_path)))
+
+    # Then leaving works always, coming back three times
+    assert undone == [True, True, True, False, False]
+    assert readers.state(here) == ("ended", 4)
 
 
 @pytest.mark.parametrize("case", ["complaint", "too old", "suppressed", "never ended"])

@@ -21,7 +21,7 @@ from worker.storage import media
 from worker.storage.engine import Database
 from worker.storage.media import MediaRow
 from worker.tokens import Keyring
-from worker.web.ops import PatientProtocol
+from worker.web.protocol import PatientProtocol
 
 SERVE = "import sys; from worker.cli import main; sys.exit(main(['web']))"
 

@@ -13,8 +13,9 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from worker.calling import called
 from worker.cli.commands import find_command, overview, version
-from worker.cli.output import CALLED_AS, SCHEMA
+from worker.cli.output import SCHEMA
 from worker.errors import CorrantoError, SettingsError, Trouble
 from worker.log import scrub
 from worker.screen.sentences import word
@@ -115,7 +116,7 @@ def _explain_unexpected(error: Exception) -> int:
             print(f"corranto: {said}", file=sys.stderr)
             if context is not None:
                 path = context.command_path.removeprefix("corranto")
-                print(f"see: {os.environ.get(CALLED_AS, 'corranto')}{path} --help", file=sys.stderr)
+                print(f"see: {called()}{path} --help", file=sys.stderr)
         return int(getattr(error, "exit_code", 2))
     if type(error).__name__ == "Abort":
         print(file=sys.stderr)

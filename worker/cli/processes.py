@@ -75,7 +75,7 @@ def up() -> None:
     """Run web, worker and scheduler as one tree, and the sink when mail goes to it. Ctrl-C ends all of them."""
     settings = _ready()
     members = [Member(name) for name in ("web", "worker", "scheduler")]
-    with_sink = settings.is_loopback_relay and settings.relay_url.port == settings.sink_port
+    with_sink = settings.uses_sink
     if with_sink:
         members.insert(0, Member("sink", is_last=True))
     elif settings.is_loopback_relay:

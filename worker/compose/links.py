@@ -1,9 +1,7 @@
 """Links and pictures as an issue's text names them. Pure. Where a link may lead is judged by `domain.link`."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from worker.domain.link import SCHEMES, LinkFault, is_local_host, is_staging_host, judge_link
 
@@ -15,7 +13,6 @@ __all__ = [
     "Link",
     "LinkFault",
     "is_local_host",
-    "is_loopback_url",
     "is_remote_picture",
     "is_staging_host",
     "judge_link",
@@ -29,17 +26,6 @@ class Link:
     target: str
     label: str
     line: int
-
-
-def is_loopback_url(url: str) -> bool:
-    """True for a base URL on this computer."""
-    host = urlsplit(url).hostname or ""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def is_remote_picture(src: str) -> bool:

@@ -7,11 +7,12 @@ from quopri import encodestring
 from babel import Locale, UnknownLocaleError
 
 from worker.compose.findings import ERROR, WARN, Finding, LintFacts, authored_texts
-from worker.compose.links import is_loopback_url, judge_link
+from worker.compose.links import judge_link
 from worker.compose.template import MAX_PASSES, TooManyPassesError, recipient_environment
 from worker.domain.compiled import CompiledIssue
 from worker.domain.issue import IssueText
 from worker.errors import Trouble
+from worker.loopback import is_loopback_url
 
 CLIP_WARN_BYTES = 80_000  # four fifths of CLIP_BYTES: there is still time to shorten
 CLIP_BYTES = 100_000  # Gmail cuts a mail between 99 and 102 kB, and with it the way out

@@ -18,12 +18,13 @@ from worker.compose.findings import (
     entries_of,
     issue_references,
 )
-from worker.compose.links import Link, LinkFault, is_loopback_url, is_remote_picture, judge_link
+from worker.compose.links import Link, LinkFault, is_remote_picture, judge_link
 from worker.compose.markup import find_links
 from worker.compose.media import FILE_TYPES, MAX_WIDTH, MediaItem
 from worker.compose.typeset import spell_size
 from worker.domain.issue import IssueKind, IssueText
 from worker.errors import Trouble
+from worker.loopback import is_loopback_url
 
 # Words that say nothing when a screen reader lists the links of a mail alone.
 GENERIC = frozenset(

@@ -124,12 +124,13 @@ def copies_on_their_way(database: Database, subscription_ids: Sequence[int], sin
 def undo(database: Database, wish: Wish, state_dir: Path) -> tuple[str, ...]:
     """The reader takes an opt-out back: the subscription goes on, one generation later, so its old links still end it.
 
-    `ALL` brings back what the same act ended. Not undone: an end older than UNDO_DAYS, by a complaint, of an erased
-    reader, or of a suppressed address. Returns the titles of what came back; empty when nothing may.
+    Only what this very link ended comes back (the wish's issue is the link's); with `ALL` all of that. Not undone: an
+    end by an operator, a mail or a complaint, one older than UNDO_DAYS or after MOST_UNDOS undos, of an erased reader,
+    or of a suppressed address. Returns the titles of what came back; empty when nothing may.
     """
     here, reach = _reach(database, wish)
-    together = [one for one in reach if here is not None and one.ended_at == here.ended_at]
-    if not any(one.undoable for one in together):
+    together = [one for one in reach if here is not None and ended_together(one, here, wish.issue_id)]
+    if not together:
         return ()
     ids = [one.id for one in together]
     evidence = "undo on the leaving page"
@@ -140,6 +141,13 @@ def undo(database: Database, wish: Wish, state_dir: Path) -> tuple[str, ...]:
     # After the commit: a line without its undo would let a restore bring back somebody who left.
     optout_log.append(state_dir, "undo", restored)
     return _titles(together, restored)
+
+
+def ended_together(one: Subscription, here: Subscription, issue_id: int | None) -> bool:
+    """Whether the link of this issue ended both and may bring `one` back."""
+    # A link that names no issue is told from others only by the moment: one statement ends all that an act ends.
+    same = issue_id is not None or one.ended_at == here.ended_at
+    return same and one.is_undoable_by(issue_id)
 
 
 def opt_out_address(
@@ -214,11 +222,16 @@ def _titles(of: Sequence[Subscription], changed: Sequence[Changed]) -> tuple[str
 def _end(database: Database, reach: Sequence[Subscription], wish: Wish, state_dir: Path) -> list[Changed]:
     """Log, then commit, the end of what the reader has not ended yet; nothing for a repeat."""
     news = [one for one in reach if not one.is_a_no]
-    if not news:
+    # A no by another way than a link stands on its own, also over a link's: or that link's Undo would lift both.
+    is_other = not wish.channel.is_a_link and wish.channel is not Channel.IMPORT
+    again = [one for one in reach if is_other and one.is_a_no]
+    if not news and not again:
         return []
     optout_log.append(state_dir, "out", news)
     ids, evidence = [one.id for one in news], f"by {wish.actor}"
     with database.write_durably() as conn:
+        if again:
+            subscriptions.harden(conn, [one.id for one in again], channel=wish.channel, evidence=evidence)
         changed = subscriptions.end(conn, ids, channel=wish.channel, issue_id=wish.issue_id, evidence=evidence)
         for one in changed:
             acts.record(conn, wish.actor, "subscription.end", f"subscription:{one.id}", {"ended": 1})

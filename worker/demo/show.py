@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from worker import clock, log, settings
+from worker import clock, log, metrics_port, settings
 from worker.calling import called
 from worker.compose.findings import Level
 from worker.demo.place import FOLDER, SAMPLES, Place, announce, hold
@@ -301,12 +301,9 @@ def _as_scripted(totals: Totals, options: DemoOptions, *, is_new: bool) -> bool:
 
 
 def _metrics(own: Settings) -> str | None:
-    """The web process's metrics page: of ours, which took ports one after the other, the one that reads the ledger."""
-    for port in range(own.metrics_port, own.metrics_port + 4):
-        status, page = _ask(own.metrics_host, port, "/metrics")
-        if status == 200 and b"corranto_issues" in page:
-            return f"http://{own.metrics_host}:{port}/metrics"
-    return None
+    """The web process's metrics page, the one that reads the ledger."""
+    of_web = (each for each in metrics_port.targets(own.state_dir) if each.role == "web")
+    return next((f"http://{each.address}/metrics" for each in of_web), None)
 
 
 def _ask(host: str, port: int, path: str) -> tuple[int, bytes]:

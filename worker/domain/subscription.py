@@ -57,6 +57,11 @@ class Channel(StrEnum):
     MAILTO = "mailto"
     """A mail to the unsubscribe address (RFC 2369 3.2)."""
 
+    @property
+    def is_a_link(self) -> bool:
+        """Whether the wish was made with a link of a mail: only such an end may the very same link take back."""
+        return self in (Channel.ONE_CLICK, Channel.PAGE)
+
 
 @dataclass(frozen=True)
 class Subscription:
@@ -75,6 +80,8 @@ class Subscription:
     """Aware UTC; set exactly while `state` is ended."""
     ended_by: str | None
     """The channel of the end."""
+    ended_issue_id: int | None
+    """The issue whose link was used for it, if any."""
     title: str
     language: str
     contact: str
@@ -83,11 +90,15 @@ class Subscription:
     address: str | None
     """The reader's; None after erasure."""
     undoable: bool
-    """Whether the reader may take the end back: ended, lately, not by a complaint, and the address not suppressed."""
+    """Whether the link that ended it may take that back: lately, not too often, and the address not suppressed."""
 
     @property
     def is_active(self) -> bool:
         return self.state is not SubscriptionState.ENDED
+
+    def is_undoable_by(self, issue_id: int | None) -> bool:
+        """Whether the link of this issue may take the end back: it was this link's own press."""
+        return self.undoable and self.ended_issue_id == issue_id
 
     @property
     def is_a_no(self) -> bool:

@@ -6,10 +6,10 @@ from worker.domain.compiled import CompiledIssue
 from worker.domain.publication import Publication
 from worker.storage import media, publications, views
 from worker.storage.engine import Database
-from worker.storage.media import MediaRow as HostedFile
+from worker.storage.media import MediaFacts as HostedFile
 from worker.storage.views import FigurePage
 
-__all__ = ["Figure", "HostedFile", "read_figure", "read_file", "read_view"]
+__all__ = ["Figure", "HostedFile", "find_file", "read_figure", "read_piece", "read_view"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,13 @@ def read_figure(database: Database, figure_id: str) -> Figure | None:
         return Figure(page, publications.get_publication_by_id(conn, page.publication_id))
 
 
-def read_file(database: Database, sha256: str) -> HostedFile | None:
-    """A picture or a hosted file by the hash of its content, or None."""
+def find_file(database: Database, sha256: str) -> HostedFile | None:
+    """A picture or a hosted file by the hash of its content, without that content; or None."""
     with database.read() as conn:
-        return media.get(conn, sha256)
+        return media.find(conn, sha256)
+
+
+def read_piece(database: Database, sha256: str, first: int, octets: int) -> bytes:
+    """At most `octets` of a file's content from `first` on; each piece is a transaction of its own."""
+    with database.read() as conn:
+        return media.read_piece(conn, sha256, first, octets)

@@ -49,7 +49,7 @@ def run(settings: Settings) -> list[Check]:
     """Look at everything; worst first. Never raises for what it looks at."""
     url = settings.database_url.get_secret_value()
     checks = [*_database(url, settings.secrets), *_broker(settings.broker_url.get_secret_value())]
-    checks += [*_relay(settings), *_keys(settings), *_base_url(settings), *_disk(settings, url)]
+    checks += [*_relay(settings), *_keys(settings), *_base_url(settings), *_sink(settings), *_disk(settings, url)]
     checks += exposure.look(settings, _file(url))
     if not any(check.verdict is Verdict.FAIL for check in checks if check.what in ("database", "schema")):
         try:
@@ -150,6 +150,13 @@ def _base_url(settings: Settings) -> Iterator[Check]:
         yield _fail("base URL", Trouble("doctor.way_out_dead", cause=cause))
     else:
         yield _ok("base URL", Trouble("doctor.way_out_answers", url=settings.base_url))
+
+
+def _sink(settings: Settings) -> Iterator[Check]:
+    """Mail that goes to the embedded sink reaches nobody, and its inbox is for this machine alone."""
+    if settings.uses_sink and not settings.shows_sink:
+        seen = {"relay": relay_of(settings).key, "base_url": settings.base_url, "web_host": settings.web_host}
+        yield _fail("sink", Trouble("doctor.sink_in_public", **seen))
 
 
 def _disk(settings: Settings, url: str) -> Iterator[Check]:

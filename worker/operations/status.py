@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from worker import clock
+from worker import clock, metrics_port
 from worker.broker import build as broker
 from worker.dispatch.outfit import outfit_of
 from worker.dispatch.progress import explain_wait
@@ -188,7 +188,7 @@ def collect(settings: Settings, database: Database) -> Status:
         for row in rows
     )
     place, trouble = _ask_broker(settings.broker_url.get_secret_value())
-    relay, metrics = relay_place(settings), spell_metrics(settings.metrics_host, settings.metrics_port)
+    relay, metrics = relay_place(settings), spell_metrics(settings)
     here = tuple(_place_troubles(settings))
     outfit = outfit_of(settings) if settings.secret_keys else None
     return Status(now, database.place, latency, place, trouble, relay, processes, in_flight, metrics, outfit, here)
@@ -224,12 +224,14 @@ def relay_place(settings: Settings) -> str:
     return Relay.from_url(settings.smtp_url.get_secret_value()).key
 
 
-def spell_metrics(host: str, first_port: int) -> str:
-    """Where to look for metrics. Another installation on this machine may hold any of these ports, so none is listed;
-    each process's log names its own."""
-    if first_port == 0:
+def spell_metrics(settings: Settings) -> str:
+    """Where to look for metrics: of each process that runs beside this state directory, by role."""
+    if settings.metrics_port == 0:
         return "off (CORRANTO_METRICS_PORT is 0)"
-    return f"http://{host}:{first_port}/metrics, or the next free port: each process logs its own"
+    found = metrics_port.targets(settings.state_dir)
+    if not found:
+        return f"none now; the first process takes {settings.metrics_host}:{settings.metrics_port}"
+    return ", ".join(f"{each.role} http://{each.address}/metrics" for each in found)
 
 
 def _in_flight(conn: Connection, issue: Issue, now: datetime) -> InFlight:

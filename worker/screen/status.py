@@ -1,5 +1,7 @@
 """An installation at one moment as lines for a person: the sentence first, then its evidence. Pure."""
 
+import itertools
+
 from worker.domain.issue import IssueState
 from worker.domain.process import WorkerState
 from worker.operations.status import InFlight, Process, Status
@@ -18,8 +20,10 @@ def render_status(status: Status) -> list[Line]:
         Line(f"database   {clean(status.database)}, {status.database_s * 1000:.1f} ms"),
         Line(f"broker     {clean(status.broker)}", "yellow" if status.broker_trouble else ""),
         Line(f"relay      {clean(status.relay)}"),
-        Line(f"metrics    {clean(status.metrics)}"),
     ]
+    # One process a line: their addresses are long.
+    names = ["metrics", *itertools.repeat("", status.metrics.count(", "))]
+    lines += [Line(f"{name:<11}{clean(each)}") for name, each in zip(names, status.metrics.split(", "), strict=True)]
     if status.processes:
         lines += [Line(""), *_processes(status.processes)]
     for each in status.in_flight:

@@ -37,7 +37,6 @@ LONGEST_ID = 18
 Ledger = Callable[[str], Mapping[str, str] | None]
 """From a return path to the reader's ledger row as words to show, or None when it names no delivery of ours."""
 
-_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 _COMMON_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -65,9 +64,11 @@ def routes(
     ledger: Ledger,
     base_url: str,
     queue_command: str,
+    names_us: Callable[[Request], bool],
 ) -> list[BaseRoute]:
-    """The routes of /sink. `base_url` is this installation's; `queue_command` is shown while there is no mail."""
-    inbox = _Inbox(mailbox, ledger, base_url.rstrip("/"), queue_command)
+    """The routes of /sink. `base_url` is this installation's; `queue_command` is shown while there is no mail;
+    `names_us` says whether a request named this machine and no other."""
+    inbox = _Inbox(mailbox, ledger, base_url.rstrip("/"), queue_command, names_us)
     mail = PREFIX + "/mail/{id}"
     gets: list[tuple[str, _Endpoint]] = [
         (PREFIX, inbox.list_page),
@@ -105,7 +106,14 @@ class _Mail:
 
 
 class _Inbox:
-    def __init__(self, mailbox: Mailbox, ledger: Ledger, base_url: str, queue_command: str) -> None:
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        ledger: Ledger,
+        base_url: str,
+        queue_command: str,
+        names_us: Callable[[Request], bool],
+    ) -> None:
         self._mailbox = mailbox
         self._ledger = ledger
         self._base_url = base_url
@@ -117,14 +125,15 @@ class _Inbox:
         self._readers = ThreadPoolExecutor(MOST_AT_ONCE, "sink-inbox")
         base = urlsplit(base_url)
         self._frame_policy = frame_policy(f"{base.scheme}://{base.netloc}")
-        self._hosts = {*_LOOPBACK_NAMES, (base.hostname or "").lower()}
+        self._names_us = names_us
 
     def guarded(self, endpoint: _Endpoint, *, changes: bool = False) -> _Endpoint:
         """`endpoint` behind the checks every request passes."""
 
         def answer(request: Request) -> Response:
-            # A foreign name that resolves to loopback (DNS rebinding) would let a web site read the inbox.
-            if (request.url.hostname or "").lower() not in self._hosts:
+            # A foreign name that resolves to loopback (DNS rebinding) would let a web site read the inbox. The raw
+            # header decides: of one it cannot read, the framework's own URL says the server's address, loopback.
+            if not self._names_us(request):
                 return Response("This inbox answers only under its own address.\n", 421, media_type="text/plain")
             if changes and not _is_same_origin(request):
                 return self._page("problem.html", status=403, title="Not from here", problem="foreign_form")
@@ -302,7 +311,8 @@ def _is_same_origin(request: Request) -> bool:
     if site is not None:
         return site == "same-origin"
     origin = request.headers.get("origin")
-    return origin is not None and origin.lower() == f"{request.url.scheme}://{request.url.netloc}".lower()
+    # The guard has seen that there is exactly one Host header.
+    return origin is not None and origin.lower() == f"{request.url.scheme}://{request.headers['host']}".lower()
 
 
 def _chosen(asked: str | None, choices: tuple[str, ...]) -> str:

@@ -6,7 +6,6 @@
 
 import asyncio
 import errno
-import ipaddress
 import resource
 import signal
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from worker import clock
 from worker.errors import RefusedError, Remedy, UnreachableError, UsageError
+from worker.loopback import is_loopback
 from worker.sink.acceptance_log import AcceptanceLog, AcceptedMail
 from worker.sink.commands import Extension
 from worker.sink.dialogue import Dialogue
@@ -65,16 +65,6 @@ def parse_extensions(text: str) -> frozenset[Extension]:
     if unknown:
         raise UsageError("sink.extension_unknown", unknown=unknown, known=sorted(known))
     return frozenset(Extension(name) for name in names)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address means this machine alone."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def require_loopback(host: str) -> None:

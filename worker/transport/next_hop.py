@@ -4,11 +4,11 @@ Settings become a `Relay` at the edge; nothing in this room reads settings. The 
 or an error.
 """
 
-import ipaddress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from worker.errors import UsageError
+from worker.loopback import is_loopback
 from worker.relay_url import RelayUrlError, read_relay_url
 
 
@@ -77,13 +77,7 @@ class Relay:
     @property
     def is_loopback(self) -> bool:
         """Whether mail handed over here cannot leave the machine by this hop."""
-        host = self.host.lower().rstrip(".")
-        if host == "localhost" or host.endswith(".localhost"):
-            return True
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def needs_starttls(self) -> bool:

@@ -6,6 +6,7 @@ not set itself, and turns whatever breaks into a page without a word about our i
 
 import uuid
 from functools import partial
+from urllib.parse import unquote
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -25,12 +26,18 @@ from worker.sink import inbox
 from worker.sink.mailbox import Mailbox
 from worker.storage.engine import Database, open_database
 from worker.tokens import Keyring
-from worker.web import health, proofs, public, reading
+from worker.web import files, health, proofs, public, reading
+from worker.web.host import TARGET, names_us, origin_form, read_host
+from worker.web.lanes import narrow_pages
 from worker.web.ledger import read_ledger_row
 from worker.web.pages import COMMON_HEADERS, Pages
-from worker.web.sentences import UNREACHABLE, status_of
+from worker.web.places import Places
+from worker.web.returned_link import find_link
+from worker.web.sentences import TOO_MANY, UNREACHABLE, status_of
 
 RETRY_AFTER_S = 120  # seconds, told with 503: a restart of the database is usually over by then
+
+BUSY_AGAIN_S = 5  # told when every place is taken: an answer takes far less
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"})
 
@@ -47,6 +54,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> Starl
         *public.routes(settings, database, keyring, pages),
         *proofs.routes(database, keyring, pages),
         *reading.routes(settings.base_url, database, keyring, pages),
+        *files.routes(database, pages),
         *_sink_routes(settings, database, keyring),
     ]
 
@@ -57,7 +65,9 @@ def create_app(settings: Settings, *, database: Database | None = None) -> Starl
         return answer
 
     app = Starlette(
-        routes=routes, middleware=[Middleware(_Shell, pages=pages)], exception_handlers={HTTPException: refused}
+        routes=routes,
+        middleware=[Middleware(_Shell, pages=pages, keyring=keyring, places=Places(settings.trusted_proxies))],
+        exception_handlers={HTTPException: refused},
     )
     # A one-click POST must meet its answer at the very address in the mail (RFC 8058 3.1: no redirect).
     app.router.redirect_slashes = False
@@ -65,29 +75,35 @@ def create_app(settings: Settings, *, database: Database | None = None) -> Starl
 
 
 def _sink_routes(settings: Settings, database: Database, keyring: Keyring) -> list[BaseRoute]:
-    """The inbox, only beside the embedded sink: with a real relay there is nothing it could show."""
-    port = settings.relay_url.port
-    if not (settings.is_loopback_relay and port == settings.sink_port):
+    """The inbox, only beside the embedded sink and only where nobody but this machine looks: it shows readers' mail."""
+    if not settings.shows_sink:
         return []
 
     mailbox, command = Mailbox(settings.state_dir / "sink"), f"{called()} queue FILE"
     ledger = partial(read_ledger_row, database, keyring)
-    return inbox.routes(mailbox, ledger=ledger, base_url=settings.base_url, queue_command=command)
+    return inbox.routes(mailbox, ledger=ledger, base_url=settings.base_url, queue_command=command, names_us=names_us)
 
 
 class _Shell:
     """ASGI middleware around every request."""
 
-    def __init__(self, app: ASGIApp, pages: Pages) -> None:
+    def __init__(self, app: ASGIApp, pages: Pages, keyring: Keyring, places: Places) -> None:
         self._app = app
         self._pages = pages
+        self._keyring = keyring
+        self._places = places
+        self._is_new = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._is_new:
+            self._is_new = False
+            narrow_pages()
         # Behind a proxy that keeps the base URL's path, and behind one that strips it, routes match alike.
         scope["root_path"] = self._pages.root
+        refusal = self._judge(scope)
         status = 0
 
         async def send_safely(message: Message) -> None:
@@ -101,13 +117,46 @@ class _Shell:
 
         began = monotonic()
         try:
-            await self._app(scope, receive, send_safely)
+            if refusal:
+                await self._refuse(refusal)(scope, receive, send_safely)
+                return
+            with self._places.taken(scope):
+                await self._app(scope, receive, send_safely)
         except Exception as error:
             if status:
                 raise  # half an answer is out: the server cuts the connection
             await self._explain(error, scope)(scope, receive, send_safely)
         finally:
             _count(scope, status, monotonic() - began)
+
+    def _judge(self, scope: Scope) -> int:
+        """Put a returned link's path right; the status that refuses a request before any page sees it, else 0."""
+        target = scope[TARGET] = scope["raw_path"]
+        link = find_link(target.decode("ascii", "replace"), self._keyring.opens_leaving)
+        if link is not None:
+            # Only Undo is a page's alone; below any other page of the link a post is a no as well.
+            path = f"/u/{link.token}" if scope["method"] == "POST" and link.page != "/undo" else link.path
+            scope["path"], scope["raw_path"] = path, path.encode()
+            if scope["method"] == "POST":
+                return 0  # a reader's no: the token is its authority, and no limit or header stands in its way
+        elif origin_form(target) != target:
+            scope["raw_path"] = origin_form(target)
+            scope["path"] = unquote(scope["raw_path"].decode("ascii", "replace"))
+        if scope["path"] in health.PATHS:
+            return 0
+        # RFC 9112 3.2: a Host that cannot be read is refused. A readable foreign one is not: no byte of an answer
+        # depends on it, and mails of years ago lead here by names this installation had then.
+        is_old = scope["http_version"] == "1.0" and not any(name == b"host" for name, _ in scope["headers"])
+        if not is_old and read_host(scope["headers"], target) is None:
+            return 400
+        return self._places.refusal(scope)
+
+    def _refuse(self, status: int) -> Response:
+        answer = self._pages.error(status)
+        answer.headers["Connection"] = "close"
+        if status in (TOO_MANY, UNREACHABLE):
+            answer.headers["Retry-After"] = str(BUSY_AGAIN_S)
+        return answer
 
     def _explain(self, error: Exception, scope: Scope) -> Response:
         status = status_of(error)

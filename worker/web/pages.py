@@ -52,6 +52,7 @@ class Pages:
             style_version=hashlib.sha256(self.stylesheet).hexdigest()[:12],
             proof=False,
             proof_page="",
+            may_stop_all=False,
             promise="",
             contact="",
         )

@@ -1,7 +1,9 @@
 """The readers' pages about leaving: one look, one button, the way back, and the mail program's own button.
 
 A signed token in the path is the whole authority: no cookie, no sign-in, no question back (RFC 8058 3.1). Only POST
-changes anything; GET and HEAD show. A token that is not ours leads to one page, whatever is wrong with it.
+changes anything; GET and HEAD show. Whoever posts a whole token wants out, whatever else the request holds. A token
+that is not ours leads to one page, whatever is wrong with it.
+A mail gets forwarded, and its link with it: so a link ends its own publication and takes back its own press, no more.
 Invalid tokens are not counted against an address: a check costs microseconds, and providers post for thousands of
 readers from a few addresses.
 """
@@ -11,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -21,7 +22,7 @@ from worker.clock import utcnow
 from worker.compose.template import without_values
 from worker.consent import optout
 from worker.consent.optout import OptOut, Wish
-from worker.consent.preferences import Preferences, read_preferences
+from worker.consent.preferences import Preferences, may_stop_all, read_preferences
 from worker.domain.publication import Publication
 from worker.domain.subscription import Channel, Scope, Subscription
 from worker.editorial import publications
@@ -30,7 +31,8 @@ from worker.log import logger
 from worker.settings import Settings
 from worker.storage.engine import Database
 from worker.tokens import Keyring, Purpose, Token, TokenError
-from worker.web.forms import FormAction, read_action
+from worker.web.forms import FormAction, read_form, read_press
+from worker.web.lanes import LEAVING, run_in
 from worker.web.pages import Pages
 
 ACTOR = "reader"
@@ -87,20 +89,26 @@ class _Leaving:
         except TokenError:
             return self._damaged()
         if token.purpose is Purpose.PROOF:
-            return self._show_proof(token, request, is_done=request.url.path.endswith("/done"))
-        return self._show(token, welcome_back=request.url.path.endswith("/back"))
+            return self._show_proof(token, request, is_done=request.scope["path"].endswith("/done"))
+        return self._show(token, welcome_back=request.scope["path"].endswith("/back"))
 
     def _show(self, token: Token, *, welcome_back: bool) -> Response:
-        reader = read_preferences(self._database, token.subscription)
+        reader = read_preferences(self._database, token.subscription, token.issue or None)
         if reader is None:
             return self._pages.html("gone.html")
         here = self._view(reader.here, reader.masked, token.issue)
-        still = [self._view(one, reader.masked, token.issue) for one in reader.still]
         if reader.here.is_active:
-            return self._page("leave.html", here, others=still, welcome_back=welcome_back)
+            return self._page("leave.html", here, welcome_back=welcome_back)
+        still = [self._view(one, reader.masked, token.issue) for one in reader.still]
         together = [self._view(one, reader.masked, token.issue) for one in reader.ended_together]
         return self._page(
-            "done.html", here, still=still, ended_together=together, on_its_way=self._late(reader), proof=False
+            "done.html",
+            here,
+            still=still,
+            ended_together=together,
+            on_its_way=self._late(reader),
+            proof=False,
+            may_stop_all=reader.may_stop_all,
         )
 
     def _late(self, reader: Preferences) -> list[str]:
@@ -128,7 +136,7 @@ class _Leaving:
             return self._page(
                 "done.html", here, still=[], ended_together=[], on_its_way=[], proof=True, proof_page=page
             )
-        return self._page("leave.html", here, others=[], welcome_back=False, proof=True, proof_page=page)
+        return self._page("leave.html", here, welcome_back=False, proof=True, proof_page=page)
 
     def _damaged(self) -> Response:
         """One page for a mutated, foreign, cut or misused token, so that nothing can be learnt by trying."""
@@ -142,39 +150,42 @@ class _Leaving:
         try:
             token = self._keyring.read(request.path_params["token"], *_TAKES_POSTS)
         except TokenError:
-            return await run_in_threadpool(self._damaged)
-        action = await read_action(request)
+            return await run_in(LEAVING, self._damaged)
+        form = await read_form(request)
+        action = form.action
         if token.purpose is not Purpose.UNSUBSCRIBE:
             return self._answer_unchanged(token, action, request)
+        if action is FormAction.ALL and not await run_in(
+            LEAVING, may_stop_all, self._database, token.subscription, token.issue or None
+        ):
+            action = FormAction.ONE  # the page offered no such button; a wish to leave is never refused
         channel = Channel.ONE_CLICK if action is FormAction.ONE_CLICK else Channel.PAGE
         wish = _wish(token, action, channel)
         steps = optout.leave(self._database, wish, self._settings.state_dir, self._settings.optout_fresh_s)
         outcome = await _walk(steps)
         metrics.unsubscribes.labels(str(channel)).inc(len(outcome.changed))
         _log.info("opted_out", subscription=token.subscription, ended=len(outcome.changed), channel=str(channel))
-        if action is FormAction.ONE_CLICK:
-            return PlainTextResponse(_one_click_words(outcome))
-        return self._see(request, "/done")
+        if action.is_a_page:
+            return self._see(request, "/done")
+        return PlainTextResponse(_one_click_words(outcome), headers={"Connection": "close"} if form.trouble else None)
 
     async def post_undo(self, request: Request) -> Response:
         """Undo, from the page after leaving."""
         try:
             token = self._keyring.read(request.path_params["token"], *_OPENS_PAGES)
         except TokenError:
-            return await run_in_threadpool(self._damaged)
-        action = await read_action(request)
-        if action is FormAction.ONE_CLICK:
-            return self._pages.error(400)
+            return await run_in(LEAVING, self._damaged)
+        action = await read_press(request)
         if token.purpose is Purpose.PROOF:
             return self._see(request, "/back")
         wish = _wish(token, action, Channel.PAGE)
-        restored = await run_in_threadpool(optout.undo, self._database, wish, self._settings.state_dir)
+        restored = await run_in(LEAVING, optout.undo, self._database, wish, self._settings.state_dir)
         _log.info("opt_out_undone", subscription=token.subscription, restored=len(restored))
         return self._see(request, "/back")
 
     def _answer_unchanged(self, token: Token, action: FormAction, request: Request) -> Response:
         """A proof's or a probe's token: the same answers as the real thing, without its effect."""
-        if action is FormAction.ONE_CLICK:
+        if not action.is_a_page:
             words = "a proof" if token.purpose is Purpose.PROOF else "a probe"
             return PlainTextResponse(f"This is {words}: nothing was changed.\n")
         if token.purpose is Purpose.PROBE:
@@ -194,7 +205,7 @@ class _Leaving:
             masked=masked,
             action=f"{self._pages.root}/u/{own}",
             since=None if one.ended_at is None else one.ended_at.astimezone(UTC),
-            undoable=one.undoable,
+            undoable=one.is_undoable_by(issue_id or None),
         )
 
     def _page(self, template: str, here: SubscriptionView, **values: object) -> Response:
@@ -211,11 +222,11 @@ def _wish(token: Token, action: FormAction, channel: Channel) -> Wish:
 
 
 async def _walk(steps: Iterator[OptOut]) -> OptOut:
-    """Take the steps of an opt-out in the thread pool and wait between them without holding a thread."""
-    outcome = await run_in_threadpool(next, steps)
+    """Take the steps of an opt-out in its lane and wait between them without holding a thread."""
+    outcome = await run_in(LEAVING, next, steps)
     while not outcome.settled:
         await asyncio.sleep(optout.POLL_S)
-        later = await run_in_threadpool(next, steps, None)
+        later = await run_in(LEAVING, next, steps, None)
         if later is None:
             break
         outcome = later

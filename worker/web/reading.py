@@ -1,28 +1,23 @@
-"""What readers read: an issue in the browser, its figures and files, the list of newsletters, the privacy page.
+"""What readers read: an issue in the browser, its figures, the list of newsletters, the privacy page.
 
-Nothing here names a reader, and nothing changes anything. Files are immutable: their address is their content's hash.
+Nothing here names a reader, and nothing changes anything. Files are in `files`.
 """
 
 import re
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from worker.editorial import approval, publications, views
-from worker.editorial.views import HostedFile
 from worker.storage.engine import Database
 from worker.tokens import Keyring, Purpose, Token, TokenError
+from worker.web.files import FOREVER
 from worker.web.pages import Pages
 
-FOREVER = "public, max-age=31536000, immutable"
-
 _BODY = re.compile(r"<body[^>]*>")
-_FILE_NAME = re.compile(r"([0-9a-f]{64})\.([a-z0-9]{1,8})", re.ASCII)
 _FIGURE_ID = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
-_SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-"""Pictures a browser may show in place; all else, SVG included, is a download: it could bring script."""
 
 _LANGUAGES = {
     "ar": "العربية", "de": "Deutsch", "en": "English", "es": "Español", "fr": "Français", "hi": "हिन्दी",
@@ -39,7 +34,6 @@ def routes(base_url: str, database: Database, keyring: Keyring, pages: Pages) ->
         Route("/privacy", reading.privacy),
         Route("/v/{token}", reading.issue),
         Route("/figure/{id}", reading.figure),
-        Route("/media/{name}", reading.file),
         Route("/style.css", reading.style),
         Route("/favicon.svg", reading.icon),
         Route("/favicon.ico", reading.icon),
@@ -108,27 +102,6 @@ class _Reading:
             contact=figure.publication.contact,
         )
 
-    def file(self, request: Request) -> Response:
-        """A picture or a hosted file. Its bytes were an editor's: they are shown as what we stored, or downloaded."""
-        name = _FILE_NAME.fullmatch(request.path_params["name"])
-        if name is None:
-            return self._pages.error(404)
-        tag = f'"{name[1]}"'
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers={"ETag": tag, "Cache-Control": FOREVER})
-        file = views.read_file(self._database, name[1])
-        if file is None or file.ext != name[2]:
-            return self._pages.error(404)
-        headers = {
-            "ETag": tag,
-            "Cache-Control": FOREVER,
-            "Content-Security-Policy": "default-src 'none'; sandbox",
-            # Web mailers show the pictures inside their own pages.
-            "Cross-Origin-Resource-Policy": "cross-origin",
-            "Content-Disposition": _disposition(file),
-        }
-        return Response(file.data, media_type=file.content_type, headers=headers)
-
     async def style(self, request: Request) -> Response:
         return Response(self._pages.stylesheet, media_type="text/css", headers={"Cache-Control": FOREVER})
 
@@ -142,15 +115,6 @@ class _Reading:
         private = ("u/", "v/", "m/", "confirm/", "proof/", "sink")
         lines = ["User-agent: *", *(f"Disallow: {root}/{path}" for path in private)]
         return PlainTextResponse("\n".join(lines) + "\n", headers={"Cache-Control": "public, max-age=86400"})
-
-
-def _disposition(file: HostedFile) -> str:
-    """RFC 6266: pictures inline, all else as a file with its name, once in ASCII and once whole (RFC 8187)."""
-    if file.content_type in _SHOWN_TYPES:
-        return "inline"
-    name = re.sub(r'[\x00-\x1f\x7f/\\"\u2028\u2029]', "_", file.title).strip() or file.file_name
-    plain = re.sub(r"[^A-Za-z0-9 ._()-]", "_", name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name.encode('utf-8', 'replace'), safe='')}"
 
 
 def _language_name(tag: str) -> str:

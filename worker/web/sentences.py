@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from worker.errors import CorrantoError, Remedy, UnreachableError
 
-SERVER_FAULT, UNREACHABLE = 500, 503
+TOO_MANY, SERVER_FAULT, UNREACHABLE = 429, 500, 503
 
 
 class PageText(NamedTuple):
@@ -29,12 +29,19 @@ PAGES: Mapping[int, PageText] = {
     405: PageText("That does not work here", ("This page cannot be used in that way. " + _NOT_CHANGED,)),
     408: PageText("That took too long", ("The form did not arrive in time. " + _NOT_CHANGED, "Please try again.")),
     413: PageText("That is too much", ("The form was too large. " + _NOT_CHANGED,)),
+    TOO_MANY: PageText(
+        "One moment, please",
+        ("Your network asked for too much at once. " + _NOT_CHANGED, "Try again in a few seconds."),
+    ),
     SERVER_FAULT: PageText(
         "Something went wrong here", ("That is our fault, not yours.", "Please try again in a few minutes.")
     ),
     UNREACHABLE: PageText(
         "Please try again soon",
-        ("We cannot reach our records just now, so we cannot do what you asked. Try again in a few minutes.",),
+        (
+            "We are too busy, or cannot reach our records just now, so we cannot do what you asked.",
+            "Try again in a few minutes.",
+        ),
     ),
 }
 """By HTTP status."""

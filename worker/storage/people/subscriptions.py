@@ -29,7 +29,12 @@ from worker.storage.schema import (
 UNDO_DAYS = 30
 """How long an opt-out can be taken back by its link: an old mail that was passed on must not sign a reader up again."""
 
+MOST_UNDOS = 3
+"""Within UNDO_DAYS: whoever holds a link that was passed on cannot switch a reader on and off for ever."""
+
 _MAY_HAVE_LEFT = (DeliveryState.ACCEPTED, DeliveryState.IN_DOUBT)
+
+_LINKS = tuple(str(channel) for channel in Channel if channel.is_a_link)
 
 # From a subscription to its publication's issues, and on to the copies of its reader.
 _OF_PUBLICATION = issue.c.publication_id == subscription.c.publication_id
@@ -90,17 +95,28 @@ def end(
     return move(conn, ids, no_no_yet, {**left, "ended_issue_id": issue_id}, line)
 
 
+def harden(conn: Connection, ids: Sequence[int], *, channel: Channel, evidence: str) -> list[Changed]:
+    """Put another channel's no over the end that a link gave those of `ids`: from then on no link takes it back.
+
+    The time of the end stays. Returns those whose end was a link's.
+    """
+    by_link = (subscription.c.state == SubscriptionState.ENDED, subscription.c.ended_by.in_(_LINKS))
+    line = {"event": ConsentEvent.ENDED, "channel": channel, "issue_id": None, "evidence": evidence}
+    return move(conn, ids, and_(*by_link), {"ended_by": channel, "ended_issue_id": None}, line)
+
+
 def restore(
     conn: Connection, ids: Sequence[int], *, channel: Channel, issue_id: int | None, evidence: str
 ) -> list[Changed]:
-    """Take back the end of those of `ids` that may come back, one generation on, with a consent line each.
+    """Take back the end of those of `ids` that this issue's link gave them, one generation on, a consent line each.
 
     One that was never confirmed returns as pending. What may not come back (see Subscription.undoable) stays ended.
     """
     before = case((subscription.c.confirmed_at.is_(None), SubscriptionState.PENDING), else_=SubscriptionState.CONFIRMED)
     again = {"state": before, "generation": subscription.c.generation + 1}
     line = {"event": ConsentEvent.UNDONE, "channel": channel, "issue_id": issue_id, "evidence": evidence}
-    return move(conn, ids, _undoable(), {**again, "ended_at": None, "ended_by": None, "ended_issue_id": None}, line)
+    own = and_(_undoable(), subscription.c.ended_issue_id.is_not_distinct_from(issue_id))
+    return move(conn, ids, own, {**again, "ended_at": None, "ended_by": None, "ended_issue_id": None}, line)
 
 
 def move(
@@ -176,7 +192,7 @@ def _covers() -> ColumnElement[bool]:
 
 
 def _subscriptions() -> Select[Any]:
-    own = ("id", "subscriber_id", "publication_id", "generation", "state", "ended_at", "ended_by")
+    own = ("id", "subscriber_id", "publication_id", "generation", "state", "ended_at", "ended_by", "ended_issue_id")
     shown = ("title", "language", "contact", "promise")
     return (
         select(
@@ -210,9 +226,21 @@ def _undoable() -> ColumnElement[bool]:
         reader.c.erased_at.is_(None),
         ~exists().where(suppression.c.address_hash == reader.c.address_hash),
     )
+    lately = database_now(-UNDO_DAYS * 86_400)
+    undone = (
+        select(func.count())
+        .select_from(consent_log)
+        .where(
+            consent_log.c.subscription_id == subscription.c.id,
+            consent_log.c.event == ConsentEvent.UNDONE,
+            consent_log.c.at > lately,
+        )
+    )
     return and_(
         subscription.c.state == SubscriptionState.ENDED,
-        subscription.c.ended_by != Channel.COMPLAINT,
-        subscription.c.ended_at > database_now(-UNDO_DAYS * 86_400),
+        # Not what an operator, a mail or a complaint ended: an old link knows nothing of that.
+        subscription.c.ended_by.in_(_LINKS),
+        subscription.c.ended_at > lately,
+        undone.scalar_subquery() < MOST_UNDOS,
         reachable,
     )
