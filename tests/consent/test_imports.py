@@ -11,6 +11,7 @@ from tests.support.publication import ACTOR, CONSENT, publish, write_csv
 from tests.support.readers import Killed
 from tests.support.words import refuses
 from worker.consent import optout
+from worker.consent.how import How
 from worker.consent.imports import ImportResult, import_subscribers, list_imports, undo_import
 from worker.consent.optout import Wish
 from worker.consent.subscribe import add_subscriber
@@ -213,7 +214,7 @@ def test_duplicates_rejects_and_folds_are_counted_and_sum_up(
     assert sum(result.reasons.values()) == 3
     with rejects.open(newline="") as file:
         header, *lines = list(csv.reader(file))
-    assert header == ["line", "value", "reason"]
+    assert header == ["line", "value", "reason", "email", "name"]
     assert [line[0] for line in lines] == ["3", "9", "10"]
     assert [line[1] for line in lines][1] == "'@example.org"
     assert all(not line[1].startswith(("=", "+", "-", "@")) for line in lines)
@@ -247,9 +248,10 @@ def test_dry_run_counts_like_the_real_one_and_changes_nothing(
     [
         ("name\nA\n", {}),
         ("email\na@example.org\n", {"consent": " "}),
-        ("email\na@example.org\n", {"mapping": {"name": "Nom"}}),
-        ('email\na@example.org\n"b', {}),
-        ("email\na@example.org\n", {"encoding": "nonsense"}),
+        ("email\na@example.org\n", {"how": How({"name": "Nom"})}),
+        ('email\na@example.org,"x \\"y\\""\n', {}),
+        ("email\na@example.org\n", {"how": How(encoding="nonsense")}),
+        ("email\na@example.org\n", {"how": How(left=("Nom",))}),
     ],
 )
 def test_file_that_is_wrong_as_a_whole_changes_nothing(

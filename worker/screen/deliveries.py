@@ -4,7 +4,7 @@ import re
 from dataclasses import asdict
 from datetime import datetime
 
-from worker.consent.imports import neutral_cell
+from worker.consent.cells import neutral_cell
 from worker.operations.deliveries import DeliveryRow
 from worker.screen.report import ERASED, REASON_WORDS
 from worker.screen.terminal import clean
