@@ -11,6 +11,8 @@ from tests.support.publication import ACTOR, CONSENT, publish, write_csv
 from tests.support.readers import Killed
 from tests.support.words import refuses
 from worker.consent import optout
+from worker.consent.exports import export_publication
+from worker.consent.how import How
 from worker.consent.imports import ImportResult, import_subscribers, list_imports, undo_import
 from worker.consent.optout import Wish
 from worker.consent.subscribe import add_subscriber
@@ -213,7 +215,7 @@ def test_duplicates_rejects_and_folds_are_counted_and_sum_up(
     assert sum(result.reasons.values()) == 3
     with rejects.open(newline="") as file:
         header, *lines = list(csv.reader(file))
-    assert header == ["line", "value", "reason"]
+    assert header == ["line", "value", "reason", "email", "name"]
     assert [line[0] for line in lines] == ["3", "9", "10"]
     assert [line[1] for line in lines][1] == "'@example.org"
     assert all(not line[1].startswith(("=", "+", "-", "@")) for line in lines)
@@ -247,9 +249,10 @@ def test_dry_run_counts_like_the_real_one_and_changes_nothing(
     [
         ("name\nA\n", {}),
         ("email\na@example.org\n", {"consent": " "}),
-        ("email\na@example.org\n", {"mapping": {"name": "Nom"}}),
-        ('email\na@example.org\n"b', {}),
-        ("email\na@example.org\n", {"encoding": "nonsense"}),
+        ("email\na@example.org\n", {"how": How({"name": "Nom"})}),
+        ('email\na@example.org,"x \\"y\\""\n', {}),
+        ("email\na@example.org\n", {"how": How(encoding="nonsense")}),
+        ("email\na@example.org\n", {"how": How(left=("Nom",))}),
     ],
 )
 def test_file_that_is_wrong_as_a_whole_changes_nothing(
@@ -417,3 +420,90 @@ def test_channel_of_an_undone_import_is_told_apart_from_a_reader(
         assert conn.scalars(select(schema.subscription.c.ended_by)).one() is None
         channels = conn.scalars(select(schema.consent_log.c.channel).order_by(schema.consent_log.c.id)).all()
     assert channels == [Channel.IMPORT, Channel.IMPORT, Channel.CLI]
+
+
+def test_whoever_the_file_says_left_is_never_subscribed_and_can_be_kept_from_all_mail(
+    database: Database, briefing: Publication, tmp_path: Path
+) -> None:
+    # Given an export in which one reader stands twice
+    text = (
+        "email,status,unsubscribed_at\n"
+        "in@example.org,active,\n"
+        "twice@example.org,active,\n"
+        "new@example.org,pending,\n"
+        "out@example.org,active,2024-01-01\n"
+        "twice@example.org,unsubscribed,\n"
+    )
+    path = write_csv(tmp_path, text)
+
+    # When
+    dry = run(database, path, dry_run=True)
+    real = run(database, path)
+    named = run(database, path, how=How(left=("unsubscribed_at",)))
+
+    # Then
+    assert (real.added, real.kept_out_left, real.kept_out_unconfirmed) == (1, 3, 1)
+    assert (dry.added, dry.kept_out_left, dry.kept_out_unconfirmed) == (1, 3, 1)
+    assert real.left_by == {"status": 2, "unsubscribed_at": 1}
+    assert states(database) == {"in@example.org": ("confirmed", 1)}
+    assert named.opted_out == 2
+    with database.read() as conn:
+        assert suppressions.find(conn, database.instance(), parse_address("new@example.org")) is None
+
+
+def test_broken_quote_costs_its_own_row(database: Database, briefing: Publication, tmp_path: Path) -> None:
+    # Given a quotation mark that is never closed, and one that is not doubled
+    path = write_csv(
+        tmp_path, 'email,name\n"a@example.org,A\nb@example.org,27" screen\n"c@example.org","C "x" C"\nd@example.org,D\n'
+    )
+
+    # When
+    result = run(database, path)
+
+    # Then
+    assert (result.read, result.added, result.rejected) == (4, 2, 2)
+    assert [example.line for example in result.examples] == [2, 4]
+
+
+def test_rejects_can_be_mended_and_imported_again(database: Database, briefing: Publication, tmp_path: Path) -> None:
+    # Given a file of rejects that everybody could read
+    rejects = tmp_path / "rejects.csv"
+    rejects.write_text("old")
+    rejects.chmod(0o644)
+    path = write_csv(tmp_path, 'email,name,phone\njane.example.org,"Doe, Jane",\'+49 1\n')
+
+    # When
+    run(database, path, rejects_path=rejects)
+
+    # Then
+    assert rejects.stat().st_mode & 0o077 == 0
+    mended = write_csv(tmp_path, rejects.read_text().replace("jane.example", "jane@example"), name="mended.csv")
+    assert run(database, mended).added == 1
+    with database.read() as conn:
+        found = subscribers.find_by_address(conn, database.instance(), "jane@example.org")
+    assert (found.name, found.attributes) == ("Doe, Jane", {"phone": "+49 1"})
+
+
+def test_export_comes_back_byte_for_byte(database: Database, briefing: Publication, tmp_path: Path) -> None:
+    # Given readers with values that a spreadsheet would run, and words that stand for nothing elsewhere
+    publish(database, "other")
+    path = write_csv(
+        tmp_path,
+        "email,name,phone,consent_at\n-d@example.org,'-,'+49 170,2024-05-04 10:00:00 UTC\nb@example.org,''=x,;=1,\n",
+    )
+    run(database, path, consent="a form")
+    first = "".join(export_publication(database, "briefing"))
+
+    # When
+    import_subscribers(
+        database,
+        "other",
+        write_csv(tmp_path, first, name="e.csv"),
+        consent="a form of 2020-01-01 and 2021-01-01",
+        actor=ACTOR,
+    )
+
+    # Then
+    assert "".join(export_publication(database, "other")) == first
+    assert '"\'+49 170","' not in first.split("\n")[0]
+    assert "2024-05-04T10:00:00+00:00" in first

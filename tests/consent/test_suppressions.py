@@ -67,7 +67,7 @@ def test_a_list_of_addresses_is_read_from_the_column_email_or_the_only_one(
     database: Database, tmp_path: Path, text: str, wanted: list[str]
 ) -> None:
     # When
-    done = suppress_file(database, write_csv(tmp_path, text), encoding=None, **BY_HAND)
+    done = suppress_file(database, write_csv(tmp_path, text), **BY_HAND)
 
     # Then
     assert done.rejects == []
@@ -77,18 +77,31 @@ def test_a_list_of_addresses_is_read_from_the_column_email_or_the_only_one(
 def test_lines_without_an_address_are_named_and_the_rest_is_kept_out(database: Database, tmp_path: Path) -> None:
     # When a list holds two lines that are none
     path = write_csv(tmp_path, "email\njane@example.org\nnobody\njoe@example.org\n@\n")
-    done = suppress_file(database, path, encoding=None, **BY_HAND)
+    done = suppress_file(database, path, **BY_HAND)
 
     # Then
     assert done.result.added == 2
     assert [line for line, _ in done.rejects] == [3, 5]
-    assert all("@-sign" in word(why) for _, why in done.rejects)
+    assert [word(why) for _, why in done.rejects] == ["the address has no @", "nothing stands before the @"]
+
+
+def test_of_a_file_that_says_who_left_only_they_are_kept_out(database: Database, tmp_path: Path) -> None:
+    # Given an export of all members
+    path = write_csv(tmp_path, "email,subscribed_to_emails\njane@example.org,true\njoe@example.org,false\n")
+
+    # When
+    done = suppress_file(database, path, **BY_HAND)
+
+    # Then
+    assert (done.result.added, done.stayed) == (1, 1)
+    assert find_suppression(database, JANE) is None
+    assert suppress_file(database, path, **BY_HAND, every=True).result.added == 1
 
 
 @pytest.mark.parametrize("text", ["name,city\nJ,Ghent\n", "email\nnobody\n"])
 def test_a_file_without_any_address_changes_nothing(database: Database, tmp_path: Path, text: str) -> None:
-    with refuses(UsageError, match="no email column|holds no address"):
-        suppress_file(database, write_csv(tmp_path, text), encoding=None, **BY_HAND)
+    with refuses(UsageError, match="none holds addresses|holds no address"):
+        suppress_file(database, write_csv(tmp_path, text), **BY_HAND)
     assert list_suppressions(database) == []
 
 

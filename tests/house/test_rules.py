@@ -52,7 +52,7 @@ BANNED_TEXT = {
     ),
     "an unfinished piece": re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b|[Nn]ot (?:yet )?implemented|lorem ipsum", re.ASCII),
     "the number of a ticket": re.compile(r"(?:[Ii]ssue|[Tt]icket|PR|[Ff]ixes|[Cc]loses) #\d+"),
-    "a word this trade does not use here": re.compile(r"\b(?:e-?mail blast|campaigns?)\b", re.IGNORECASE),
+    "a word this trade does not use here": re.compile(r"\b(?:e-?mail blast|campaigns?(?! Monitor))\b", re.IGNORECASE),
     "the maker instead of the thing": re.compile(r"\b(?:Claude|ChatGPT|Copilot|Anthropic|OpenAI|LLM)\b"),
 }
 RESERVED = re.compile(r"(?:^|\.)(?:example(?:\.(?:com|net|org))?|test|invalid|localhost)$", re.IGNORECASE)

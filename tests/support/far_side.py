@@ -118,9 +118,7 @@ class FarSide:
         path = self.folder / f"{slug}.csv"
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("email", "name"), *readers])
-        result = import_subscribers(
-            self.desk.database, slug, path, consent="sign-up form, 2026-05-03", actor="editor", encoding="utf-8"
-        )
+        result = import_subscribers(self.desk.database, slug, path, consent="sign-up form, 2026-05-03", actor="editor")
         assert (result.added, result.rejected) == (len(readers), 0), result.examples
 
     def send(self, *files: Path) -> None:

@@ -67,9 +67,9 @@ def test_other_encoding_is_named_with_its_line_and_remedy(tmp_path: Path) -> Non
         survey(write_csv(tmp_path, "\n".join(lines), "cp1252"))
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le"])
 def test_utf_16_is_refused_with_the_remedy(tmp_path: Path, encoding: str) -> None:
-    with refuses(UsageError, match="UTF-16"):
+    with refuses(UsageError, match=f"UTF-16.*--encoding {encoding}"):
         survey(write_csv(tmp_path, "email,name\na@example.org,A\n", encoding))
 
 
@@ -84,13 +84,10 @@ def test_encoding_that_is_none_is_refused(tmp_path: Path, encoding: str) -> None
     [
         ("", "is empty"),
         ("\n\n", "is empty"),
-        ('email\n"a@example.org\n', "line 2: a quotation mark is opened and never closed"),
-        ('email,name\n"a"b,c\n', "line 2: a quotation mark inside"),
-        ('email,name\na@example.org,"' + "x" * 140_000 + '"\n', "line 2: a cell is longer"),
-        ("email,name\n" + "x," * 150_000 + "\n", "line 2: a row is longer"),
-        ('email,name\n"' + "x\n" * 110_000, "is a quotation mark never closed"),
-        ('email,name\n"a","' + 'b\n","' * 90_000, "is a quotation mark never closed"),
-        (",".join(f"c{n}" for n in range(101)), "101 columns"),
+        ('"email\na@example.org\n', "line 1: a quotation mark is opened and never closed"),
+        ("x," * 150_000 + "\n", "line 1: a row is longer"),
+        (",".join("c" for n in range(16_385)), "16385 columns"),
+        ('id,name\n1,"a \\"b\\""\n', "line 2: a quotation mark is escaped by a backslash: add --escape backslash"),
     ],
 )
 def test_file_that_cannot_be_read_says_where_and_why(tmp_path: Path, text: str, said: str) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from worker.calling import called
 from worker.cli.commands import find_command, overview, version
 from worker.cli.output import SCHEMA
-from worker.errors import CorrantoError, SettingsError, Trouble
+from worker.errors import CorrantoError, SettingsError, Trouble, UsageError
 from worker.log import scrub
 from worker.screen.sentences import word
 from worker.screen.terminal import clean
@@ -75,6 +75,10 @@ def _end_unheard() -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    for number, argument in enumerate(arguments, start=1):
+        if not argument.isascii() and any("\ud800" <= char <= "\udfff" for char in argument):
+            # No text can be made of it: no database, log or screen would take it.
+            raise UsageError("command.not_text", number=number, argument=ascii(argument)[1:61])
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview(), flush=True)
         return 0 if arguments else 2

@@ -32,7 +32,7 @@ def deliveries(
     wanted = None if state is None else read_state(state)
     shown = show_issue(database, issue).issue
     if as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
         writer.writerow(COLUMNS)
         writer.writerows(csv_cells(row) for row in list_copies(database, shown.id, wanted))
         return

@@ -12,6 +12,7 @@ import typer
 from worker.cli.context import open_ledger
 from worker.cli.output import say
 from worker.consent.exports import export_publication, export_reader
+from worker.consent.rejects import open_private
 from worker.errors import UsageError
 
 
@@ -30,7 +31,7 @@ def export(
         return
     try:
         # Personal data: nobody but its owner may read the file, and no file is overwritten unasked.
-        with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        with open_private(out, os.O_EXCL) as file:
             file.writelines(texts)
     except FileExistsError:
         raise UsageError("export.exists", path=str(out)) from None

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker.cli.context import open_ledger
 from worker.cli.exports import export
+from worker.cli.files import Encoding, Escape, Map, read_pairs, show_result
 from worker.cli.output import (
     Json,
     Yes,
@@ -23,12 +24,13 @@ from worker.cli.output import (
     tell_table,
     warn,
 )
+from worker.consent.dates import DateOrder
 from worker.consent.erasure import erase_reader
-from worker.consent.imports import ImportResult, import_subscribers
+from worker.consent.how import How
+from worker.consent.imports import import_subscribers
 from worker.consent.readers import find_reader, list_readers, show_reader
 from worker.consent.subscribe import add_subscriber
 from worker.domain.subscription import SubscriptionState
-from worker.errors import UsageError
 from worker.quantities import count
 from worker.screen.layout import paragraph
 from worker.screen.sentences import word
@@ -44,33 +46,29 @@ Address = Annotated[str, typer.Argument(metavar="ADDRESS", help="The reader's ad
 
 app.command()(export)
 
-_MOST_REASONS = 10
-_MOST_EXAMPLES = 3
-_TIDIED = {
-    "blanks": "blanks around an address taken away",
-    "domain_case": "capitals in a domain made small",
-    "idna": "a domain in another script, kept in its form for mail (IDNA)",
-    "line_breaks": "a line break in a value made a blank",
-    "local_case": "capitals before the @, which count as small ones when comparing",
-}
-"""What reading did to values, per `folds` of an import."""
-
 
 @app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="CSV with the columns email, name, language and any attributes.")],
+    file: Annotated[Path, typer.Argument(help="CSV with email, name, language, any attributes; - reads a pipe.")],
     publication: Publication,
     consent: Consent,
-    map_: Annotated[
-        list[str] | None, typer.Option("--map", metavar="FIELD=COLUMN", help="Another column name: email='E-mail'.")
+    map_: Map = None,
+    left_column: Annotated[
+        list[str] | None,
+        typer.Option("--left-column", metavar="COLUMN", help="Says who left; they go onto the do-not-mail list."),
     ] = None,
-    encoding: Annotated[str | None, typer.Option(help="The file's encoding, such as cp1252.")] = None,
+    dates: Annotated[DateOrder | None, typer.Option(help="How to read 03/04/2021.")] = None,
+    encoding: Encoding = None,
+    escape: Escape = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
     rejects: Annotated[Path | None, typer.Option(help="Write refused lines with their reason to this file.")] = None,
     json: Json = False,
 ) -> None:
-    """Subscribe the readers in FILE. Nobody who opted out comes back by an import."""
+    """Subscribe the readers in FILE. Nobody who opted out comes back by an import, or is said to have left."""
     ledger = open_ledger()
+    how = How(
+        read_pairs(map_ or [], "--map", "email='E-mail Address'"), encoding, escape, dates, tuple(left_column or [])
+    )
     with _bar() as bar:
         task = bar.add_task(file.name, total=None)
         result = import_subscribers(
@@ -78,18 +76,18 @@ def import_file(
             publication,
             file,
             consent=consent,
-            mapping=_pairs(map_ or [], "--map", "email='E-mail Address'"),
-            encoding=encoding,
+            how=how,
             dry_run=dry_run,
             rejects_path=rejects,
             words=word,
             actor=ledger.actor,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
+            wait_s=ledger.settings.optout_fresh_s,
         )
     if json:
         tell_json({"publication": publication, **result.as_dict(word)})
     else:
-        _show_result(result, publication, rejects)
+        show_result(result, publication, file, how, rejects)
     if result.rejected and result.rejected == result.read:
         end(1)
 
@@ -113,7 +111,7 @@ def add(
         address,
         name=name,
         language=language,
-        attributes=_pairs(attribute or [], "--attribute", "NAME=VALUE"),
+        attributes=read_pairs(attribute or [], "--attribute", "NAME=VALUE"),
         consent=consent,
         actor=ledger.actor,
     )
@@ -209,45 +207,6 @@ def _bar() -> Progress:
         transient=True,
         disable=not sys.stderr.isatty(),
     )
-
-
-def _pairs(typed: list[str], option: str, form: str) -> dict[str, str]:
-    pairs = {}
-    for pair in typed:
-        name, equals, value = pair.partition("=")
-        if not equals or not name.strip():
-            raise UsageError("option.no_pair", option=option, typed=pair, form=form)
-        pairs[name.strip()] = value.strip()
-    return pairs
-
-
-def _show_result(result: ImportResult, publication: str, rejects: Path | None) -> None:
-    """What became of each line, as a sum that adds up; then why lines were refused."""
-    would = "would be " if result.dry_run else ""
-    tell(f"{count(result.read, 'line')} read for {publication}" + (", nothing was changed" if result.dry_run else ""))
-    parts = {
-        f"{would}added": result.added,
-        f"subscribed already ({result.updated:,} updated)": result.already,
-        "kept out: opted out earlier": result.kept_out_opted_out,
-        "kept out: on the do-not-mail list": result.kept_out_suppressed,
-        "same person again in the file": result.duplicates_in_file,
-        "refused": result.rejected,
-    }
-    for name, number in parts.items():
-        if number or name.endswith("added"):
-            tell(f"  {number:>9,}  {name}")
-    for reason, number in sorted(result.reasons.items(), key=lambda pair: -pair[1])[:_MOST_REASONS]:
-        tell(f"  {'':>9}    {number:,} x {word(reason)}", style="dim")
-    if result.folds:
-        tell("  tidied while reading:", style="dim")
-        for name, number in sorted(result.folds.items()):
-            tell(f"  {'':>9}    {number:,} x {_TIDIED.get(name, name)}", style="dim")
-    for one in result.examples[:_MOST_EXAMPLES]:
-        say(f"  line {one.line}: {one.value}: {word(one.reason)}")
-    if result.rejected:
-        say(f"All refused lines are in {rejects}." if rejects else "--rejects FILE writes all refused lines to a file.")
-    if result.import_id is not None:
-        hint("corranto new newsletter first.md", f"corranto import undo {result.import_id}    (takes this import back)")
 
 
 def _spell_state(state: SubscriptionState) -> str:

@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 
 from worker.cli.context import open_ledger
+from worker.cli.files import Encoding, Escape, Map, read_pairs
 from worker.cli.output import Json, Yes, confirm, say, tell, tell_json, tell_table, warn
 from worker.consent import suppressions
+from worker.consent.how import How
 from worker.consent.optout import Suppressed
 from worker.domain.address import read_address
 from worker.domain.suppression import SuppressionReason
@@ -37,21 +39,34 @@ def add(
 
 @app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="CSV with an email column, or one address a line.")],
+    file: Annotated[Path, typer.Argument(help="CSV with an email column, or one address a line; - reads a pipe.")],
     evidence: Evidence = "imported",
-    encoding: Annotated[str | None, typer.Option(help="The file's encoding, such as cp1252.")] = None,
+    map_: Map = None,
+    left_column: Annotated[
+        list[str] | None, typer.Option("--left-column", metavar="COLUMN", help="Says who left; only they are meant.")
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="All rows, also those the file says did not leave.")] = False,
+    encoding: Encoding = None,
+    escape: Escape = None,
 ) -> None:
-    """Add every address of a file to the do-not-mail list."""
+    """Add the addresses of a file to the do-not-mail list: all, or those that a column of the file says left."""
     ledger = open_ledger()
+    how = How(
+        read_pairs(map_ or [], "--map", "email='E-mail Address'"), encoding, escape, left=tuple(left_column or [])
+    )
     wait_s = ledger.settings.optout_fresh_s
     done = suppressions.suppress_file(
-        ledger.database, file, encoding=encoding, evidence=evidence, actor=ledger.actor, wait_s=wait_s
+        ledger.database, file, how=how, every=every, evidence=evidence, actor=ledger.actor, wait_s=wait_s
     )
     _tell(done.result)
+    if done.stayed:
+        said = ", ".join(f"“{heading}”" for heading in done.left_columns[:5])
+        stayed = count(done.stayed, "line")
+        say(f"{stayed} of people who did not leave changed nothing, as {said} say; --all takes them too")
     for line, why in done.rejects[:MAX_SHOWN_REJECTS]:
         warn(f"{file.name} line {line}: {word(why)}")
-    if done.rejects:
-        say(f"{count(len(done.rejects), 'line')} of {file.name} held no address and changed nothing")
+    if done.rejected:
+        say(f"{count(done.rejected, 'line')} of {file.name} held no address and changed nothing")
 
 
 @app.command("list")

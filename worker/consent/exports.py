@@ -5,13 +5,14 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from worker.consent.imports import neutral_cell
+from worker.consent.cells import neutral_cell
+from worker.consent.headings import OWN
 from worker.consent.readers import PAGE
 from worker.domain.subscription import SubscriptionState
 from worker.storage import publications
 from worker.storage.engine import Database
 from worker.storage.ledger import audiences
-from worker.storage.people import subscribers, timelines
+from worker.storage.people import subscribers, subscriptions, timelines
 
 
 def export_reader(database: Database, address: str) -> dict[str, Any]:
@@ -33,15 +34,17 @@ def export_publication(database: Database, publication: str) -> Iterator[str]:
 
 
 def _lines(database: Database, publication_id: int, attributes: Sequence[str]) -> Iterator[str]:
-    yield _csv_line(["email", "name", "language", *attributes])
+    yield _csv_line([*OWN, *attributes])
     after = 0
     while True:
         with database.read() as conn:
             page = subscribers.list_subscribers(
                 conn, publication_id=publication_id, state=SubscriptionState.CONFIRMED, after_id=after, limit=PAGE
             )
+            asked = subscriptions.consent_times(conn, publication_id, [one.subscriber.id for one in page])
         for reader in (listed.subscriber for listed in page):
-            values = [reader.address or "", reader.name, reader.language or ""]
+            at = asked.get(reader.id)
+            values = [reader.address or "", reader.name, reader.language or "", at.isoformat() if at else ""]
             yield _csv_line([*values, *(str(reader.attributes.get(name, "")) for name in attributes)])
         if len(page) < PAGE:
             return
@@ -50,5 +53,6 @@ def _lines(database: Database, publication_id: int, attributes: Sequence[str]) -
 
 def _csv_line(cells: Sequence[str]) -> str:
     line = io.StringIO(newline="")
-    csv.writer(line).writerow([neutral_cell(cell) for cell in cells])
+    # Always quoted: where a spreadsheet's separator is another sign, an unquoted cell would be cut at it and run.
+    csv.writer(line, quoting=csv.QUOTE_ALL).writerow([neutral_cell(cell) for cell in cells])
     return line.getvalue()

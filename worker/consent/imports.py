@@ -1,29 +1,36 @@
 """Imports: a file of readers becomes subscriptions of one publication, with the evidence that they asked.
 
-An import never brings back a reader who opted out, nor an address that is suppressed; it counts them as kept out.
+An import never brings back a reader who opted out, nor an address that is suppressed, nor one of whom the file itself
+says that they left or never confirmed; it counts them as kept out.
 Pages are committed as they come: a kill leaves whole pages, and importing the same file again goes on from there.
 """
 
-import csv
-import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from worker import clock
-from worker.consent import csv_file
-from worker.consent.import_rows import RowError, read_consent, read_header, read_row
+from worker.consent import csv_file, optout, rejects, source
+from worker.consent.dates import DateOrder
+from worker.consent.hashes import Hashes
+from worker.consent.headings import Columns, read_header
+from worker.consent.how import AS_IT_SAYS, How
+from worker.consent.import_rows import RowError, read_cell, read_consent, read_row
+from worker.consent.leavers import Standing, judge
+from worker.consent.rejects import Reject, Words
+from worker.domain.address import Address
 from worker.domain.subscriber import ImportRow
-from worker.errors import Trouble, UsageError
+from worker.errors import Trouble
 from worker.storage import acts, publications
 from worker.storage.engine import Database
 from worker.storage.people import imports
 from worker.storage.people.imports import ImportBatch, PageCounts
+from worker.tokens import instance_hash
 
 WRITE_DUTY = 0.3
 """SQLite has one writer: the other 70 % of the time are for opt-outs and the sending."""
@@ -31,29 +38,19 @@ WRITE_DUTY = 0.3
 MAX_EXAMPLES = 20  # rejected rows told with the result: a screenful; the file of rejects has all
 MAX_REASONS = 50  # told apart, the rest counted as _OTHER: a reason can name a value of the file
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""A spreadsheet runs a cell that begins with one of these, full-width forms included."""
-
 Progress = Callable[[int, int | None], None]
 
-Words = Callable[[Trouble], str]
-"""How the caller's face says what is wrong with a row."""
+MAX_LINES = 20  # lines told for each kind of fold: where to look, not all of them
 
 _OTHER = Trouble("row.other")
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A row that was not imported: where it begins, its address as typed, and why."""
-
-    line: int
-    value: str
-    reason: Trouble
+_COUNTED = (
+    "read", *PageCounts.__dataclass_fields__, "kept_out_left", "kept_out_unconfirmed", "duplicates_in_file", "rejected",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ImportResult:
-    """What became of a file. `read` = added + already + both kept_out + duplicates_in_file + rejected, always."""
+    """What became of a file. `read` = added + already + all kept_out + duplicates_in_file + rejected, always."""
 
     import_id: int | None
     """None for a dry run, and for a file without a usable row."""
@@ -65,26 +62,46 @@ class ImportResult:
     """Of those already there, whose name, language or attributes changed."""
     kept_out_opted_out: int = 0
     kept_out_suppressed: int = 0
+    kept_out_left: int = 0
+    """Of whom the file says that they left, were blocked, deleted or cleaned."""
+    kept_out_unconfirmed: int = 0
+    """Of whom it says that they never confirmed."""
     duplicates_in_file: int = 0
     rejected: int = 0
+    opted_out: int = 0
+    """Of those who left, whom this import put onto the do-not-mail list."""
     revived: int = 0
     """Opt-outs brought back: never any."""
     reasons: Mapping[Trouble, int] = field(default_factory=dict)
     """Why rows were rejected, and how many for each."""
     folds: Mapping[str, int] = field(default_factory=dict)
-    """Rows whose value was folded: blanks, domain_case, idna, local_case, line_breaks."""
+    """Rows whose value was folded or emptied: blanks, wrapped, nothing, unseen, cut, date, language and so on."""
+    fold_lines: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """For each fold the first lines it was needed on."""
+    left_by: Mapping[str, int] = field(default_factory=dict)
+    """Rows kept out, by the heading of the column that said so."""
+    columns: Columns | None = None
+    file: csv_file.CsvFile | None = None
     examples: tuple[Reject, ...] = ()
 
     @property
     def adds_up(self) -> bool:
-        kept_out = self.kept_out_opted_out + self.kept_out_suppressed
+        kept_out = self.kept_out_opted_out + self.kept_out_suppressed + self.kept_out_left + self.kept_out_unconfirmed
         return self.read == self.added + self.already + kept_out + self.duplicates_in_file + self.rejected
 
     def as_dict(self, words: Words) -> dict[str, Any]:
         """For --json, under the stable names."""
         reasons = {words(reason): count for reason, count in self.reasons.items()}
         examples = [{"line": one.line, "value": one.value, "reason": words(one.reason)} for one in self.examples]
-        return {**vars(self), "reasons": reasons, "folds": dict(self.folds), "examples": examples}
+        plain = {name: value for name, value in vars(self).items() if name not in ("columns", "file")}
+        if self.columns is not None:
+            plain["program"] = self.columns.program
+            plain["recognised"] = dict(self.columns.known_by)
+            plain["renamed"] = dict(self.columns.renamed)
+            plain["left_out"] = list(self.columns.left_out)
+            plain["left_columns"] = [column.heading for column in self.columns.left]
+        folds = {"folds": dict(self.folds), "fold_lines": dict(self.fold_lines), "left_by": dict(self.left_by)}
+        return {**plain, **folds, "reasons": reasons, "examples": examples}
 
 
 def import_subscribers(
@@ -94,48 +111,61 @@ def import_subscribers(
     *,
     consent: str,
     actor: str,
-    mapping: Mapping[str, str] | None = None,
-    encoding: str | None = None,
+    how: How = AS_IT_SAYS,
     dry_run: bool = False,
     rejects_path: Path | None = None,
     words: Words = str,
     progress: Progress | None = None,
     page_size: int | None = None,
+    wait_s: float = 0.0,
 ) -> ImportResult:
-    """Import a CSV file into the publication with this slug. `mapping` is variable → heading of the column.
+    """Import a CSV file, or "-" for standard input, into the publication with this slug.
 
     `progress` is called with (rows read, rows in all) after each page of `page_size` rows and every 1,000 rows;
-    `words` says in the file of rejected rows why each was.
+    `words` says in the file of rejected rows why each was; `wait_s` bounds the wait for copies to who left.
 
     Everything that can be wrong with the file as a whole is found before the first change: raises NotFoundError or
     UsageError then. A dry run does all of it and takes it back, page by page.
 
-    1. Read consent, publication, the whole file once (survey) and its headings.
-    2. Read row by row: a bad one is rejected and written down, a good one joins the page.
-    3. Merge full pages in a thread beside the reading, each in one transaction.
-    4. Wait for the last page and return what became of all rows.
+    1. Read consent, publication, the whole file once (survey), its headings, and whom it says to have left.
+    2. Put those who left onto the do-not-mail list, if that is wanted: first, so that a kill costs no no.
+    3. Read row by row: a bad one is rejected and written down, a good one joins the page.
+    4. Merge full pages in a thread beside the reading, each in one transaction.
+    5. Wait for the last page and return what became of all rows.
     """
     text, consented = read_consent(consent, clock.utcnow())
     with database.read() as conn:
         target = publications.get_publication(conn, publication)
-    file = csv_file.survey(path, encoding)
-    columns = read_header(file.header, mapping or {})
-    writer = _Writer(database, target.id, path.name, text, actor, dry_run)
-    with _open_rejects(rejects_path, path, words) as rejects, ThreadPoolExecutor(max_workers=1) as beside:
-        run = _Import(writer, beside, rejects, page_size or imports.PAGE[database.dialect], progress, file.rows)
-        pepper, now = database.instance().address_key, clock.utcnow()
-        for line, cells in csv_file.rows(file):
-            run.read += 1
+    with source.opened(path) as opened:
+        file = csv_file.survey(opened.path, how.encoding, escape=how.escape, name=opened.name)
+        columns = read_header(file.header, how.mapping, how.left, file.sample)
+        writer = _Writer(database, target.id, opened.name, text, actor, dry_run)
+        with (
+            rejects.writing(rejects_path, opened.path, words, file.header) as write,
+            ThreadPoolExecutor(max_workers=1) as beside,
+        ):
+            pepper = database.instance().address_key
+            run = _Import(writer, beside, write, page_size or imports.PAGE[database.dialect], progress, file, columns)
+            run.note_leavers(pepper)
+            if how.left and not dry_run:
+                gone = (address for address, said in find_leavers(file, columns) if said is Standing.LEFT)
+                evidence = f"left, says {opened.name}"[:200]
+                run.opted_out = optout.suppress(database, gone, evidence=evidence, actor=actor, wait_s=wait_s).added
+            run.read_all(pepper, consented, how.dates)
+            return run.finish()
+
+
+def find_leavers(file: csv_file.CsvFile, columns: Columns) -> Iterator[tuple[Address, Standing]]:
+    """Whom a row of the file says to have left, or never to have confirmed; rows without an address are left out."""
+    for _, cells in csv_file.rows(file) if columns.left else ():
+        if isinstance(cells, csv_file.Broken) or columns.email >= len(cells):
+            continue
+        said, _ = judge(cells, columns.left)
+        if said in (Standing.LEFT, Standing.UNCONFIRMED):
             try:
-                row = read_row(cells, columns, pepper, consented, now, run.folds)
-            except RowError as error:
-                value = cells[columns.email] if columns.email < len(cells) else ""
-                run.reject(Reject(line, value[:320], error.trouble))
-            else:
-                run.take(row)
-            if run.read % 1_000 == 0:
-                run.tell()
-        return run.finish()
+                yield read_cell(cells[columns.email]), said
+            except RowError:
+                continue
 
 
 def list_imports(database: Database, publication: str | None = None) -> list[ImportBatch]:
@@ -221,19 +251,70 @@ class _Import:
 
     writer: _Writer
     beside: Executor
-    rejects: Callable[[Reject], object]
+    write_reject: Callable[[Reject], object]
     page_size: int
     progress: Progress | None
-    total: int
+    file: csv_file.CsvFile
+    columns: Columns
     read: int = 0
+    opted_out: int = 0
     folds: Counter[str] = field(default_factory=Counter)
+    fold_lines: dict[str, list[int]] = field(default_factory=dict)
+    left_by: Counter[str] = field(default_factory=Counter)
     page: list[ImportRow] = field(default_factory=list)
     merging: Future[Counter[str]] | None = None
     merged: Counter[str] = field(default_factory=Counter)
-    seen: set[bytes] = field(default_factory=set)
+    seen: Hashes = field(default_factory=Hashes)
+    gone: Hashes = field(default_factory=Hashes)
+    unconfirmed: Hashes = field(default_factory=Hashes)
     counts: Counter[str] = field(default_factory=Counter)
     reasons: Counter[Trouble] = field(default_factory=Counter)
     examples: list[Reject] = field(default_factory=list)
+
+    def note_leavers(self, pepper: bytes) -> None:
+        """Ask all rows before the first reader comes in: the one that says no may stand below the one that says yes."""
+        for address, said in find_leavers(self.file, self.columns):
+            (self.gone if said is Standing.LEFT else self.unconfirmed).add(instance_hash(pepper, address.key))
+
+    def read_all(self, pepper: bytes, consented: datetime | None, dates: DateOrder | None) -> None:
+        """Every row into a page, or to where it is kept out."""
+        columns, now = self.columns, clock.utcnow()
+        folds: Counter[str] = Counter()
+        for line, cells in csv_file.rows(self.file):
+            self.read += 1
+            if isinstance(cells, csv_file.Broken):
+                self.reject(Reject(line, cells.text[:320], cells.reason))
+                continue
+            said = self._ask(cells, folds) if columns.left else Standing.IN
+            try:
+                row = None if said is Standing.LEFT else read_row(cells, columns, pepper, consented, now, folds, dates)
+            except RowError as error:
+                value = cells[columns.email] if columns.email < len(cells) else ""
+                self.reject(Reject(line, value[:320], error.trouble, cells))
+            else:
+                self.take(row, said)
+            if folds:
+                self.fold(line, folds)
+            if self.read % 1_000 == 0:
+                self.tell()
+
+    def _ask(self, cells: Sequence[str], folds: Counter[str]) -> Standing:
+        """What the row says about its reader; a no is counted for the column that says it."""
+        said, heading = judge(cells, self.columns.left)
+        if said is Standing.UNKNOWN:
+            folds["status"] += 1
+        elif said is not Standing.IN:
+            self.left_by[heading] += 1
+        return said
+
+    def fold(self, line: int, folds: Counter[str]) -> None:
+        """Count what a row needed, and clear it for the next one."""
+        for fold in folds:
+            lines = self.fold_lines.setdefault(fold, [])
+            if len(lines) < MAX_LINES:
+                lines.append(line)
+        self.folds += folds
+        folds.clear()
 
     def reject(self, row: Reject) -> None:
         self.counts["rejected"] += 1
@@ -241,20 +322,26 @@ class _Import:
         self.reasons[row.reason if is_shown else _OTHER] += 1
         if len(self.examples) < MAX_EXAMPLES:
             self.examples.append(row)
-        self.rejects(row)
+        self.write_reject(row)
 
-    def take(self, row: ImportRow) -> None:
-        if row.address_hash in self.seen:
+    def take(self, row: ImportRow | None, said: Standing) -> None:
+        """A row that can be read, or None for one that says no itself."""
+        if row is None or said is Standing.LEFT or (self.gone and row.address_hash in self.gone):
+            self.counts["kept_out_left"] += 1
+            return
+        if said is Standing.UNCONFIRMED or (self.unconfirmed and row.address_hash in self.unconfirmed):
+            self.counts["kept_out_unconfirmed"] += 1
+            return
+        if not self.seen.add(row.address_hash):
             self.counts["duplicates_in_file"] += 1
             return
         if len(self.page) >= self.page_size:
             self._merge()
-        self.seen.add(row.address_hash)
         self.page.append(row)
 
     def tell(self) -> None:
         if self.progress is not None:
-            self.progress(self.read, self.total)
+            self.progress(self.read, self.file.rows)
 
     def finish(self) -> ImportResult:
         if self.page:
@@ -269,6 +356,11 @@ class _Import:
             **counts,
             reasons=dict(self.reasons.most_common()),
             folds=dict(self.folds),
+            fold_lines=self.fold_lines,
+            left_by=dict(self.left_by.most_common()),
+            opted_out=self.opted_out,
+            columns=self.columns,
+            file=self.file,
             examples=tuple(self.examples),
         )
 
@@ -292,32 +384,7 @@ class _Import:
 
 def _as_counts(counts: Counter[str]) -> dict[str, int]:
     """The counts that an import's result and its batch have, zeros included."""
-    return {name: counts[name] for name in ("read", *PageCounts.__dataclass_fields__, "duplicates_in_file", "rejected")}
-
-
-def neutral_cell(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula: a leading sign gets an apostrophe before it."""
-    return "'" + text if text.lstrip(" \u00a0").startswith(_FORMULA) or text.startswith(_FORMULA) else text
-
-
-@contextmanager
-def _open_rejects(path: Path | None, source: Path, words: Words) -> Iterator[Callable[[Reject], None]]:
-    """Takes rejected rows into a CSV file; it holds addresses, so only its owner may read it."""
-    if path is None:
-        yield lambda row: None
-        return
-    try:
-        if path.exists() and path.samefile(source):
-            raise UsageError("rejects.is_source", file=path.name)
-        file: IO[str] = os.fdopen(
-            os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline=""
-        )
-    except OSError as error:
-        raise UsageError("rejects.unwritable", path=str(path), why=error.strerror) from error
-    with file:
-        writer = csv.writer(file)
-        writer.writerow(["line", "value", "reason"])
-        yield lambda row: writer.writerow([row.line, neutral_cell(row.value), neutral_cell(words(row.reason))])
+    return {name: counts[name] for name in _COUNTED}
 
 
 def _rest_s(database: Database, busy_s: float) -> float:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 from worker.clock import monotonic, utcnow
@@ -190,18 +191,21 @@ def suppress(
     """Put addresses on the do-not-mail list, in pages, then wait once for all copies to them that are leaving now."""
     with database.read() as conn:
         since = database.now(conn)
-    wanted = list({address.key: address for address in addresses}.values())
-    added = 0
-    for first in range(0, len(wanted), suppressions.PAGE):
-        page = wanted[first : first + suppressions.PAGE]
+    added, asked = 0, 0
+    rest = iter(addresses)
+    # A page at a time: a file of a million of them is not kept in memory.
+    while page := {address.key: address for address in islice(rest, suppressions.PAGE)}:
+        asked += len(page)
         with database.write_durably() as conn:
-            added += suppressions.add_many(conn, database.instance(), page, reason, evidence, actor=actor)
+            added += suppressions.add_many(
+                conn, database.instance(), list(page.values()), reason, evidence, actor=actor
+            )
     deadline = monotonic() + wait_s
     while True:
         with database.read() as conn:
             leaving = subscriptions.suppressed_leaving(conn, since) if added else 0
         if not leaving or monotonic() >= deadline:
-            return Suppressed(added, len(wanted) - added, leaving)
+            return Suppressed(added, asked - added, leaving)
         time.sleep(POLL_S)
 
 

@@ -3,7 +3,6 @@
 Subscriber, subscription, consent line and act are one transaction: a crash leaves all of them or none.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +10,14 @@ from typing import Any
 from sqlalchemy import Connection
 
 from worker import clock
+from worker.consent.headings import is_variable
 from worker.consent.import_rows import (
     MAX_NAME_CHARS,
     MAX_VALUE_CHARS,
     RowError,
-    is_variable,
     read_consent,
-    read_language,
-    read_value,
+    typed_language,
+    typed_value,
 )
 from worker.domain.address import Address, mask, read_address
 from worker.domain.subscription import SubscriptionState
@@ -77,14 +76,13 @@ def add_subscriber(
 
 
 def _read_values(name: str, language: str, attributes: Mapping[str, str]) -> dict[str, Any]:
-    folds: Counter[str] = Counter()
     for variable in attributes:
         if not is_variable(variable):
             raise RowError("attribute.no_name", name=variable)
-    kept = {key: read_value(value, key, MAX_VALUE_CHARS, folds) for key, value in attributes.items()}
+    kept = {key: typed_value(value, key, MAX_VALUE_CHARS) for key, value in attributes.items()}
     return {
-        "name": read_value(name, "name", MAX_NAME_CHARS, folds),
-        "language": read_language(language.strip()),
+        "name": typed_value(name, "name", MAX_NAME_CHARS),
+        "language": typed_language(language.strip()),
         "attributes": {key: value for key, value in kept.items() if value},
     }
 

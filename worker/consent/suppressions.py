@@ -1,13 +1,18 @@
 """The do-not-mail list as operators keep it: by hand, by file, looked at, lifted. Adding goes through `optout`."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
-from worker.consent import optout
-from worker.consent.csv_file import rows, survey
+from worker.consent import optout, source
+from worker.consent.csv_file import Broken, rows, survey
+from worker.consent.headings import read_header
+from worker.consent.how import AS_IT_SAYS, How
+from worker.consent.import_rows import RowError, read_cell
+from worker.consent.leavers import Standing, judge
 from worker.consent.optout import Suppressed
-from worker.domain.address import Address, AddressError, parse_address, read_address
+from worker.domain.address import Address, read_address
 from worker.domain.suppression import Suppression, SuppressionReason
 from worker.errors import Trouble, UsageError
 from worker.storage.engine import Database
@@ -17,12 +22,21 @@ PAGE = 1_000
 """Rows a query: other writers never wait long for one."""
 
 
-@dataclass(frozen=True)
-class SuppressedFile:
-    """What became of a file: what was suppressed, and why the lines at these numbers held no address."""
+MAX_REJECTS = 20
+"""Lines without an address that are told, the others counted."""
 
-    result: Suppressed
-    rejects: Sequence[tuple[int, Trouble]]
+
+@dataclass
+class SuppressedFile:
+    """What became of a file: what was suppressed, and why the first of the lines at these numbers held no address."""
+
+    result: Suppressed = field(default_factory=lambda: Suppressed(0, 0, 0))
+    rejects: list[tuple[int, Trouble]] = field(default_factory=list)
+    rejected: int = 0
+    stayed: int = 0
+    """Rows that the file itself says did not leave, and that are not suppressed therefore."""
+    left_columns: tuple[str, ...] = ()
+    """Headings of the columns that say who left; empty when every row counts."""
 
 
 def suppress_addresses(
@@ -34,23 +48,31 @@ def suppress_addresses(
 
 
 def suppress_file(
-    database: Database, path: Path, *, encoding: str | None, evidence: str, actor: str, wait_s: float
+    database: Database,
+    path: Path,
+    *,
+    evidence: str,
+    actor: str,
+    wait_s: float,
+    how: How = AS_IT_SAYS,
+    every: bool = False,
 ) -> SuppressedFile:
-    """Never mail the addresses of a file again: its column email, or its only column.
+    """Never mail the addresses of a file again: its column of addresses, or its only column.
 
-    Raises NotFoundError, or UsageError for a file that holds none; then nothing is changed.
+    Of a file that says itself who left, only those; `every` takes the others too. Raises NotFoundError, or UsageError
+    for a file that holds none; then nothing is changed.
     """
-    addresses: list[Address] = []
-    rejects: list[tuple[int, Trouble]] = []
-    for line, typed in _read_column(path, encoding):
-        try:
-            addresses.append(parse_address(typed))
-        except AddressError as error:
-            rejects.append((line, error.trouble))
-    if not addresses:
-        raise UsageError("suppression.no_address", path=str(path))
-    done = optout.suppress(database, addresses, evidence=evidence, actor=actor, wait_s=wait_s)
-    return SuppressedFile(done, rejects)
+    done = SuppressedFile()
+    with source.opened(path) as opened:
+        addresses = _read_addresses(opened, how, every, done)
+        first = next(addresses, None)
+        if first is None:
+            if done.stayed:
+                raise UsageError("suppression.nobody_left", file=opened.name, columns=list(done.left_columns))
+            raise UsageError("suppression.no_address", path=opened.name)
+        wanted = chain([first], addresses)
+        done.result = optout.suppress(database, wanted, evidence=evidence, actor=actor, wait_s=wait_s)
+    return done
 
 
 def find_suppression(database: Database, address: str) -> Suppression | None:
@@ -82,15 +104,34 @@ def lift_suppression(database: Database, address: str, *, actor: str) -> Suppres
         return suppressions.remove(conn, database.instance(), parsed, actor=actor)
 
 
-def _read_column(path: Path, encoding: str | None) -> Iterator[tuple[int, str]]:
-    """(line, text) of the column called email, or of the only column. Raises UsageError for another file."""
-    file = survey(path, encoding)
-    heads = [head.strip().lower() for head in file.header]
-    column = heads.index("email") if "email" in heads else 0
-    if "email" not in heads:
-        if len(heads) > 1 or "@" not in heads[0]:
-            raise UsageError("suppression.no_email_column", file=path.name, columns=list(file.header))
-        yield 1, file.header[0]
+def _read_addresses(opened: source.Source, how: How, every: bool, done: SuppressedFile) -> Iterator[Address]:
+    """The addresses that are meant; `done` learns of all other rows. Raises UsageError for another kind of file."""
+    file = survey(opened.path, how.encoding, escape=how.escape, name=opened.name)
+    only = len(file.header) == 1 and not how.mapping and "@" in file.header[0]
+    columns = None if only else read_header(file.header, how.mapping, how.left, file.sample)
+    if only:
+        yield from _read(1, file.header[0], done)
+    if columns is not None and not every:
+        done.left_columns = tuple(column.heading for column in columns.left)
     for line, cells in rows(file):
-        if len(cells) > column and cells[column].strip():
-            yield line, cells[column]
+        if isinstance(cells, Broken):
+            _reject(line, cells.reason, done)
+            continue
+        typed = cells[columns.email if columns else 0] if (columns.email if columns else 0) < len(cells) else ""
+        if columns and done.left_columns and judge(cells, columns.left)[0] is not Standing.LEFT:
+            done.stayed += 1
+        elif typed.strip():
+            yield from _read(line, typed, done)
+
+
+def _read(line: int, typed: str, done: SuppressedFile) -> Iterator[Address]:
+    try:
+        yield read_cell(typed)
+    except RowError as error:
+        _reject(line, error.trouble, done)
+
+
+def _reject(line: int, why: Trouble, done: SuppressedFile) -> None:
+    done.rejected += 1
+    if len(done.rejects) < MAX_REJECTS:
+        done.rejects.append((line, why))

@@ -5,6 +5,7 @@ kept. What is stored keeps the local part as typed with the domain as A-labels.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from email_validator import EmailNotValidError, validate_email
@@ -20,6 +21,17 @@ _PLAIN = re.compile(
     r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?![0-9]+\Z)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?",
     re.ASCII,
 )
+
+_AROUND = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u061c\u1680\u180e\u3000\ufeff" + "".join(
+    map(chr, (*range(0x2000, 0x2010), *range(0x2028, 0x2030), *range(0x205F, 0x206A)))
+)
+"""Blanks, and signs of no width that copying from a page or a mail leaves around an address."""
+
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zs", "Zl", "Zp"})
+"""Categories of characters that a person cannot see, or that are none."""
+
+_NO_LOCAL = re.compile(r"""[()<>\[\]:;,\\"]""")
+"""Signs that no part before the @ has (RFC 5322 3.2.3 "specials"), but a quoted one, which nobody uses."""
 
 
 class AddressError(UsageError, ValueError):
@@ -43,11 +55,14 @@ class Address:
 def parse_address(typed: str) -> Address:
     """Read one address as a person typed it. Raises AddressError with the reason."""
     stripped = typed.strip()
+    if not stripped.isascii():
+        stripped = stripped.strip(_AROUND)
     folds = [] if stripped == typed else ["blanks"]
     if not stripped:
         raise AddressError("address.empty")
-    if any(ord(char) < 33 or ord(char) == 127 or char in "\x85\u2028\u2029\u200b\ufeff" for char in stripped):
-        raise AddressError("address.blank_or_control")
+    for char in stripped:
+        if ord(char) < 33 or (ord(char) > 126 and unicodedata.category(char) in _UNSEEN):
+            raise AddressError("address.blank_or_control", char=f"U+{ord(char):04X}")
     # Two hyphens may mark an A-label in any label: whether it is one, the library knows.
     if _PLAIN.fullmatch(stripped) and "--" not in stripped.rpartition("@")[2]:
         local, _, domain = stripped.rpartition("@")
@@ -73,10 +88,31 @@ def parse_address(typed: str) -> Address:
 def _by_library(stripped: str) -> tuple[str, str]:
     try:
         mailbox = validate_email(stripped, check_deliverability=False, test_environment=True)
-    except EmailNotValidError as error:
-        # The library's sentence names characters, at most a part of the domain, never the mailbox.
-        raise AddressError("address.malformed", why=str(error).rstrip(".").replace("\n", " ")) from error
+    except (EmailNotValidError, UnicodeError) as error:
+        raise _fault(stripped, str(error)) from error
     return mailbox.local_part, mailbox.ascii_domain
+
+
+def _fault(stripped: str, said: str) -> AddressError:
+    """Why a text is no address, in a code of our own; no part of the mailbox but a single sign is named."""
+    local, at, domain = stripped.rpartition("@")
+    if not at:
+        return AddressError("address.no_at")
+    if not local or not domain:
+        return AddressError("address.half", half="before" if not local else "after")
+    if "@" in local and not local.startswith('"'):
+        return AddressError("address.several")
+    if ".." in stripped or local.startswith(".") or local.endswith(".") or domain.startswith("."):
+        return AddressError("address.dots")
+    if wrong := _NO_LOCAL.search(local):
+        return AddressError("address.sign", char=wrong[0])
+    if len(local.encode()) > MAX_LOCAL_OCTETS:
+        return AddressError("address.local_part_too_long", limit=MAX_LOCAL_OCTETS)
+    if "." not in domain.rstrip("."):
+        return AddressError("address.no_dot")
+    if "special-use" in said:
+        return AddressError("address.reserved_domain")
+    return AddressError("address.domain")
 
 
 def read_address(typed: str) -> Address:

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from datetime import datetime
 
-from worker.consent.imports import neutral_cell
+from worker.consent.cells import neutral_cell
 from worker.operations.deliveries import DeliveryRow
 from worker.screen.report import ERASED, REASON_WORDS, strip_code
 from worker.screen.terminal import clean

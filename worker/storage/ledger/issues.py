@@ -41,7 +41,7 @@ def get(conn: Connection, ref: str | int) -> Issue:
     else:
         query = query.where(issue.c.slug == ref)
     row = conn.execute(query).mappings().first()
-    if row is None and isinstance(ref, str) and ref.isdigit():
+    if row is None and isinstance(ref, str) and ref.isdecimal() and int(ref[:20]) < 2**31:
         row = conn.execute(select(*_COLUMNS).where(issue.c.id == int(ref))).mappings().first()
     if row is not None:
         return _issue(row)

@@ -285,7 +285,8 @@ def list_imports(conn: Connection, *, publication_id: int | None = None, limit: 
 
 def get_import(conn: Connection, batch: int) -> ImportBatch:
     """The import with this number. Raises NotFoundError."""
-    row = conn.execute(_batches().where(import_batch.c.id == batch)).one_or_none()
+    # A number beyond the column's is none of ours, and no database would compare it.
+    row = conn.execute(_batches().where(import_batch.c.id == batch)).one_or_none() if 0 < batch < 2**31 else None
     if row is None:
         raise NotFoundError("import.unknown", id=batch)
     return ImportBatch(**row._mapping)

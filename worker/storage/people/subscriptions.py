@@ -81,6 +81,15 @@ def of_delivery(conn: Connection, issue_id: int, n: int) -> Subscription | None:
     return _first(conn, copy.where(delivery.c.issue_id == issue_id, delivery.c.n == n))
 
 
+def consent_times(
+    conn: Connection, publication_id: int, subscriber_ids: Sequence[int]
+) -> Mapping[int, datetime | None]:
+    """When each of these readers, a page of them, asked for the publication; None without dated evidence."""
+    mine = (subscription.c.publication_id == publication_id, subscription.c.subscriber_id.in_(subscriber_ids))
+    query = select(subscription.c.subscriber_id, subscription.c.consent_at).where(*mine)
+    return {row.subscriber_id: row.consent_at for row in conn.execute(query)}
+
+
 def end(
     conn: Connection, ids: Sequence[int], *, channel: Channel, issue_id: int | None, evidence: str
 ) -> list[Changed]:

@@ -6,7 +6,7 @@ NULL: a worker of an older version.
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
+revision = "0004"
 down_revision = "0003"
 
 
