@@ -97,7 +97,12 @@ def test_a_closed_door_is_tried_by_one_connection_at_a_time_after_pauses_that_gr
 
     async def story() -> Desk:
         async with server:
-            relay = relay_for(server, replace(HASTY, greeting_s=0.3), connections=10, **how)
+            relay = relay_for(
+                server,
+                replace(HASTY, greeting_s=0.1, tls_s=0.1 if reason is Reason.SILENT else 0.4),
+                connections=10,
+                **how,
+            )
             async with desk(relay) as worker:
                 # When the worker comes back four times, each when the pause is over
                 for _ in range(4):
