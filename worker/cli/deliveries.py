@@ -30,8 +30,9 @@ def deliveries(
     wanted = None if state is None else read_state(state)
     shown = show_issue(database, issue).issue
     if as_csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerow(COLUMNS)
+        # A spreadsheet whose separator is another sign would cut an unquoted cell at it, and run the rest.
         writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writerow(COLUMNS)
         writer.writerows(csv_cells(row) for row in list_copies(database, shown.id, wanted))
         return
     rows = list(list_copies(database, shown.id, wanted, limit + 1))
