@@ -32,8 +32,8 @@ def deliveries(
     if as_csv:
         csv.writer(sys.stdout, lineterminator="\n").writerow(COLUMNS)
         # A spreadsheet whose separator is another sign would cut an unquoted cell at it, and run the rest.
-        writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writerows(csv_cells(row) for row in list_copies(database, shown.id, wanted))
+        writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerows([row.n, *csv_cells(row)[1:]] for row in list_copies(database, shown.id, wanted))
         return
     rows = list(list_copies(database, shown.id, wanted, limit + 1))
     more, rows = len(rows) > limit, rows[:limit]
