@@ -32,9 +32,10 @@ def deliveries(
     wanted = None if state is None else read_state(state)
     shown = show_issue(database, issue).issue
     if as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_ALL)
-        writer.writerow(COLUMNS)
-        writer.writerows(csv_cells(row) for row in list_copies(database, shown.id, wanted))
+        csv.writer(sys.stdout, lineterminator="\n").writerow(COLUMNS)
+        # A spreadsheet whose separator is another sign would cut an unquoted cell at it, and run the rest.
+        writer = csv.writer(sys.stdout, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerows([row.n, *csv_cells(row)[1:]] for row in list_copies(database, shown.id, wanted))
         return
     rows = list(list_copies(database, shown.id, wanted, limit + 1))
     more, rows = len(rows) > limit, rows[:limit]
