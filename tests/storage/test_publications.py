@@ -143,7 +143,7 @@ def test_an_edit_that_empties_what_every_issue_needs_is_refused(database: Databa
         ("postal_address", "x" * 2_001, "longer than 2000"),
         ("title", "t" * 201, "longer than 200"),
         ("from", "Two\u2028lines <a@b.test>", "line break"),
-        ("reply_to", "desk", "@-sign"),
+        ("reply_to", "desk", "has no @"),
     ],
 )
 def test_a_field_that_would_do_harm_says_why(field: str, typed: str, said: str) -> None:
