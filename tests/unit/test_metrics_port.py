@@ -97,10 +97,10 @@ def test_a_folder_that_cannot_be_written_costs_the_file_only(tmp_path: Path) -> 
 def test_any_number_of_silent_connections_costs_few_descriptors_and_keeps_no_scraper_out(
     tmp_path: Path, words: bytes
 ) -> None:
-    # Given a process, and hundreds who connect and say nothing, or half a word
+    # Given a process, and dozens who connect and say nothing, or half a word
     with shown(tmp_path) as port:
         lines = []
-        for _ in range(200):
+        for _ in range(60):
             line = socket.create_connection(address(port), timeout=15)
             lines.append(line)
             line.sendall(words)
