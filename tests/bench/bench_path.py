@@ -18,6 +18,7 @@ import psycopg
 from tests.support import postgresql
 from tests.support import redis as redis_support
 from tests.support.ledgers import LONG_AGO
+from tests.support.readers import KEY
 from tests.support.sink import sink_process
 from worker import settings as settings_module
 from worker.dispatch.queue import prepare, queue_issue
@@ -94,7 +95,7 @@ def _measure(
             "CORRANTO_DATABASE_URL": url,
             "CORRANTO_BROKER_URL": broker,
             "CORRANTO_SMTP_URL": sink.url,
-            "CORRANTO_SECRET_KEYS": "bench-key-0123456789abcdef0123456789abcdef",
+            "CORRANTO_SECRET_KEYS": KEY,
             "CORRANTO_STATE_DIR": str(folder / "state"),
             "CORRANTO_METRICS_PORT": "0",
             "CORRANTO_LOG_LEVEL": "warning",
