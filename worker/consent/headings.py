@@ -154,9 +154,11 @@ def read_header(
     mapping: Mapping[str, str],
     left: Sequence[str] = (),
     sample: Sequence[Sequence[str]] = (),
+    not_left: Sequence[str] = (),
 ) -> Columns:
     """Find the columns. `mapping` says variable → heading, or its place as `#3`; `left` names columns that say who
-    left; `sample` are rows, by which a wrong first line is explained.
+    left, `not_left` those that do not, whatever they are called; `sample` are rows, by which a wrong first line is
+    explained.
 
     Raises UsageError with everything that is wrong, and the columns there are.
     """
@@ -180,13 +182,15 @@ def read_header(
         else:
             problems.append(Trouble("header.no_name", name=typed.strip(), reserved=list(SYSTEM_VARIABLES)))
     named = [at for heading in left if (at := _find(texts, heading, problems)) is not None]
+    silent = {at for heading in not_left if (at := _find(texts, heading, problems)) is not None}
+    problems += [Trouble("header.left_and_not", column=texts[at]) for at in sorted(silent.intersection(named))]
     taken = {*own.values(), *(at for at, _ in extra)}
     _recognise(texts, own, taken)
     if "email" not in own:
         problems += _no_email(texts, sample)
     if problems:
         raise _all_of(problems)
-    return _columns(texts, own, extra, taken, named)
+    return _columns(texts, own, extra, taken, named, silent)
 
 
 def _columns(
@@ -195,6 +199,7 @@ def _columns(
     extra: Sequence[tuple[int, str]],
     taken: set[int],
     named: Sequence[int],
+    silent: set[int],
 ) -> Columns:
     skipped = set(range(3)) if tuple(text.lower() for text in texts[:3]) == REJECTS else set()
     attributes, renamed, left_out = _attributes(texts, {*own.values()} - _also_kept(texts, own), extra, taken | skipped)
@@ -202,7 +207,7 @@ def _columns(
     columns += [
         LeftColumn(index, text, kind)
         for index, text in enumerate(texts)
-        if index not in {*named, *own.values(), *skipped} and (kind := kind_of(text)) is not None
+        if index not in {*named, *own.values(), *skipped, *silent} and (kind := kind_of(text)) is not None
     ]
     is_ours = tuple(texts[:4]) == OWN
     has_whole = is_ours or ("name" in own and not _is_last(texts, own["name"]))

@@ -33,6 +33,8 @@ class Kind(StrEnum):
     """Yes once the reader confirmed."""
     STATUS = "status"
     """A word out of a list."""
+    OTHER_STATUS = "other_status"
+    """Mostly about something else, an order or a customer: only a word that can mean nothing but mail counts."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ _WHEN = _set(
     "do not contact,"
     "donotemail,dnc,donotcontact,disabled,is_disabled,email_disabled,deactivated,deactivated_at,marked as spam,spam,"
     "hard bounced,hardbounced,hard_bounce,email hard bounce reason,banned,is_banned,archived_at,left_at,cleaned,"
-    "undeliverable,unreachable_at,global_unsubscribe,"
+    "undeliverable,unreachable_at,global_unsubscribe,portal bounce,global bounce,portal spam report,"
     # the same in other languages
     "abgemeldet,abgemeldet am,abmeldedatum,abmeldung,abmeldezeitpunkt,ausgetragen,ausgetragen am,gesperrt,gesperrt am,"
     "geloscht,geloscht am,abbestellt,abbestellt am,deaktiviert,deaktiviert am,"
@@ -83,6 +85,7 @@ _WHEN = _set(
 _FLAGS_IN = _set(
     "subscribed_to_emails,subscribed,is_subscribed,enabled,is_enabled,active,is_active,opt_in,opted_in,optin,"
     "is_opted_in,"
+    "consent,email consent,email marketing consent,marketing consent,einwilligung,"
     "email_opt_in,email_optin,accepts marketing,accepts_marketing,accepts email marketing,receives_newsletter,"
     "wants newsletter,email subscribed,email_subscribed,email marketing,subscribed to newsletter,newsletter,mailable,"
     "angemeldet,aktiv,abonniert,abonne,inscrit,suscrito,activo,iscritto,attivo,ativo,inscrito,aangemeld,actief"
@@ -101,7 +104,7 @@ _STATUSES = _set(
 )
 
 _NOTHING = _set("null,n/a,na,none,undefined,nan,\\n,#n/a,never,nie") | {"", "00000000", "00000000000000"}
-_NO = _set("0,no,n,false,f,off,nein,falsch,non,faux,nee,falso,nao,unchecked")
+_NO = _set("0,00,no,n,false,f,off,nein,falsch,non,faux,nee,falso,nao,unchecked")
 _YES = _set("1,yes,y,true,t,on,ja,j,wahr,oui,vrai,si,s,sim,vero,verdadero,verdadeiro,x,checked")
 _IN = _set(
     "active,subscribed,enabled,confirmed,regular,premium,gifted,new,opted in,opt-in,opted-in,optin,subscriber,member,"
@@ -127,11 +130,26 @@ _LEFT = _set(
     "descadastrado,excluido,inativo,uitgeschreven,afgemeld,geblokkeerd,verwijderd,opgezegd,inactief,opgeschoond"
 )
 _UNCONFIRMED = _set(
-    "unconfirmed,not confirmed,notconfirmed,never confirmed,pending,pending confirmation,unactivated,not activated,"
-    "unverified,not verified,waiting,validating,awaiting confirmation,opt-in pending,doi pending,confirmation pending,"
-    "single opt-in pending,unbestatigt,nicht bestatigt,ausstehend,offen,non confirme,en attente,sin confirmar,"
+    "unconfirmed,not confirmed,notconfirmed,never confirmed,never subscribed,pending,pending confirmation,unactivated,"
+    "not activated,unverified,not verified,waiting,validating,awaiting confirmation,opt-in pending,doi pending,"
+    "confirmation pending,single opt-in pending,"
+    "unbestatigt,nicht bestatigt,ausstehend,offen,non confirme,en attente,sin confirmar,"
     "no confirmado,pendiente,non confermato,in attesa,nao confirmado,pendente,onbevestigd,niet bevestigd,in afwachting"
 )
+
+_NO_MORE = re.compile(
+    "unsub|nonsubscribed|notsubscribed|optedout|optout|blacklist|blocklist|suppress|cleaned|(?:hard|soft)?bounce|"
+    "complain|spam|abuse|markedasspam|donot(?:e?mail|contact)|abgemeldet|ausgetragen|abbestellt|bereinigt|desabonn|"
+    "desinscr|nettoye|d[ao]d[ao]debaja|desuscrit|disiscritt|descadastr|uitgeschreven|afgemeld"
+)
+"""How words begin that mean nothing but an end of mail, with whatever follows: `Unsubscribed (2024-05-04)`."""
+_LEAVING = re.compile(
+    "unsub|optedout|optout|blacklist|blocklist|abgemeldet|abmelde|abbestell|ausgetragen|desabonne|desinscri|disiscri|"
+    "descadastr|uitgeschreven|uitschrijf|afgemeld|afmeld"
+)
+_NO_ANSWER = re.compile(".*(?:link|url|token|key|hash|page|seite|code|count|rate|subscribes)")
+"""What headings about leaving end with when every reader has a value there."""
+_STATUS_ENDS = ("status", "statut", "stato", "estado")
 
 
 def kind_of(heading: str) -> Kind | None:
@@ -145,12 +163,15 @@ def kind_of(heading: str) -> Kind | None:
     ):
         if name in names:
             return kind
-    return None
+    if _LEAVING.search(name) and not _NO_ANSWER.fullmatch(name):
+        return Kind.WHEN
+    return Kind.OTHER_STATUS if name.endswith(_STATUS_ENDS) else None
 
 
 def named_kind(heading: str) -> Kind:
     """How a column that a person named says it: as known, else anything but a plain yes to mail is a no."""
-    return kind_of(heading) or Kind.WHEN
+    kind = kind_of(heading)
+    return Kind.STATUS if kind is Kind.OTHER_STATUS else kind or Kind.WHEN
 
 
 def standing(cell: str, kind: Kind) -> Standing:
@@ -158,9 +179,13 @@ def standing(cell: str, kind: Kind) -> Standing:
     word = folded(cell)
     if word in _NOTHING:
         return Standing.IN
+    if kind is Kind.OTHER_STATUS:
+        if _NO_MORE.match(word):
+            return Standing.LEFT
+        return Standing.UNCONFIRMED if word in _UNCONFIRMED and "confirm" in word else Standing.IN
     if word in _UNCONFIRMED:
         return Standing.UNCONFIRMED
-    if word in _LEFT:
+    if word in _LEFT or (kind is not Kind.WHEN and _NO_MORE.match(word)):
         return Standing.LEFT
     if kind is Kind.WHEN:
         return Standing.IN if word in _NO or word in _IN else Standing.LEFT
