@@ -22,6 +22,8 @@ RESERVED = frozenset(
 """Words that mean something inside a template, so no value can be called by them."""
 REJECTS = ("line", "value", "reason")
 """What a file of rejected rows has before the columns of the file they came from."""
+ATTRIBUTE = "attribute:"
+"""Before a heading: it names an attribute, also where that name says elsewhere who left."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _POSITION = re.compile(r"#[0-9]{1,5}")
@@ -143,6 +145,11 @@ def is_email(heading: str) -> bool:
     return folded(heading) in _EMAIL
 
 
+def exported(name: str) -> str:
+    """The heading of an attribute in our own exports: one called status keeps nobody out when it comes back."""
+    return ATTRIBUTE + name if kind_of(name) else name
+
+
 def is_variable(name: str) -> bool:
     """Whether a value of this name can be kept and used in a text."""
     taken = name in OWN or name in RESERVED or name in SYSTEM_VARIABLES
@@ -163,6 +170,8 @@ def read_header(
     Raises UsageError with everything that is wrong, and the columns there are.
     """
     texts = [unguarded(text.strip().strip("\ufeff\u200b")).strip() for text in header]
+    silent = {index for index, text in enumerate(texts) if text.startswith(ATTRIBUTE)}
+    texts = [text.removeprefix(ATTRIBUTE) for text in texts]
     problems: list[Trouble] = []
     own: dict[str, int] = {}
     extra: list[tuple[int, str]] = []
@@ -182,8 +191,8 @@ def read_header(
         else:
             problems.append(Trouble("header.no_name", name=typed.strip(), reserved=list(SYSTEM_VARIABLES)))
     named = [at for heading in left if (at := _find(texts, heading, problems)) is not None]
-    silent = {at for heading in not_left if (at := _find(texts, heading, problems)) is not None}
-    problems += [Trouble("header.left_and_not", column=texts[at]) for at in sorted(silent.intersection(named))]
+    silent |= {at for heading in not_left if (at := _find(texts, heading, problems)) is not None}
+    problems += [Trouble("header.left_and_not", column=texts[at]) for at in sorted(silent & {*named})]
     taken = {*own.values(), *(at for at, _ in extra)}
     _recognise(texts, own, taken)
     if "email" not in own:
