@@ -125,14 +125,16 @@ def _show_folds(result: ImportResult) -> None:
 def _offer(result: ImportResult, file: Path, how: How) -> None:
     """How those who left become opt-outs; the commands work as they stand."""
     if how.left and not result.dry_run:
-        say(f"{count(result.opted_out, 'address', 'addresses')} of those who left are new on the do-not-mail list.")
+        say(
+            f"{count(result.opted_out, 'address', 'addresses')} of those who left are new on the do-not-mail list: no publication mails them."
+        )
         return
     if how.left:
-        say("Without --dry-run, those who left go onto the do-not-mail list.")
+        say("Without --dry-run, those who left go onto the do-not-mail list: no publication mails them.")
         return
     if str(file) == STDIN or not file.is_file() or result.columns is None:
         named = " ".join(_option("--left-column", result, heading) for heading in result.left_by)
-        say(f"To keep those who left from ever getting mail, add: {named or '--left-column COLUMN'}")
+        say(f"To keep those who left from all mail, of any publication, add: {named or '--left-column COLUMN'}")
         return
     options = [
         part for name, heading in how.mapping.items() if name == "email" for part in ("--map", f"email={heading}")
@@ -141,7 +143,7 @@ def _offer(result: ImportResult, file: Path, how: How) -> None:
     options += ["--encoding", how.encoding] if how.encoding else []
     options += ["--escape", how.escape] if how.escape else []
     command = shlex.join(["suppression", "import", str(file), *options])
-    say("To keep those who left from ever getting mail:")
+    say("To keep those who left from all mail, of any publication:")
     say(f"  {called()} {command}")
 
 

@@ -95,9 +95,10 @@ _PROGRAMS: tuple[tuple[str, frozenset[str]], ...] = (
     ("Mailchimp", _set("MEMBER_RATING,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,LEID,EUID,UNSUB_TIME,CLEAN_TIME")),
     ("Ghost", _set("subscribed_to_emails,complimentary_plan,stripe_customer_id,labels,tiers,products")),
     ("beehiiv", _set("tier,Free Tier,Premium Tier,stripe_customer_id,Subscription Date (Substack),referral_code")),
-    ("Substack", _set("active_subscription,expiry,plan,email_disabled,first_payment_at")),
+    ("Substack", _set("active_subscription,expiry,plan,email_disabled,first_payment_at,Stripe plan,Paid upgrade date,"
+                      "Bestseller,Emails received (6mo),Emails dropped (6mo),Subscription source (free)")),
     ("listmonk", _set("uuid,attributes,updated_at,subscription_status,lists")),
-    ("Keila", _set("External ID,external_id,Data,Status,First name,Last name,Double Opt-in At,double_opt_in_at")),
+    ("Keila", _set("External ID,Data,Double Opt-in At")),
     ("Buttondown", _set("subscriber_type,secondary_id,source,utm_campaign,metadata,creation_date,unsubscription_date")),
     ("phpList", _set("confirmed,blacklisted,bouncecount,entered,uniqid,htmlemail,subscribepage,foreignkey,optedin")),
     ("EmailOctopus", _set("Lists,Date added,EmailOctopus ID,contact id,tags,last updated")),
@@ -212,6 +213,9 @@ def _columns(
 ) -> Columns:
     skipped = set(range(3)) if tuple(text.lower() for text in texts[:3]) == REJECTS else set()
     attributes, renamed, left_out = _attributes(texts, {*own.values()} - _also_kept(texts, own), extra, taken | skipped)
+    if {"confirmed", "blacklisted", "optedin"} <= set(map(folded, texts)):
+        # phpList: nought for whoever an operator entered; it mails whoever is confirmed
+        silent = silent | {at for at, text in enumerate(texts) if folded(text) == "optedin"}
     columns = [LeftColumn(at, texts[at], named_kind(texts[at])) for at in named]
     columns += [
         LeftColumn(index, text, kind)

@@ -33,6 +33,8 @@ class Kind(StrEnum):
     """Yes once the reader confirmed."""
     STATUS = "status"
     """A word out of a list."""
+    STATE = "state"
+    """A status, or a place or a kind: yes and no say nothing."""
     OTHER_STATUS = "other_status"
     """Mostly about something else, an order or a customer: only a word that can mean nothing but mail counts."""
 
@@ -83,14 +85,14 @@ _WHEN = _set(
     "uitgeschreven,uitgeschreven op,uitschrijfdatum,afgemeld,afgemeld op"
 )
 _FLAGS_IN = _set(
-    "subscribed_to_emails,subscribed,is_subscribed,enabled,is_enabled,active,is_active,opt_in,opted_in,optin,"
-    "is_opted_in,"
-    "consent,email consent,email marketing consent,marketing consent,einwilligung,"
-    "email_opt_in,email_optin,accepts marketing,accepts_marketing,accepts email marketing,receives_newsletter,"
-    "wants newsletter,email subscribed,email_subscribed,email marketing,subscribed to newsletter,newsletter,mailable,"
+    "subscribed_to_emails,subscribed,is_subscribed,enabled,is_enabled,active,is_active,receives_newsletter,"
+    "email subscribed,email_subscribed,email marketing,subscribed to newsletter,newsletter,mailable,"
     "angemeldet,aktiv,abonniert,abonne,inscrit,suscrito,activo,iscritto,attivo,ativo,inscrito,aangemeld,actief"
 )
 _FLAGS_CONFIRMED = _set(
+    # a no here is a box that was never ticked: no mail, and no opt-out either
+    "opt_in,opted_in,optin,is_opted_in,email_opt_in,email_optin,accepts marketing,accepts_marketing,wants newsletter,"
+    "accepts email marketing,consent,email consent,email marketing consent,marketing consent,einwilligung,"
     "confirmed,is_confirmed,email_confirmed,verified,email_verified,is_verified,activated,double_optin,double opt-in,"
     "doi_confirmed,bestatigt,confirme,confirmado,confermato,bevestigd"
 )
@@ -102,6 +104,9 @@ _STATUSES = _set(
     "abostatus,anmeldestatus,statut,statut de l'abonnement,etat,estado,estado de suscripcion,stato,stato iscrizione,"
     "situacao,inschrijfstatus,abonnementsstatus"
 )
+
+_STATES = _set("state,type,etat,estado,stato")
+"""Headings of a status, or of a place or a kind: yes, no and their like say nothing there (NO is Norway)."""
 
 _NOTHING = _set("null,n/a,na,none,undefined,nan,\\n,#n/a,never,nie") | {"", "00000000", "00000000000000"}
 _NO = _set("0,00,no,n,false,f,off,nein,falsch,non,faux,nee,falso,nao,unchecked")
@@ -156,6 +161,7 @@ def kind_of(heading: str) -> Kind | None:
     """How a column of this heading says who left; None for one that is about something else."""
     name = folded(heading)
     for kind, names in (
+        (Kind.STATE, _STATES),
         (Kind.STATUS, _STATUSES),
         (Kind.WHEN, _WHEN),
         (Kind.FLAG_IN, _FLAGS_IN),
@@ -189,9 +195,9 @@ def standing(cell: str, kind: Kind) -> Standing:
         return Standing.LEFT
     if kind is Kind.WHEN:
         return Standing.IN if word in _NO or word in _IN else Standing.LEFT
-    if word in _NO:
+    if word in _NO and kind is not Kind.STATE:
         return Standing.UNCONFIRMED if kind is Kind.FLAG_CONFIRMED else Standing.LEFT
-    is_known = kind is not Kind.STATUS or word in _IN or word in _YES
+    is_known = kind not in (Kind.STATUS, Kind.STATE) or word in _IN or word in _YES
     return Standing.IN if is_known else Standing.UNKNOWN
 
 
