@@ -1,6 +1,8 @@
 """Files as other programs and hands make them, in tests/samples/csv: what becomes of each, dry and for real."""
 
 import csv
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from sqlalchemy import select
 
 from tests.support.publication import ACTOR, publish
 from tests.support.words import refuses
+from worker.cli.files import show_result
 from worker.consent.dates import DateOrder
 from worker.consent.exports import export_publication
 from worker.consent.how import How
@@ -152,6 +155,35 @@ def test_a_column_about_something_else_keeps_nobody_out_once_a_person_says_so(
     assert (result.added, result.kept_out_left, result.left_by) == (2, 0, {})
     with refuses(UsageError, "--not-left-column"):
         run(sqlite_database, path, how=How(left=("status",), not_left=("status",)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "email,status\na@example.org,inactive\nb@example.org,\n",
+        "email,Status,status\na@example.org,active,inactive\nb@example.org,,\n",
+        'email,"Abo\nStatus"\na@example.org,inactive\nb@example.org,\n',
+        'email,"List\'s ""new"" status"\na@example.org,unsubscribed\nb@example.org,\n',
+    ],
+)
+def test_the_printed_way_round_lets_everybody_in(
+    sqlite_database: Database, tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Given columns called once, twice, over two lines, or with quotation marks
+    publish(sqlite_database)
+    path = tmp_path / "list.csv"
+    path.write_text(text)
+
+    # When
+    kept_out = run(sqlite_database, path, dry_run=True)
+    show_result(kept_out, "briefing", path, How(), None)
+    printed = re.findall(r"add: (.*)", capsys.readouterr().out)
+    words = [word for line in printed for word in shlex.split(line)]
+
+    # Then
+    assert kept_out.added == 1
+    assert set(words[::2]) == {"--not-left-column"}
+    assert run(sqlite_database, path, how=How(not_left=tuple(words[1::2]))).added == 2
 
 
 def test_a_page_of_long_rows_is_merged_before_it_is_full(sqlite_database: Database, tmp_path: Path) -> None:

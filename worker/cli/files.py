@@ -125,9 +125,8 @@ def _show_folds(result: ImportResult) -> None:
 def _offer(result: ImportResult, file: Path, how: How) -> None:
     """How those who left become opt-outs; the commands work as they stand."""
     if how.left and not result.dry_run:
-        say(
-            f"{count(result.opted_out, 'address', 'addresses')} of those who left are new on the do-not-mail list: no publication mails them."
-        )
+        new = count(result.opted_out, "address", "addresses")
+        say(f"{new} of those who left are new on the do-not-mail list: no publication mails them.")
         return
     if how.left:
         say("Without --dry-run, those who left go onto the do-not-mail list: no publication mails them.")
