@@ -124,6 +124,14 @@ def test_files_that_are_no_csv_are_called_what_they_are(database: Database, tmp_
         path.write_bytes(octets)
         with refuses(UsageError, form):
             run(database, path)
+    path.write_bytes(b"email,name\n" + bytes(3_000))
+    with refuses(UsageError, "NUL"):
+        run(database, path)
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        path.write_bytes("email\r\na@example.org\r\n".encode(encoding))
+        with refuses(UsageError, f"--encoding {encoding}$"):
+            run(database, path)
+        assert run(database, path, how=How(encoding=encoding), dry_run=True).added == 1
 
 
 @pytest.mark.parametrize("sample", ["att", "ph"])
