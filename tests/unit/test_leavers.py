@@ -25,6 +25,19 @@ IN, LEFT, UNCONFIRMED, UNKNOWN = Standing
         ("status", "cleaned", LEFT),
         ("Abgemeldet am", "04.05.2024", LEFT), ("cancelled_at", "null", IN), ("deactivated", "0", IN),
         ("city", "unsubscribed", IN), ("Lead Status", "Deleted", IN),
+        # one column for each list, as CRMs write them; a column whose heading only ends in status
+        ("Opted out of email: Newsletter", "true", LEFT), ("Opted out of email: Newsletter", "", IN),
+        ("Portal Unsubscribe", "TRUE", LEFT), ("Global Bounce", "TRUE", LEFT), ("Newsletter abbestellt", "x", LEFT),
+        ("Global Status", "Unsubscribed", LEFT), ("Global Status", "unconfirmed", UNCONFIRMED),
+        ("Customer Status", "inactive", IN), ("Order status", "cancelled", IN), ("Payment status", "failed", IN),
+        ("Newsletter-Status", "Abgemeldet am 4.5.2024", LEFT), ("status", "Unsubscribed (2024-05-04)", LEFT),
+        ("Email Marketing Consent", "NEVER_SUBSCRIBED", UNCONFIRMED), ("Email Marketing Consent", "SUBSCRIBED", IN),
+        ("Email Marketing Consent", "UNSUBSCRIBED", LEFT),
+        ("opt_in", "0", UNCONFIRMED), ("Accepts Email Marketing", "no", UNCONFIRMED), ("Consent", "no", UNCONFIRMED),
+        ("opt_in", "unsubscribed", LEFT), ("state", "NO", IN), ("state", "OFF", IN), ("state", "cancelled", LEFT),
+        # these have a value for everybody
+        ("Unsubscribe link", "https://example.org/u/1", IN), ("unsubscribe_token", "x7", IN), ("bounced", "0.0", IN),
+        ("Abmeldelink", "https://example.org/u/1", IN),
     ],
 )  # fmt: skip
 def test_a_column_that_says_who_left_is_obeyed(heading: str, cell: str, said: Standing) -> None:
@@ -37,6 +50,19 @@ def test_a_column_named_by_a_person_says_no_with_anything_but_a_plain_yes_to_mai
     assert [judge(["", cell], columns.left)[0] for cell in ("", "no", "active", "2024-01-01", "yes")] == [
         IN, IN, IN, LEFT, LEFT,
     ]  # fmt: skip
+
+
+def test_phplist_mails_whoever_is_confirmed() -> None:
+    columns = read_header(["id", "email", "confirmed", "blacklisted", "optedin"], {})
+    assert [judge(["1", "", *cells], columns.left)[0] for cells in ("100", "110", "001")] == [IN, LEFT, UNCONFIRMED]
+
+
+def test_a_column_a_person_clears_says_nothing_any_more() -> None:
+    header = ["email", "Status", "unsubscribed_at"]
+    columns = read_header(header, {}, not_left=["status"])
+    assert judge(["", "inactive", ""], columns.left)[0] is IN
+    assert judge(["", "inactive", "2024-01-01"], columns.left) == (LEFT, "unsubscribed_at")
+    assert columns.attributes == ((1, "status"), (2, "unsubscribed_at"))
 
 
 def test_the_strongest_no_of_a_row_counts_and_names_its_column() -> None:
@@ -56,6 +82,8 @@ def test_the_strongest_no_of_a_row_counts_and_names_its_column() -> None:
         ("id,email,confirmed,blacklisted,optedin,bouncecount,entered,modified,uniqid,htmlemail", "phpList"),
         ("Timestamp,Email Address,What is your name?", "Google Forms"),
         ("Record ID,First Name,Last Name,Email,Contact owner,Lead Status,Unsubscribed from all email", "HubSpot"),
+        ("Email address,First name,Last name,Status,Tags,Date added,Last updated", "EmailOctopus"),
+        ("Email,Name,Stripe plan,Cancel date,Start date,Paid upgrade date,Bestseller", "Substack"),
         ("email,name,city", None),
         ("email,name,language,consent_at,labels,tiers,products", None),
     ],

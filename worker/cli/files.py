@@ -23,6 +23,10 @@ Encoding = Annotated[str | None, typer.Option(help="The file's encoding, such as
 Escape = Annotated[
     str | None, typer.Option(metavar="backslash", help="How the file marks a quotation mark, when not by two.")
 ]
+NotLeft = Annotated[
+    list[str] | None,
+    typer.Option("--not-left-column", metavar="COLUMN", help="Is about something else and keeps nobody out."),
+]
 
 _MOST_REASONS = 10
 _MOST_EXAMPLES = 3
@@ -77,6 +81,9 @@ def show_result(result: ImportResult, publication: str, file: Path, how: How, re
             tell(f"  {number:>9,}  {name}")
     for heading, number in result.left_by.items():
         tell(f"  {'':>9}    {number:,} x said by the column “{heading}”", style="dim")
+    for heading in list(result.left_by)[:_MOST_LINES]:
+        option = _option("--not-left-column", result, heading)
+        tell(f"  {'':>9}    if “{_short(heading)}” is about something else, add: {option}", style="dim")
     for reason, number in sorted(result.reasons.items(), key=lambda pair: -pair[1])[:_MOST_REASONS]:
         tell(f"  {'':>9}    {number:,} x {word(reason)}", style="dim")
     _show_folds(result)
@@ -118,23 +125,35 @@ def _show_folds(result: ImportResult) -> None:
 def _offer(result: ImportResult, file: Path, how: How) -> None:
     """How those who left become opt-outs; the commands work as they stand."""
     if how.left and not result.dry_run:
-        say(f"{count(result.opted_out, 'address', 'addresses')} of those who left are new on the do-not-mail list.")
+        new = count(result.opted_out, "address", "addresses")
+        say(f"{new} of those who left are new on the do-not-mail list: no publication mails them.")
         return
     if how.left:
-        say("Without --dry-run, those who left go onto the do-not-mail list.")
+        say("Without --dry-run, those who left go onto the do-not-mail list: no publication mails them.")
         return
     if str(file) == STDIN or not file.is_file() or result.columns is None:
-        heading = next(iter(result.left_by), None) or result.columns.left[0].heading if result.columns else "COLUMN"
-        say(f"To keep those who left from ever getting mail, add: --left-column {shlex.quote(heading)}")
+        named = " ".join(_option("--left-column", result, heading) for heading in result.left_by)
+        say(f"To keep those who left from all mail, of any publication, add: {named or '--left-column COLUMN'}")
         return
     options = [
         part for name, heading in how.mapping.items() if name == "email" for part in ("--map", f"email={heading}")
     ]
+    options += [part for heading in how.not_left for part in ("--not-left-column", heading)]
     options += ["--encoding", how.encoding] if how.encoding else []
     options += ["--escape", how.escape] if how.escape else []
     command = shlex.join(["suppression", "import", str(file), *options])
-    say("To keep those who left from ever getting mail:")
+    say("To keep those who left from all mail, of any publication:")
     say(f"  {called()} {command}")
+
+
+def _option(option: str, result: ImportResult, heading: str) -> str:
+    """An option that names a column, by its place where its heading stands twice or cannot be typed."""
+    texts = result.file.header if result.file is not None else ()
+    found = [column.index for column in result.columns.left if column.heading == heading] if result.columns else []
+    once = sum(text.strip().casefold() == heading.casefold() for text in texts) == 1
+    can_be_typed = once and heading.isprintable() and len(heading) <= 40
+    names = [heading] if can_be_typed else [f"#{index + 1}" for index in found]
+    return shlex.join([part for name in names for part in (option, name)])
 
 
 def _visible(text: str) -> str:

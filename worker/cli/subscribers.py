@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from worker.cli.context import open_ledger
 from worker.cli.exports import export
-from worker.cli.files import Encoding, Escape, Map, read_pairs, show_result
+from worker.cli.files import Encoding, Escape, Map, NotLeft, read_pairs, show_result
 from worker.cli.output import (
     Json,
     Yes,
@@ -57,6 +57,7 @@ def import_file(
         list[str] | None,
         typer.Option("--left-column", metavar="COLUMN", help="Says who left; they go onto the do-not-mail list."),
     ] = None,
+    not_left_column: NotLeft = None,
     dates: Annotated[DateOrder | None, typer.Option(help="How to read 03/04/2021.")] = None,
     encoding: Encoding = None,
     escape: Escape = None,
@@ -66,9 +67,8 @@ def import_file(
 ) -> None:
     """Subscribe the readers in FILE. Nobody who opted out comes back by an import, or is said to have left."""
     ledger = open_ledger()
-    how = How(
-        read_pairs(map_ or [], "--map", "email='E-mail Address'"), encoding, escape, dates, tuple(left_column or [])
-    )
+    mapping = read_pairs(map_ or [], "--map", "email='E-mail Address'")
+    how = How(mapping, encoding, escape, dates, tuple(left_column or []), tuple(not_left_column or []))
     with _bar() as bar:
         task = bar.add_task(file.name, total=None)
         result = import_subscribers(

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.context import open_ledger
-from worker.cli.files import Encoding, Escape, Map, read_pairs
+from worker.cli.files import Encoding, Escape, Map, NotLeft, read_pairs
 from worker.cli.output import Json, Yes, confirm, say, tell, tell_json, tell_table, warn
 from worker.consent import suppressions
 from worker.consent.how import How
@@ -45,15 +45,15 @@ def import_file(
     left_column: Annotated[
         list[str] | None, typer.Option("--left-column", metavar="COLUMN", help="Says who left; only they are meant.")
     ] = None,
+    not_left_column: NotLeft = None,
     every: Annotated[bool, typer.Option("--all", help="All rows, also those the file says did not leave.")] = False,
     encoding: Encoding = None,
     escape: Escape = None,
 ) -> None:
     """Add the addresses of a file to the do-not-mail list: all, or those that a column of the file says left."""
     ledger = open_ledger()
-    how = How(
-        read_pairs(map_ or [], "--map", "email='E-mail Address'"), encoding, escape, left=tuple(left_column or [])
-    )
+    mapping = read_pairs(map_ or [], "--map", "email='E-mail Address'")
+    how = How(mapping, encoding, escape, left=tuple(left_column or []), not_left=tuple(not_left_column or []))
     wait_s = ledger.settings.optout_fresh_s
     done = suppressions.suppress_file(
         ledger.database, file, how=how, every=every, evidence=evidence, actor=ledger.actor, wait_s=wait_s

@@ -230,9 +230,11 @@ def _codec(path: Path, name: str, encoding: str | None) -> str:
         return "utf-8-sig" if codec.name == "utf-8" else codec.name
     # Without a mark, every other octet of Latin text in UTF-16 is NUL.
     if sample.count(0) > len(sample) // 4:
-        is_wide = sample.count(0) > len(sample) * 5 // 8
-        ends = "le" if sample[0] else "be"
-        raise UsageError("csv.utf_16", file=name, encoding=f"utf-{32 if is_wide else 16}-{ends}")
+        for wide in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+            text = sample.decode(wide, "ignore")
+            if "\0" not in text and any(sign in text for sign in ",;\t\n@"):
+                raise UsageError("csv.utf_16", file=name, encoding=wide)
+        raise UsageError("csv.nul", file=name)
     return "utf-8-sig"
 
 

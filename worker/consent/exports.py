@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from worker.consent.cells import neutral_cell
-from worker.consent.headings import OWN
+from worker.consent.headings import OWN, exported
 from worker.consent.readers import PAGE
 from worker.domain.subscription import SubscriptionState
 from worker.storage import publications
@@ -34,7 +34,7 @@ def export_publication(database: Database, publication: str) -> Iterator[str]:
 
 
 def _lines(database: Database, publication_id: int, attributes: Sequence[str]) -> Iterator[str]:
-    yield _csv_line([*OWN, *attributes])
+    yield _csv_line([*OWN, *map(exported, attributes)])
     after = 0
     while True:
         with database.read() as conn:

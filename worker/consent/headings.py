@@ -22,6 +22,8 @@ RESERVED = frozenset(
 """Words that mean something inside a template, so no value can be called by them."""
 REJECTS = ("line", "value", "reason")
 """What a file of rejected rows has before the columns of the file they came from."""
+ATTRIBUTE = "attribute:"
+"""Before a heading: it names an attribute, also where that name says elsewhere who left."""
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _POSITION = re.compile(r"#[0-9]{1,5}")
@@ -93,9 +95,10 @@ _PROGRAMS: tuple[tuple[str, frozenset[str]], ...] = (
     ("Mailchimp", _set("MEMBER_RATING,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,LEID,EUID,UNSUB_TIME,CLEAN_TIME")),
     ("Ghost", _set("subscribed_to_emails,complimentary_plan,stripe_customer_id,labels,tiers,products")),
     ("beehiiv", _set("tier,Free Tier,Premium Tier,stripe_customer_id,Subscription Date (Substack),referral_code")),
-    ("Substack", _set("active_subscription,expiry,plan,email_disabled,first_payment_at")),
+    ("Substack", _set("active_subscription,expiry,plan,email_disabled,first_payment_at,Stripe plan,Paid upgrade date,"
+                      "Bestseller,Emails received (6mo),Emails dropped (6mo),Subscription source (free)")),
     ("listmonk", _set("uuid,attributes,updated_at,subscription_status,lists")),
-    ("Keila", _set("External ID,external_id,Data,Status,First name,Last name,Double Opt-in At,double_opt_in_at")),
+    ("Keila", _set("External ID,Data,Double Opt-in At")),
     ("Buttondown", _set("subscriber_type,secondary_id,source,utm_campaign,metadata,creation_date,unsubscription_date")),
     ("phpList", _set("confirmed,blacklisted,bouncecount,entered,uniqid,htmlemail,subscribepage,foreignkey,optedin")),
     ("EmailOctopus", _set("Lists,Date added,EmailOctopus ID,contact id,tags,last updated")),
@@ -143,6 +146,11 @@ def is_email(heading: str) -> bool:
     return folded(heading) in _EMAIL
 
 
+def exported(name: str) -> str:
+    """The heading of an attribute in our own exports: one called status keeps nobody out when it comes back."""
+    return ATTRIBUTE + name if kind_of(name) else name
+
+
 def is_variable(name: str) -> bool:
     """Whether a value of this name can be kept and used in a text."""
     taken = name in OWN or name in RESERVED or name in SYSTEM_VARIABLES
@@ -154,13 +162,17 @@ def read_header(
     mapping: Mapping[str, str],
     left: Sequence[str] = (),
     sample: Sequence[Sequence[str]] = (),
+    not_left: Sequence[str] = (),
 ) -> Columns:
     """Find the columns. `mapping` says variable → heading, or its place as `#3`; `left` names columns that say who
-    left; `sample` are rows, by which a wrong first line is explained.
+    left, `not_left` those that do not, whatever they are called; `sample` are rows, by which a wrong first line is
+    explained.
 
     Raises UsageError with everything that is wrong, and the columns there are.
     """
     texts = [unguarded(text.strip().strip("\ufeff\u200b")).strip() for text in header]
+    silent = {index for index, text in enumerate(texts) if text.startswith(ATTRIBUTE)}
+    texts = [text.removeprefix(ATTRIBUTE) for text in texts]
     problems: list[Trouble] = []
     own: dict[str, int] = {}
     extra: list[tuple[int, str]] = []
@@ -180,13 +192,15 @@ def read_header(
         else:
             problems.append(Trouble("header.no_name", name=typed.strip(), reserved=list(SYSTEM_VARIABLES)))
     named = [at for heading in left if (at := _find(texts, heading, problems)) is not None]
+    silent |= {at for heading in not_left if (at := _find(texts, heading, problems)) is not None}
+    problems += [Trouble("header.left_and_not", column=texts[at]) for at in sorted(silent & {*named})]
     taken = {*own.values(), *(at for at, _ in extra)}
     _recognise(texts, own, taken)
     if "email" not in own:
         problems += _no_email(texts, sample)
     if problems:
         raise _all_of(problems)
-    return _columns(texts, own, extra, taken, named)
+    return _columns(texts, own, extra, taken, named, silent)
 
 
 def _columns(
@@ -195,14 +209,18 @@ def _columns(
     extra: Sequence[tuple[int, str]],
     taken: set[int],
     named: Sequence[int],
+    silent: set[int],
 ) -> Columns:
     skipped = set(range(3)) if tuple(text.lower() for text in texts[:3]) == REJECTS else set()
     attributes, renamed, left_out = _attributes(texts, {*own.values()} - _also_kept(texts, own), extra, taken | skipped)
+    if {"confirmed", "blacklisted", "optedin"} <= set(map(folded, texts)):
+        # phpList: nought for whoever an operator entered; it mails whoever is confirmed
+        silent = silent | {at for at, text in enumerate(texts) if folded(text) == "optedin"}
     columns = [LeftColumn(at, texts[at], named_kind(texts[at])) for at in named]
     columns += [
         LeftColumn(index, text, kind)
         for index, text in enumerate(texts)
-        if index not in {*named, *own.values(), *skipped} and (kind := kind_of(text)) is not None
+        if index not in {*named, *own.values(), *skipped, *silent} and (kind := kind_of(text)) is not None
     ]
     is_ours = tuple(texts[:4]) == OWN
     has_whole = is_ours or ("name" in own and not _is_last(texts, own["name"]))

@@ -18,6 +18,8 @@ class How:
     dates: DateOrder | None = None
     left: tuple[str, ...] = ()
     """Headings of columns that say who left; whoever they name goes onto the do-not-mail list."""
+    not_left: tuple[str, ...] = ()
+    """Headings of columns that say something else, though theirs are such as say who left."""
 
 
 AS_IT_SAYS = How()

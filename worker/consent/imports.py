@@ -40,6 +40,8 @@ MAX_REASONS = 50  # told apart, the rest counted as _OTHER: a reason can name a 
 
 Progress = Callable[[int, int | None], None]
 
+MAX_PAGE_CHARS = 1 << 22  # a page of rows with a hundred long values each would take gigabytes
+
 MAX_LINES = 20  # lines told for each kind of fold: where to look, not all of them
 
 _OTHER = Trouble("row.other")
@@ -138,7 +140,7 @@ def import_subscribers(
         target = publications.get_publication(conn, publication)
     with source.opened(path) as opened:
         file = csv_file.survey(opened.path, how.encoding, escape=how.escape, name=opened.name)
-        columns = read_header(file.header, how.mapping, how.left, file.sample)
+        columns = read_header(file.header, how.mapping, how.left, file.sample, how.not_left)
         writer = _Writer(database, target.id, opened.name, text, actor, dry_run)
         with (
             rejects.writing(rejects_path, opened.path, words, file.header) as write,
@@ -262,6 +264,7 @@ class _Import:
     fold_lines: dict[str, list[int]] = field(default_factory=dict)
     left_by: Counter[str] = field(default_factory=Counter)
     page: list[ImportRow] = field(default_factory=list)
+    page_chars: int = 0
     merging: Future[Counter[str]] | None = None
     merged: Counter[str] = field(default_factory=Counter)
     seen: Hashes = field(default_factory=Hashes)
@@ -335,9 +338,10 @@ class _Import:
         if not self.seen.add(row.address_hash):
             self.counts["duplicates_in_file"] += 1
             return
-        if len(self.page) >= self.page_size:
+        if len(self.page) >= self.page_size or self.page_chars > MAX_PAGE_CHARS:
             self._merge()
         self.page.append(row)
+        self.page_chars += len(row.attributes)
 
     def tell(self) -> None:
         if self.progress is not None:
@@ -367,7 +371,7 @@ class _Import:
     def _merge(self) -> None:
         self._await_page()
         self.merging = self.beside.submit(self.writer.merge, self.page, self.merged + self._snapshot())
-        self.page = []
+        self.page, self.page_chars = [], 0
 
     def _await_page(self) -> None:
         """Wait for the page before: one at a time, so that a kill leaves whole pages, in the file's order."""

@@ -33,6 +33,10 @@ class Kind(StrEnum):
     """Yes once the reader confirmed."""
     STATUS = "status"
     """A word out of a list."""
+    STATE = "state"
+    """A status, or a place or a kind: yes and no say nothing."""
+    OTHER_STATUS = "other_status"
+    """Mostly about something else, an order or a customer: only a word that can mean nothing but mail counts."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ _WHEN = _set(
     "do not contact,"
     "donotemail,dnc,donotcontact,disabled,is_disabled,email_disabled,deactivated,deactivated_at,marked as spam,spam,"
     "hard bounced,hardbounced,hard_bounce,email hard bounce reason,banned,is_banned,archived_at,left_at,cleaned,"
-    "undeliverable,unreachable_at,global_unsubscribe,"
+    "undeliverable,unreachable_at,global_unsubscribe,portal bounce,global bounce,portal spam report,"
     # the same in other languages
     "abgemeldet,abgemeldet am,abmeldedatum,abmeldung,abmeldezeitpunkt,ausgetragen,ausgetragen am,gesperrt,gesperrt am,"
     "geloscht,geloscht am,abbestellt,abbestellt am,deaktiviert,deaktiviert am,"
@@ -81,13 +85,14 @@ _WHEN = _set(
     "uitgeschreven,uitgeschreven op,uitschrijfdatum,afgemeld,afgemeld op"
 )
 _FLAGS_IN = _set(
-    "subscribed_to_emails,subscribed,is_subscribed,enabled,is_enabled,active,is_active,opt_in,opted_in,optin,"
-    "is_opted_in,"
-    "email_opt_in,email_optin,accepts marketing,accepts_marketing,accepts email marketing,receives_newsletter,"
-    "wants newsletter,email subscribed,email_subscribed,email marketing,subscribed to newsletter,newsletter,mailable,"
+    "subscribed_to_emails,subscribed,is_subscribed,enabled,is_enabled,active,is_active,receives_newsletter,"
+    "email subscribed,email_subscribed,email marketing,subscribed to newsletter,newsletter,mailable,"
     "angemeldet,aktiv,abonniert,abonne,inscrit,suscrito,activo,iscritto,attivo,ativo,inscrito,aangemeld,actief"
 )
 _FLAGS_CONFIRMED = _set(
+    # a no here is a box that was never ticked: no mail, and no opt-out either
+    "opt_in,opted_in,optin,is_opted_in,email_opt_in,email_optin,accepts marketing,accepts_marketing,wants newsletter,"
+    "accepts email marketing,consent,email consent,email marketing consent,marketing consent,einwilligung,"
     "confirmed,is_confirmed,email_confirmed,verified,email_verified,is_verified,activated,double_optin,double opt-in,"
     "doi_confirmed,bestatigt,confirme,confirmado,confermato,bevestigd"
 )
@@ -100,8 +105,11 @@ _STATUSES = _set(
     "situacao,inschrijfstatus,abonnementsstatus"
 )
 
+_STATES = _set("state,type,etat,estado,stato")
+"""Headings of a status, or of a place or a kind: yes, no and their like say nothing there (NO is Norway)."""
+
 _NOTHING = _set("null,n/a,na,none,undefined,nan,\\n,#n/a,never,nie") | {"", "00000000", "00000000000000"}
-_NO = _set("0,no,n,false,f,off,nein,falsch,non,faux,nee,falso,nao,unchecked")
+_NO = _set("0,00,no,n,false,f,off,nein,falsch,non,faux,nee,falso,nao,unchecked")
 _YES = _set("1,yes,y,true,t,on,ja,j,wahr,oui,vrai,si,s,sim,vero,verdadero,verdadeiro,x,checked")
 _IN = _set(
     "active,subscribed,enabled,confirmed,regular,premium,gifted,new,opted in,opt-in,opted-in,optin,subscriber,member,"
@@ -127,17 +135,33 @@ _LEFT = _set(
     "descadastrado,excluido,inativo,uitgeschreven,afgemeld,geblokkeerd,verwijderd,opgezegd,inactief,opgeschoond"
 )
 _UNCONFIRMED = _set(
-    "unconfirmed,not confirmed,notconfirmed,never confirmed,pending,pending confirmation,unactivated,not activated,"
-    "unverified,not verified,waiting,validating,awaiting confirmation,opt-in pending,doi pending,confirmation pending,"
-    "single opt-in pending,unbestatigt,nicht bestatigt,ausstehend,offen,non confirme,en attente,sin confirmar,"
+    "unconfirmed,not confirmed,notconfirmed,never confirmed,never subscribed,pending,pending confirmation,unactivated,"
+    "not activated,unverified,not verified,waiting,validating,awaiting confirmation,opt-in pending,doi pending,"
+    "confirmation pending,single opt-in pending,"
+    "unbestatigt,nicht bestatigt,ausstehend,offen,non confirme,en attente,sin confirmar,"
     "no confirmado,pendiente,non confermato,in attesa,nao confirmado,pendente,onbevestigd,niet bevestigd,in afwachting"
 )
+
+_NO_MORE = re.compile(
+    "unsub|nonsubscribed|notsubscribed|optedout|optout|blacklist|blocklist|suppress|cleaned|(?:hard|soft)?bounce|"
+    "complain|spam|abuse|markedasspam|donot(?:e?mail|contact)|abgemeldet|ausgetragen|abbestellt|bereinigt|desabonn|"
+    "desinscr|nettoye|d[ao]d[ao]debaja|desuscrit|disiscritt|descadastr|uitgeschreven|afgemeld"
+)
+"""How words begin that mean nothing but an end of mail, with whatever follows: `Unsubscribed (2024-05-04)`."""
+_LEAVING = re.compile(
+    "unsub|optedout|optout|blacklist|blocklist|abgemeldet|abmelde|abbestell|ausgetragen|desabonne|desinscri|disiscri|"
+    "descadastr|uitgeschreven|uitschrijf|afgemeld|afmeld"
+)
+_NO_ANSWER = re.compile(".*(?:link|url|token|key|hash|page|seite|code|count|rate|subscribes)")
+"""What headings about leaving end with when every reader has a value there."""
+_STATUS_ENDS = ("status", "statut", "stato", "estado")
 
 
 def kind_of(heading: str) -> Kind | None:
     """How a column of this heading says who left; None for one that is about something else."""
     name = folded(heading)
     for kind, names in (
+        (Kind.STATE, _STATES),
         (Kind.STATUS, _STATUSES),
         (Kind.WHEN, _WHEN),
         (Kind.FLAG_IN, _FLAGS_IN),
@@ -145,12 +169,15 @@ def kind_of(heading: str) -> Kind | None:
     ):
         if name in names:
             return kind
-    return None
+    if _LEAVING.search(name) and not _NO_ANSWER.fullmatch(name):
+        return Kind.WHEN
+    return Kind.OTHER_STATUS if name.endswith(_STATUS_ENDS) else None
 
 
 def named_kind(heading: str) -> Kind:
     """How a column that a person named says it: as known, else anything but a plain yes to mail is a no."""
-    return kind_of(heading) or Kind.WHEN
+    kind = kind_of(heading)
+    return Kind.STATUS if kind is Kind.OTHER_STATUS else kind or Kind.WHEN
 
 
 def standing(cell: str, kind: Kind) -> Standing:
@@ -158,15 +185,19 @@ def standing(cell: str, kind: Kind) -> Standing:
     word = folded(cell)
     if word in _NOTHING:
         return Standing.IN
+    if kind is Kind.OTHER_STATUS:
+        if _NO_MORE.match(word):
+            return Standing.LEFT
+        return Standing.UNCONFIRMED if word in _UNCONFIRMED and "confirm" in word else Standing.IN
     if word in _UNCONFIRMED:
         return Standing.UNCONFIRMED
-    if word in _LEFT:
+    if word in _LEFT or (kind is not Kind.WHEN and _NO_MORE.match(word)):
         return Standing.LEFT
     if kind is Kind.WHEN:
         return Standing.IN if word in _NO or word in _IN else Standing.LEFT
-    if word in _NO:
+    if word in _NO and kind is not Kind.STATE:
         return Standing.UNCONFIRMED if kind is Kind.FLAG_CONFIRMED else Standing.LEFT
-    is_known = kind is not Kind.STATUS or word in _IN or word in _YES
+    is_known = kind not in (Kind.STATUS, Kind.STATE) or word in _IN or word in _YES
     return Standing.IN if is_known else Standing.UNKNOWN
 
 

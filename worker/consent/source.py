@@ -5,6 +5,7 @@ memory stays that of a block, whatever its size.
 """
 
 import os
+import re
 import shutil
 import stat
 import sys
@@ -33,17 +34,31 @@ _MAGIC = (
     (b"%PDF-", "pdf"),
     (b"SQLite format 3\0", "sqlite"),
     (b"{\\rtf", "rtf"),
+    (b"\x89PNG", "picture"),
+    (b"\xff\xd8\xff", "picture"),
+    (b"GIF8", "picture"),
+    (b"%!PS", "postscript"),
 )
 _TEXTS = (
     (b"<!doctype html", "html"),
     (b"<html", "html"),
     (b"<table", "html"),
     (b"<?xml", "xml"),
+    (b"<!--", "html"),
     (b"begin:vcard", "vcard"),
+    (b"dn: ", "ldif"),
+    (b"dn:: ", "ldif"),
+    (b"version: 1", "ldif"),
     (b"[", "json"),
     (b"{", "json"),
 )
 """What a file in another form begins with, blanks and capitals aside."""
+
+_MAIL = re.compile(
+    rb"(?:from [^\n]+\n)?(?:received|return-path|delivered-to|from|to|subject|date|message-id|mime-version|"
+    rb"dkim-signature|arc-[a-z-]+|x-[a-z-]+): ?[^\n]*\n(?:[a-z-]+:|[ \t])"
+)
+"""How a mail begins: a header field, and another one or the rest of it on the next line."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +120,8 @@ def _refuse_other_forms(source: Source) -> None:
     if form is None:
         start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
         form = next((form for text, form in _TEXTS if start.startswith(text)), None)
+        if form is None and _MAIL.match(start):
+            form = "mail"
     if form is not None:
         raise UsageError("csv.other_form", file=source.name, form=form)
 

@@ -108,7 +108,7 @@ def _read_addresses(opened: source.Source, how: How, every: bool, done: Suppress
     """The addresses that are meant; `done` learns of all other rows. Raises UsageError for another kind of file."""
     file = survey(opened.path, how.encoding, escape=how.escape, name=opened.name)
     only = len(file.header) == 1 and not how.mapping and "@" in file.header[0]
-    columns = None if only else read_header(file.header, how.mapping, how.left, file.sample)
+    columns = None if only else read_header(file.header, how.mapping, how.left, file.sample, how.not_left)
     if only:
         yield from _read(1, file.header[0], done)
     if columns is not None and not every:
