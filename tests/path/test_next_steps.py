@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from dataclasses import fields
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import update
@@ -9,6 +11,9 @@ from sqlalchemy import update
 from tests.path.test_cli import GOOD, corranto, issue_file, publication, readers  # noqa: F401 - the fixtures
 from tests.support.ledgers import add_issue
 from worker.domain.issue import WaitReason
+from worker.operations.deliveries import DeliveryRow
+from worker.screen.deliveries import spell_why
+from worker.screen.instants import When
 from worker.storage import schema
 from worker.storage.engine import Database
 
@@ -100,3 +105,29 @@ def test_what_the_parser_refuses_is_one_plain_line_and_json_for_programs(corrant
     assert "Value error" not in plain.err
     assert len(plain.err.splitlines()) == 2
     assert json.loads(for_programs.err)["errors"][0]["code"] == "command.usage"
+
+
+def test_report_and_show_speak_of_one_zone_in_the_same_words(corranto, publication, sqlite_database: Database):  # noqa: F811
+    # Given an issue of a zone whose short name few people know
+    begun = datetime(2026, 11, 24, 9, 0, 5, tzinfo=UTC)
+    with sqlite_database.write() as conn:
+        add_issue(conn, 1, zone="Europe/Lisbon", queued_at=begun, started_at=begun)
+
+    assert "09:00 Europe/Lisbon (UTC)" in corranto("issue", "show").out
+    assert "2026-11-24 09:00:05 Europe/Lisbon (UTC)" in corranto("issue", "report").out
+    assert When(begun, "Asia/Kolkata").spell_second() == "2026-11-24 14:30:05 Asia/Kolkata (UTC+5:30)"
+    assert When(begun, "UTC").spell_second() == "2026-11-24 09:00:05 UTC"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"reason": "line_broke", "reply_text": "closed"}, "the line broke before the final reply: closed"),
+        ({"reason": "at_handover", "code": 550, "enhanced": "5.1.1", "reply_text": "5.1.1 None"}, ": 550 5.1.1 None"),
+        ({"code": 451, "reply_text": "Later", "next_try": datetime(2026, 1, 2, 3, 4)}, "451 Later; next try 03:04 UTC"),
+        ({"code": 250, "enhanced": "2.0.0"}, "250 2.0.0"),
+    ],
+)
+def test_our_reason_and_the_relays_words_are_two_things(row, said):
+    empty = dict.fromkeys(field.name for field in fields(DeliveryRow))
+    assert spell_why(DeliveryRow(**{**empty, "reason": "", "reply_text": "", **row})).endswith(said)
