@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from worker.calling import called
 from worker.cli.commands import find_command, overview, version
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _end_unheard()
         raise
     except Exception as error:
-        return _explain_unexpected(error)
+        return _explain_unexpected(error, as_json="--json" in arguments)
 
 
 def _keep_private() -> None:
@@ -103,25 +103,33 @@ def _explain(error: CorrantoError) -> None:
 
 
 def _explain_to_programs(error: CorrantoError) -> None:
-    """What --json promises holds for refusals too; on standard error, since standard output holds what was asked."""
     problems = error.problems if isinstance(error, SettingsError) else [error.trouble]
-    told = [{"code": problem.code, "sentence": clean(word(problem))} for problem in problems]
-    print(json.dumps({"schema": SCHEMA, "exit_code": error.exit_code, "errors": told}, indent=2), file=sys.stderr)
+    _tell_programs(error.exit_code, [(problem.code, clean(word(problem))) for problem in problems])
     _show_trace()
 
 
-def _explain_unexpected(error: Exception) -> int:
+def _tell_programs(exit_code: int, sentences: Iterable[tuple[str, str]]) -> None:
+    """What --json promises holds for refusals too; on standard error, since standard output holds what was asked."""
+    told = [{"code": code, "sentence": sentence} for code, sentence in sentences]
+    print(json.dumps({"schema": SCHEMA, "exit_code": exit_code, "errors": told}, indent=2), file=sys.stderr)
+
+
+def _explain_unexpected(error: Exception, *, as_json: bool) -> int:
     """Usage errors of the argument parser in its own words; anything else is a fault of ours."""
     describe = getattr(error, "format_message", None)
     if describe is not None:
         context = getattr(error, "ctx", None)
+        exit_code = int(getattr(error, "exit_code", 2))
         # Without a message the help was shown already: a noun was typed without its verb.
-        if said := clean(describe()).strip():
+        if said := clean(" ".join(describe().replace("Value error, ", "").split())):
+            if as_json:
+                _tell_programs(exit_code, [("command.usage", said)])
+                return exit_code
             print(f"corranto: {said}", file=sys.stderr)
             if context is not None:
                 path = context.command_path.removeprefix("corranto")
                 print(f"see: {called()}{path} --help", file=sys.stderr)
-        return int(getattr(error, "exit_code", 2))
+        return exit_code
     if type(error).__name__ == "Abort":
         print(file=sys.stderr)
         return INTERRUPTED

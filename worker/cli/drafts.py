@@ -105,7 +105,7 @@ def proof(
         else:
             warn(f"{address}: {outcome.code or ''} {outcome.text}".replace("  ", " "))
     _warn_of_errors(draft, file)
-    hint(f"corranto queue {file}")
+    hint(f"corranto {'lint' if draft.errors else 'queue'} {shlex.quote(str(file))}")
     end(int(not sent.all_accepted))
 
 
@@ -141,7 +141,7 @@ def _show(path: Path, draft: Draft) -> None:
 
 def _warn_of_errors(draft: Draft, file: Path) -> None:
     if draft.errors:
-        warn(f"{count(draft.errors, 'error')} would block queueing: {called()} lint {file}")
+        warn(f"{count(draft.errors, 'error')} would block queueing: {called()} lint {shlex.quote(str(file))}")
 
 
 def _plain(finding: Finding) -> dict[str, object]:

@@ -74,6 +74,7 @@ def show(issue: Latest = "latest", json: Json = False) -> None:
     tell(f"{shown.slug}  {without_values(shown.subject)}", style="bold")
     fields = {
         "state": progress.spell_state(shown, totals, clock.utcnow()),
+        **({"waiting": word(view.wait)} if view.wait else {}),
         "publication": view.publication,
         "queued": When(shown.queued_at, shown.zone).spell(),
         "in doubt": f"{shown.doubt}: "
@@ -90,7 +91,12 @@ def show(issue: Latest = "latest", json: Json = False) -> None:
     elif totals.audience:
         tell("")
         tell_lines(equation(totals))
-    hint(f"corranto issue report {shown.slug}", f"corranto issue deliveries {shown.slug} --state STATE")
+    if shown.state is IssueState.DRAFT:
+        hint("corranto queue FILE")
+    elif view.would_get is not None:
+        hint(f"corranto issue undo {shown.slug}", f"corranto issue watch {shown.slug}")
+    else:
+        hint(f"corranto issue report {shown.slug}", f"corranto issue deliveries {shown.slug} --state STATE")
 
 
 @app.command()
@@ -135,6 +141,7 @@ def cancel(issue: One, yes: Yes = False, json: Json = False) -> None:
     """Stop an issue for good. Whose copy has not left will not get it; --to-rest-of queues another one for them."""
     ledger = open_ledger()
     view = show_issue(ledger.database, issue)
+    orders.refuse_cancel(view.issue)
     # Asked and carried out by the slug, so that both speak of the same issue: `latest` may change meanwhile.
     slug, waiting = view.issue.slug, view.would_get
     if waiting is None:

@@ -161,7 +161,7 @@ class Reader:
         """Notes each key that is not `known`, with the nearest known one."""
         for key in group.values:
             if key not in known:
-                near = "".join(get_close_matches(key[:40], known, n=1, cutoff=0.5))
+                near = "".join(get_close_matches(key[:40], known, n=1, cutoff=0.6))
                 problem = Trouble("key.unknown", key=key[:40], where=where, near=near, known=known)
                 self.note(group.key_lines[key], problem)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from worker.consent import optout
 from worker.consent.optout import Wish
 from worker.consent.readers import find_reader
-from worker.domain.subscription import Channel, Scope
+from worker.domain.subscription import Channel, Scope, SubscriptionState
 from worker.storage.engine import Database
 from worker.storage.people import subscribers, subscriptions
 from worker.storage.people.subscribers import Erased
@@ -36,4 +36,5 @@ def erase_reader(
         erased = subscribers.erase_subscriber(conn, reader.id, actor=actor, keep_no=keep_no)
     # SQLite's log beside the file still holds the row as it was.
     database.checkpoint()
-    return replace(erased, on_its_way=on_its_way)
+    ended = sum(each.state is not SubscriptionState.ENDED for each in theirs)  # by leaving, just now
+    return replace(erased, subscriptions=ended + erased.subscriptions, on_its_way=on_its_way)

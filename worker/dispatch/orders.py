@@ -23,6 +23,7 @@ MARGIN_S = 3.0
 
 RETRYABLE = frozenset({DeliveryState.FAILED, DeliveryState.BOUNCED, DeliveryState.IN_DOUBT})
 _BEFORE_SENDING = (IssueState.HOLDING, IssueState.SCHEDULED, IssueState.HELD_LATE)
+_CANCELLABLE = (*_BEFORE_SENDING, IssueState.SENDING, IssueState.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,20 @@ def resume(database: Database, nudger: Nudger, ref: str, actor: str) -> Issue:
         return issues.get(conn, issue.id)
 
 
+def refuse_cancel(issue: Issue) -> None:
+    """Raises RefusedError for an issue that has nothing to cancel: said before anybody is asked whether to."""
+    if issue.state not in _CANCELLABLE:
+        raise RefusedError("issue.wrong_state", slug=issue.slug, state=issue.state, order="cancel")
+
+
 def cancel(database: Database, settings: Settings, ref: str, actor: str, *, margin_s: float = MARGIN_S) -> Stopped:
     """Stop for good: every copy that is not in flight is cancelled; what is in flight ends as it will.
 
     Answers like `pause`, after S and `margin_s` at the latest.
     """
     with database.write() as conn:
-        old = (*_BEFORE_SENDING, IssueState.SENDING, IssueState.PAUSED)
         reason = f"cancelled by {actor}"
-        issue = _move(conn, ref, "cancel", old, IssueState.CANCELLED, stopped_reason=reason, **issues.TO_SWEEP)
+        issue = _move(conn, ref, "cancel", _CANCELLABLE, IssueState.CANCELLED, stopped_reason=reason, **issues.TO_SWEEP)
         count = deliveries.cancel_open(conn, issue.id)
         acts.record(conn, actor, "issue.cancel", f"issue {issue.slug}", {"cancelled": count})
     waited = _wait_until_still(database, settings, issue.id, margin_s)

@@ -82,9 +82,11 @@ def check_draft(database: Database, settings: Settings, path: Path) -> Draft:
     """Read, lint and compile a file. Raises NotFoundError, UsageError, IssueFileError; findings are no error."""
     text = read_issue_file(path)
     with database.read() as conn:
-        publication = find_publication(conn, text)
-        others = [issue for issue in issues.list_issues(conn) if issue.publication_id == publication.id]
-        attributes = audiences.attribute_names(conn, publication.id)
+        publication, text = _find_publication(conn, text)
+        is_named = publication.slug == text.publication
+        others = [each for each in issues.list_issues(conn) if is_named and each.publication_id == publication.id]
+        known = [publication] if is_named else publications.list_publications(conn)
+        attributes = frozenset[str]().union(*(audiences.attribute_names(conn, each.id) for each in known))
     sent = [issue for issue in others if issue.state is not IssueState.DRAFT]
     media, problems = take_in_media(text)
     # Hexadecimal digits: no step of compiling breaks, escapes or capitalises them.
@@ -106,16 +108,22 @@ def check_draft(database: Database, settings: Settings, path: Path) -> Draft:
     return Draft(text, publication, findings, media, compiled, stand_in, signs)
 
 
-def find_publication(conn: Connection, text: IssueText) -> Publication:
-    """The publication an issue file names. Raises IssueFileError with the line."""
+def _find_publication(conn: Connection, text: IssueText) -> tuple[Publication, IssueText]:
+    """The publication an issue file names, and the text.
+
+    Where it names none that exists, another one, so that the rest is judged all the same, and the text with that fault.
+    Raises IssueFileError with the line when there is no publication at all.
+    """
     try:
-        return publications.get_publication(conn, text.publication)
+        return publications.get_publication(conn, text.publication), text
     except NotFoundError as error:
-        if text.faults:  # perhaps in the very line that names it
-            line, problem = text.faults[0]
-            raise IssueFileError("issue_file.malformed", path=text.path, line=line, problem=problem) from error
-        line = text.lines.get("publication", 1)
-        raise IssueFileError("issue_file.publication", path=text.path, line=line, cause=error.trouble) from error
+        line, problem = text.lines.get("publication", 1), error.trouble
+    known = publications.list_publications(conn)
+    if not known:
+        raise IssueFileError("issue_file.publication", path=text.path, line=line, cause=problem)
+    told = not text.publication and bool(text.faults)  # one of them is of the key, or of a line that may have held it
+    faults = text.faults if told else (*text.faults, (line, problem))
+    return known[0], replace(text, faults=tuple(sorted(faults, key=lambda fault: fault[0])))
 
 
 def _compile(

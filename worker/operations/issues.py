@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from worker.dispatch.progress import explain_wait
 from worker.domain.delivery import Totals
 from worker.domain.issue import Issue, IssueState
+from worker.errors import Trouble
 from worker.storage.engine import Database
 from worker.storage.ledger import audiences, issues
 
@@ -28,6 +30,8 @@ class IssueView:
     totals: Totals
     would_get: int | None = None
     """Who would get it if it began now; None once it has begun, or was not counted."""
+    wait: Trouble | None = None
+    """What keeps an issue that is being sent."""
 
     def as_dict(self) -> dict[str, object]:
         """The shape of `issue show --json`, and of each line of `issue list --json`."""
@@ -56,7 +60,8 @@ def show_issue(database: Database, ref: str | int) -> IssueView:
     with database.read() as conn:
         issue = issues.get(conn, ref)
         slug = issues.publication_slug(conn, issue.publication_id)
-        return IssueView(issue, slug, issues.totals(conn, issue.id), count_unbegun(conn, issue))
+        wait = explain_wait(issue.wait_reason, issue.wait_detail) if issue.state is IssueState.SENDING else None
+        return IssueView(issue, slug, issues.totals(conn, issue.id), count_unbegun(conn, issue), wait)
 
 
 def count_unbegun(conn: Connection, issue: Issue) -> int | None:

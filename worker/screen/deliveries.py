@@ -10,12 +10,12 @@ from worker.screen.terminal import clean
 
 
 def spell_why(row: DeliveryRow) -> str:
-    """Why it is in its state: our reason, the relay's code once, its words, the next try."""
-    words = [REASON_WORDS.get(row.reason, row.reason)] if row.reason else []
-    words += [str(part) for part in (row.code, row.enhanced) if part]
-    if row.next_try is not None:
-        words.append(f"next try {row.next_try:%H:%M} UTC")
-    return " ".join([*words, strip_code(row.reply_text, row.enhanced)]).strip()
+    """Why it is in its state: our reason, the relay's code once and its words, the next try."""
+    said = " ".join(str(part) for part in (row.code, row.enhanced, strip_code(row.reply_text, row.enhanced)) if part)
+    reason = REASON_WORDS.get(row.reason, row.reason) if row.reason else ""
+    why = ": ".join(part for part in (reason, said) if part)
+    next_try = "" if row.next_try is None else f"next try {row.next_try:%H:%M} UTC"
+    return "; ".join(part for part in (why, next_try) if part)
 
 
 def csv_cells(row: DeliveryRow) -> list[str]:

@@ -25,6 +25,11 @@ class When:
         there = f"{self.at:%H:%M}" if self.at.date() == local.date() else f"{spell_day(self.at)} {self.at:%H:%M}"
         return f"{spell_day(local)}, {local:%H:%M} {self.zone} ({spell_offset(local)}, {there} UTC)"
 
+    def spell_second(self) -> str:
+        """2026-11-24 09:00:00 Europe/Paris (UTC+1): for columns. WET or IST tell few people."""
+        local = self.at.astimezone(ZoneInfo(self.zone))
+        return f"{local:%Y-%m-%d %H:%M:%S} {self.zone}" + ("" if self.zone == "UTC" else f" ({spell_offset(local)})")
+
 
 def spell_offset(local: datetime) -> str:
     """UTC+1, UTC-3:30, UTC."""

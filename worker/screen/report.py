@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from zoneinfo import ZoneInfo
 
 from worker.calling import as_called, called
 from worker.compose.template import without_values
@@ -13,6 +12,7 @@ from worker.domain.subscription import Channel
 from worker.log import scrub
 from worker.operations.report import Report
 from worker.quantities import count, spell_number, spell_span
+from worker.screen.instants import When
 from worker.screen.layout import Line, join_parts, paragraph
 from worker.screen.terminal import PLAIN_WIDTH, table
 
@@ -115,7 +115,7 @@ def _state(state: DeliveryState) -> str:
 
 
 def _times(report: Report) -> list[Line]:
-    zone = ZoneInfo(report.issue.zone)
+    zone = report.issue.zone
     named = (
         ("queued", report.issue.queued_at),
         ("started", report.issue.started_at),
@@ -123,7 +123,7 @@ def _times(report: Report) -> list[Line]:
         ("last accepted", report.accepted.last),
         ("finished", report.issue.finished_at),
     )
-    lines = [Line(f"{name:<15} {at.astimezone(zone):%Y-%m-%d %H:%M:%S %Z}") for name, at in named if at is not None]
+    lines = [Line(f"{name:<15} {When(at, zone).spell_second()}") for name, at in named if at is not None]
     if pace := spell_pace(report):
         lines.append(Line(f"{'pace':<15} {pace}"))
     return lines
