@@ -33,6 +33,7 @@ USED_UP = [
     "452 4.5.3 Daily message limit exceeded",
     "452 4.5.3 You have exceeded your hourly recipient quota",
     "450-Requested mail action not taken: mailbox unavailable\n450 Mail send limit exceeded.",
+    "450 Requested mail action not taken: mailbox unavailable\nMail send limit exceeded.",
     "450 4.7.1 Number messages per hour exceeded",
     "550 Domain rivers.example.org has exceeded the max defers and failures per hour (5/5 (38%)) allowed",
     "550 Domain rivers.example.org has exceeded the max emails per hour (100/100) allowed. Message discarded.",
@@ -243,3 +244,13 @@ def test_words_made_to_be_slow_are_read_in_one_go() -> None:
     # Given 500 characters that begin every phrase and end none
     for word in ("exceed ", "mailbox ", "sender ", "daily ", "your "):
         said(f"550 {word * 100}", Phase.RCPT)
+
+
+@everywhere(["550 5.4.6 Unusual sending activity detected. Please try after sometime"])
+def test_an_account_that_looks_unusual_to_its_service_is_our_trouble(reply: str, phase: Phase) -> None:
+    # When
+    outcome = said(reply, phase)
+
+    # Then
+    assert outcome.scope is Scope.SENDER
+    assert not outcome.may_suppress

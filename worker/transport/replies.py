@@ -208,7 +208,8 @@ def _speaks_of_mailbox(code: int, detail: str, words: str) -> bool:
 
 def _names_our_limit(words: str) -> bool:
     """Of an account that is ours: "your account has exceeded its daily limit"."""
-    return wordings.names_sender(words) and wordings.limit_in(words, bare_quota=False) is Limit.QUOTA
+    is_ours = wordings.names_sender(words) or wordings.names_send_limit(words)
+    return is_ours and wordings.limit_in(words, bare_quota=False) is Limit.QUOTA
 
 
 def _limited_scope(code: int, limit: Limit) -> Scope:

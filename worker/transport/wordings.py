@@ -120,9 +120,11 @@ _SENDER = _any(
     r"client host|helo|ehlo|reverse (?:dns|hostname)|\brdns\b|\bptr\b|fcrdns|generic hostname",
     r"black.?list|block.?list|deny.?list|blackhole|\bdnsbl\b|\brbls?\b|spamhaus|spamcop|sorbs|barracuda|abusix|"
     r"uceprotect|senderscore|cloudmark|invaluement|blocked (?:using|by|for|due)|banned|listed (?:at|in|by|on)",
-    r"reputation|outboundspam|tenant has|\b(?:spf|dkim|dmarc)\b.{0,40}(?:fail|not|reject|align|pass"
+    r"reputation|outboundspam|unusual (?:sending |outgoing |outbound )?activity|tenant has"
+    r"|\b(?:spf|dkim|dmarc)\b.{0,40}(?:fail|not|reject|align|pass"
     r"|record|polic|check|valid)",
 )
+_SEND_LIMIT = _any(r"\bsend(?:ing)?[ -](?:limit|quota)")  # IONOS says it behind "mailbox unavailable"
 _DISTRUST = _any(r"spam|unsolicited|abus|phish|complaints?|polic(?:y|ies)|administrative|bulk|\b(?:spf|dkim|dmarc)\b")
 """Words that a reply about a dead mailbox may hold as well, in a link to the house's rules."""
 _RETURN_PATH = _any(
@@ -177,6 +179,11 @@ def names_sender(words: str) -> bool:
 
 def names_sender_surely(words: str) -> bool:
     return _SENDER.search(words) is not None
+
+
+def names_send_limit(words: str) -> bool:
+    """Whether a limit on sending is named; a mailbox that receives has none."""
+    return _SEND_LIMIT.search(words) is not None
 
 
 def names_return_path(words: str) -> bool:
