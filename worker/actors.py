@@ -15,6 +15,7 @@ from types import FrameType
 import dramatiq
 
 from worker import clock, log, metrics, metrics_port, settings
+from worker.confine import confine
 from worker.dispatch.events import Hook
 from worker.dispatch.nudger import PLAN_ACTOR, QUEUE, SEND_ACTOR, open_broker
 from worker.dispatch.process import SendingProcess
@@ -127,6 +128,7 @@ class _Boot(dramatiq.Middleware):
 
 
 if Path(sys.argv[0]).name == "dramatiq":  # the stock command looks for the broker that importing this module set
+    confine()
     _settings = settings.load()
     log.configure(_settings.log_format, _settings.log_level)
     _broker, _process = make_process(_settings)

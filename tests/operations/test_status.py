@@ -373,6 +373,11 @@ def test_missing_keys_and_a_closed_state_folder_are_said_with_their_remedies(
     )
 
 
+def test_a_state_folder_where_nothing_can_be_kept_is_said(settings: Settings, database: Database) -> None:
+    odd = settings.model_copy(update={"state_dir": Path("/proc/corranto")})
+    assert any("CORRANTO_STATE_DIR=/proc/corranto" in sentence for sentence in said(odd, database))
+
+
 def test_watching_names_the_closed_door_between_two_tries_too(settings: Settings, database: Database) -> None:
     # Given an issue that was just nudged again, while the worker still finds the relay closed
     issue_id = planned_issue(database, 2)

@@ -571,6 +571,24 @@ def test_output_that_nobody_reads_any_more_ends_quietly(corranto, publication, a
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("port", "said"), [("x", "write a whole number"), ("0", "write at least 1"), ("99999", "write at most 65535")]
+)
+def test_a_number_that_is_none_is_refused_in_our_words(corranto, port: str, said: str) -> None:
+    result = corranto("demo", "--port", port)
+
+    assert result.code == 2
+    assert said in result.err
+    assert "Input should be" not in result.err
+
+
+def test_help_shows_no_types_of_the_language(corranto, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("lint", "queue", "demo"):
+        shown = corranto(command, "--help").out
+        assert "<bool>" not in shown
+        assert all(len(line) <= 80 for line in shown.splitlines())
+
+
 def test_a_proof_to_no_address_names_the_value_and_the_remedy(corranto, readers, tmp_path):
     # Given
     path = issue_file(tmp_path, GOOD)

@@ -13,7 +13,7 @@ from worker.domain.publication import Publication
 from worker.domain.subscription import Channel, SubscriptionState
 from worker.domain.suppression import SuppressionReason
 from worker.errors import NotFoundError, RefusedError, Trouble, UsageError
-from worker.storage import schema
+from worker.storage import proof_mails, schema
 from worker.storage.engine import Database
 from worker.storage.people import subscribers, subscriptions, suppressions, timelines
 
@@ -214,6 +214,10 @@ def test_erasure_leaves_no_trace_of_the_address_and_keeps_the_no(database: Datab
     # Given
     made = add(database, briefing, name="Anna Sample", attributes={"city": "Ghent"})
     send_issue(database, briefing, made.subscriber_id)
+    with database.write() as conn:
+        address = conn.execute(select(schema.subscriber.c.address)).scalar_one()
+        proof = {"publication_id": briefing.id, "slug": "spring", "subject": "S", "fingerprint": "f" * 64, "body": "{}"}
+        proof_mails.add(conn, proof, [address])
     assert "anna" in everything(database).lower()
 
     # When

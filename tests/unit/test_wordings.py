@@ -254,3 +254,22 @@ def test_an_account_that_looks_unusual_to_its_service_is_our_trouble(reply: str,
     # Then
     assert outcome.scope is Scope.SENDER
     assert not outcome.may_suppress
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "450 4.7.25 Client host rejected: cannot find your hostname, [192.0.2.7]",
+        "451 4.4.62 Mail sent to the wrong Office 365 region. ATTR35",
+        "450 4.7.1 Client host rejected: cannot find your reverse hostname, [192.0.2.7]",
+        "454 4.7.1 Relay access denied",
+    ],
+)
+def test_a_passing_no_to_our_host_is_our_trouble_at_a_recipient_too(reply: str) -> None:
+    assert said(reply, Phase.RCPT).scope is Scope.SENDER
+
+
+def test_greylisting_by_host_is_one_readers() -> None:
+    reply = "450 4.7.1 <r@example.org>: Client host rejected: Greylisted, try again in 300 seconds"
+
+    assert said(reply, Phase.RCPT).scope is Scope.RECIPIENT

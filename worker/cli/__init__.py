@@ -8,7 +8,7 @@ import errno
 import io
 import json
 import os
-import resource
+import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from worker.calling import called
 from worker.cli.commands import find_command, overview, version
 from worker.cli.output import SCHEMA
+from worker.confine import confine
 from worker.errors import CorrantoError, SettingsError, Trouble, UsageError
 from worker.log import scrub
 from worker.screen.sentences import word
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. Never raises; no traceback unless the log level is debug."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
-        _keep_private()
+        confine()
         _speak_any_encoding()
     try:
         return _run(arguments)
@@ -53,12 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise
     except Exception as error:
         return _explain_unexpected(error, as_json="--json" in arguments)
-
-
-def _keep_private() -> None:
-    """New files are their owner's alone, and a crash leaves no copy of memory with keys and addresses in it."""
-    os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _speak_any_encoding() -> None:
@@ -120,8 +115,10 @@ def _explain_unexpected(error: Exception, *, as_json: bool) -> int:
     if describe is not None:
         context = getattr(error, "ctx", None)
         exit_code = int(getattr(error, "exit_code", 2))
-        # Without a message the help was shown already: a noun was typed without its verb.
-        if said := clean(" ".join(describe().replace("Value error, ", "").split())):
+        if type(error).__name__ == "NoArgsIsHelpError":  # a noun without its verb
+            print(describe())
+            return exit_code
+        if said := clean(" ".join(_in_our_words(describe()).split())):
             if as_json:
                 _tell_programs(exit_code, [("command.usage", said)])
                 return exit_code
@@ -138,16 +135,38 @@ def _explain_unexpected(error: Exception, *, as_json: bool) -> int:
         _end_unheard()
         return 1
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        print(f"corranto: {clean(error.filename)}: {error.strerror}", file=sys.stderr)
+        said = f"{clean(str(error.filename))}: {error.strerror}"
     else:
         # Its text may hold an address or a statement with one, so only its kind is shown.
-        print(
-            f"corranto: something unexpected happened ({type(error).__name__}); this is a fault of Corranto. "
-            "Set CORRANTO_LOG_LEVEL=debug and try again to see where.",
-            file=sys.stderr,
+        said = (
+            f"something unexpected happened ({type(error).__name__}); this is a fault of Corranto. "
+            "Set CORRANTO_LOG_LEVEL=debug and try again to see where."
         )
+    if as_json:
+        _tell_programs(1, [("command.unexpected", said)])
+    else:
+        print(f"corranto: {said}", file=sys.stderr)
     _show_trace()
     return 1
+
+
+_LIBRARY_WORDS = (
+    (r"Value error, ", ""),
+    (r"Input should be a valid integer\b[^:]*", "write a whole number"),
+    (r"Input should be a valid number\b[^:]*", "write a number"),
+    (r"Input should be greater than or equal to ", "write at least "),
+    (r"Input should be less than or equal to ", "write at most "),
+    (r"Input should be greater than ", "write more than "),
+    (r"Input should be less than ", "write less than "),
+    (r"Input should be ", "write "),
+)
+
+
+def _in_our_words(said: str) -> str:
+    """The validation library's sentences as ours; the argument parser's own are short and plain."""
+    for pattern, ours in _LIBRARY_WORDS:
+        said = re.sub(pattern, ours, said)
+    return said
 
 
 def _show_trace() -> None:

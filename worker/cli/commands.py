@@ -93,6 +93,6 @@ def find_command(word: str) -> Any:  # noqa: ANN401 - a click command, whose typ
     module = importlib.import_module(f"worker.cli.{entries[word][0]}")
     app = getattr(module, "app", None)
     if app is None:
-        app = typer.Typer(add_completion=False)
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command()(getattr(module, word))
     return get_command(app)

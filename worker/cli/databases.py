@@ -6,7 +6,7 @@ from worker.cli.context import open_settings
 from worker.cli.output import Json, hint, tell, tell_json
 from worker.operations.schema import check_schema, upgrade_schema
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="The ledger's database.")
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="The ledger's database.")
 
 
 @app.command()

@@ -9,7 +9,10 @@ from worker.cli.output import Json, hint, say, tell, tell_json
 from worker.operations.keys import DkimRecord, create_dkim, show_dkim
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="DKIM keys: a publication signs when its From domain has one."
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="DKIM keys: a publication signs when its From domain has one.",
 )
 
 Domain = Annotated[str, typer.Argument(help="The domain after the @ of a publication's From address.")]

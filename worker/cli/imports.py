@@ -9,7 +9,9 @@ from worker.cli.output import Json, Yes, confirm, hint, say, tell, tell_json, te
 from worker.consent import imports
 from worker.quantities import count
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Imports of readers, and taking one back.")
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Imports of readers, and taking one back."
+)
 
 
 @app.command("list")

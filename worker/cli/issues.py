@@ -35,7 +35,12 @@ from worker.screen.instants import When
 from worker.screen.report import STATE_WORDS, equation, render_report, unbegun
 from worker.screen.sentences import word
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Issues: what became of them, and orders to them.")
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Issues: what became of them, and orders to them.",
+)
 
 app.command()(deliveries)
 

@@ -5,7 +5,9 @@ import typer
 from worker.cli.output import hint, say, tell
 from worker.operations.keys import new_secret
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Keys that sign the links in every mail.")
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Keys that sign the links in every mail."
+)
 
 
 @app.callback()

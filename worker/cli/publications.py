@@ -11,7 +11,7 @@ from worker.domain.subscription import SubscriptionState
 from worker.editorial import publications
 from worker.quantities import count
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="What one can subscribe to.")
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="What one can subscribe to.")
 
 Slug = Annotated[str, typer.Argument(metavar="SLUG", help="Short name in small letters, such as newsline.")]
 Title = Annotated[str | None, typer.Option("--title", help="Its name, as readers know it.")]

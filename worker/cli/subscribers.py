@@ -36,7 +36,12 @@ from worker.screen.layout import paragraph
 from worker.screen.sentences import word
 from worker.screen.terminal import err_console
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Readers: import, add, look up, export, erase.")
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Readers: import, add, look up, export, erase.",
+)
 
 Publication = Annotated[str, typer.Option("--publication", "-p", metavar="SLUG", help="The publication.")]
 Consent = Annotated[

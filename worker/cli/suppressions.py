@@ -16,7 +16,12 @@ from worker.domain.suppression import SuppressionReason
 from worker.quantities import count
 from worker.screen.sentences import word
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Addresses that get no mail from any publication.")
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Addresses that get no mail from any publication.",
+)
 
 MAX_SHOWN_REJECTS = 5
 _BY_WISH = {SuppressionReason.COMPLAINED: "complained", SuppressionReason.ERASED: "was erased"}

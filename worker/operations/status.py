@@ -198,7 +198,8 @@ def _place_troubles(settings: Settings) -> Iterator[Trouble]:
     if not settings.secret_keys:
         yield Trouble("settings.no_key")
     standing = next(place for place in (settings.state_dir, *settings.state_dir.parents) if place.exists())
-    if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
+    is_real = standing.is_dir() and os.statvfs(standing).f_blocks > 0  # /proc and /sys keep nothing, not even for root
+    if not is_real or not os.access(standing, os.W_OK | os.X_OK):
         yield Trouble("status.state_dir_closed", folder=settings.state_dir, standing=standing)
 
 

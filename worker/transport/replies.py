@@ -21,6 +21,8 @@ _RECIPIENT_IS_WRONG = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1", "7.1
 _SENDER_IS_WRONG = frozenset({"1.7", "1.8"})  # RFC 3463 3.2: the return path's syntax or its system
 _USED_UP = frozenset({"1.90", "7.232", "7.233"})  # Exchange Online: recipients a day, of a mailbox and of a tenant
 _RETURN_PATH_IS_WRONG = frozenset({"1.7", "7.60", "2.252"})  # RFC 3463 3.2; Exchange: not allowed to send as
+_UNPROVEN_HOST = frozenset({"7.23", "7.24", "7.25", "7.26", "4.62"})
+"""RFC 7372: SPF, reverse DNS, several checks; Exchange Online: mail sent to the wrong region."""
 _READERS_LIMIT = frozenset({"2.121", "2.122"})  # Exchange Online: what a mailbox may get an hour
 _MANY_RECIPIENTS = "5.3"  # RFC 3463 3.6: per transaction; one recipient can only meet a limit of the session
 _CONGESTED = "4.5"  # RFC 3463 3.5; Gmail says 5.4.5 of an account's daily limit
@@ -234,8 +236,10 @@ def _scope(phase: Phase, code: int, detail: str, words: str) -> Scope:
     by_subject |= {"3": Scope.SESSION, "5": Scope.SESSION}
     default = Scope.RECIPIENT if phase is Phase.RCPT else Scope.MESSAGE
     # Greylisting answers RCPT with 450 or 451 4.7.1 and means this one recipient, not our standing.
+    # A host without a name or a record that proves it (RFC 7372) is refused for every recipient alike.
     if code < 500 and (phase is Phase.RCPT or wordings.is_greylisting(words)):
-        return Scope.RECIPIENT
+        is_ours = detail in _UNPROVEN_HOST or (wordings.names_sender_surely(words) and detail[:2] != "2.")
+        return Scope.SENDER if is_ours and not wordings.is_greylisting(words) else Scope.RECIPIENT
     if code >= 500:
         if wordings.names_sender(words) and detail[:1] in ("", "0", "1", "2", "4"):
             return Scope.SENDER

@@ -16,7 +16,7 @@ from worker.domain.subscriber import Subscriber
 from worker.domain.subscription import Channel, ConsentEvent, SubscriptionState
 from worker.domain.suppression import SuppressionReason
 from worker.errors import NotFoundError
-from worker.storage import acts
+from worker.storage import acts, proof_mails
 from worker.storage.engine import Instance, database_now
 from worker.storage.people.traces import remove_traces
 from worker.storage.schema import consent_log, publication, subscription, suppression
@@ -153,6 +153,7 @@ def erase_subscriber(conn: Connection, subscriber_id: int, *, actor: str, keep_n
     )
     ended = _end_all(conn, subscriber_id)
     blanked = remove_traces(conn, subscriber_id, row.address, row.name)
+    proof_mails.forget_address(conn, row.address)
     kept = _keep_no(conn, hashed, keep_no=keep_no)
     counts = {"subscriptions": ended, "replies": blanked, "suppressed": int(kept)}
     acts.record(conn, actor, "subscriber.erase", f"subscriber:{subscriber_id}", counts)
