@@ -8,9 +8,7 @@ dramatiq's middleware hooks.
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
-from types import FrameType
 
 import dramatiq
 
@@ -22,6 +20,7 @@ from worker.dispatch.process import SendingProcess
 from worker.domain.provider import Provider
 from worker.metrics import count_reply, count_result
 from worker.settings import Settings
+from worker.stop_signal import StopSignal
 from worker.storage.engine import Database, open_database
 from worker.storage.ledger.settlements import Result
 
@@ -60,19 +59,15 @@ def run_worker(given: Settings, hook: Hook | None = None) -> int:
     1 when it had to end by itself: taken for dead, or unable to hand anything over.
     """
     broker, process = make_process(given, hook)
-    told = threading.Event()
     first_at: list[float] = []
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
+    def note_time() -> None:
         now = clock.monotonic()
         if first_at and now - first_at[0] > SAME_SIGNAL_S:
             os._exit(1)
         first_at[:] = first_at or [now]
-        told.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, on_signal)
+    told = StopSignal(note_time)
     process.start()
     process.sender.on_result = _count
     shown = _show_metrics(given)
