@@ -291,6 +291,7 @@ def test_an_unreachable_relay_is_a_warning_for_queue_and_the_end_of_a_proof(corr
     path = issue_file(tmp_path, GOOD)
 
     proof = corranto("proof", str(path), "--to", "me@example.org")
+    linted = corranto("lint", str(path), "--json")
     queued = corranto("queue", str(path), "--json")
 
     assert proof.code == 5
@@ -298,6 +299,7 @@ def test_an_unreachable_relay_is_a_warning_for_queue_and_the_end_of_a_proof(corr
     assert queued.code == 0
     assert queued.json["state"] == "holding"
     assert any("127.0.0.1:9" in text for text in queued.json["warnings"])
+    assert queued.json["findings"] == linted.json["files"][0]["findings"]
     assert corranto("doctor").code == 1
 
 

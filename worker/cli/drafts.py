@@ -52,7 +52,7 @@ def lint(
             continue
         if draft.errors and code == 0:
             code = LintError.exit_code
-        shown.append({"file": str(path), "findings": [_plain(finding) for finding in draft.findings]})
+        shown.append({"file": str(path), "findings": [plain_finding(finding) for finding in draft.findings]})
         if not json:
             _show(path, draft)
     if json:
@@ -144,7 +144,8 @@ def _warn_of_errors(draft: Draft, file: Path) -> None:
         warn(f"{count(draft.errors, 'error')} would block queueing: {called()} lint {shlex.quote(str(file))}")
 
 
-def _plain(finding: Finding) -> dict[str, object]:
+def plain_finding(finding: Finding) -> dict[str, object]:
+    """A finding as --json shows it."""
     return {**asdict(finding), "id": str(finding), "why": _said(finding.why), "fix": _said(finding.fix)}
 
 

@@ -8,7 +8,7 @@ import typer
 
 from worker import clock
 from worker.cli.context import Ledger, open_ledger
-from worker.cli.drafts import show_findings
+from worker.cli.drafts import plain_finding, show_findings
 from worker.cli.output import Json, Yes, confirm, end, hint, say, tell, tell_json, warn
 from worker.cli.times import FORMS, parse_span, parse_when
 from worker.cli.watch import needs_nobody_here, watch
@@ -94,7 +94,8 @@ def queue(
         actor=ledger.actor,
     )
     troubles = queued.warnings if count_workers(ledger.database) else [*queued.warnings, Trouble("queue.no_worker")]
-    _tell_queued(queued.issue, plan, [word(trouble) for trouble in troubles], json=json)
+    findings = [plain_finding(finding) for finding in prepared.draft.findings] if json else None
+    _tell_queued(queued.issue, plan, [word(trouble) for trouble in troubles], findings)
     if wait:
         end(watch(ledger, queued.issue.id, until=needs_nobody_here))
 
@@ -169,10 +170,11 @@ def _spell_duration(settings: Settings, number: int) -> str:
     return f"about {spell_span(seconds)} to {spell_span(seconds * 1.2)} at {windows}" if seconds >= 1 else "a second"
 
 
-def _tell_queued(issue: Issue, plan: Plan, warnings: list[str], *, json: bool) -> None:
-    if json:
+def _tell_queued(issue: Issue, plan: Plan, warnings: list[str], findings: list[dict[str, object]] | None) -> None:
+    """`findings` are those of lint, for --json; None for a person, who has seen them."""
+    if findings is not None:
         shown = {name: getattr(issue, name) for name in ("id", "state", "hold_until", "due_at")}
-        tell_json({"issue": issue.slug, **shown, "warnings": warnings})
+        tell_json({"issue": issue.slug, **shown, "warnings": warnings, "findings": findings})
     elif issue.state is IssueState.SCHEDULED and plan.at is not None:
         tell(f"queued {issue.slug}: it goes out {plan.at.spell()}")
     else:
