@@ -329,3 +329,15 @@ def test_a_link_to_a_file_beside_the_issue_is_told_how_to_send_it_along() -> Non
 
     assert str(finding) == "E301"
     assert "enclosures:" in said(finding.fix)
+
+
+@pytest.mark.parametrize("sign", ["\u202d", "\u202e"])
+def test_a_sign_that_reverses_words_is_named_by_its_number(sign: str) -> None:
+    [finding] = lint(newsletter(f"The river {sign}rose\u202c by two metres"), FACTS)
+
+    assert (str(finding), finding.waivable) == ("E801", True)
+    assert f"U+{ord(sign):04X}" in str(finding.why)
+
+
+def test_isolates_around_another_script_are_no_fault() -> None:
+    assert lint(newsletter("The river \u2067\u05e0\u05d4\u05e8\u2069 rose\u200f by two metres"), FACTS) == []

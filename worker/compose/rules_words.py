@@ -15,6 +15,9 @@ SUBJECT_CHARS = (10, 78)  # less says nothing, more is cut in lists of mails (an
 PREHEADER_CHARS = 140  # more than lists of mails show behind a subject
 
 _FAKE_REPLY = re.compile(r"\s*(re|fwd?|aw|wg|sv|tr|rif|回复|转发|ответ)\s*[:：]", re.IGNORECASE)
+_OVERRIDE = re.compile(r"[\u202d\u202e]")
+"""Marks and isolates belong to mixed scripts; the two overrides are for texts that say other than they show."""
+
 _LEFTOVERS = (
     (re.compile(r"\bTODO\b|\bFIXME\b|\bTBD\b"), "a note to the author"),
     (re.compile(r"\bXXX+\b"), "a placeholder"),
@@ -141,7 +144,7 @@ def _names_in(tag: str, loops: frozenset[str]) -> list[str]:
 
 
 def check_leftovers(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
-    """801: notes, filler, placeholders, and braces that are no tag."""
+    """801: notes, filler, placeholders, braces that are no tag, and signs that reverse the words."""
     labels = issue_references(issue)
     for field in authored_texts(issue):
         bare, offsets = without_tags(field.text)
@@ -155,6 +158,12 @@ def check_leftovers(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
         for braces in islice(_BRACES.finditer(bare), MOST_OF_A_FIELD):
             line = field.line + offsets[lines.at(braces.start())]
             yield Finding(ERROR, 801, line, f"{braces[0]} would be printed as it stands", "close the tag or remove it")
+        for sign in islice(_OVERRIDE.finditer(bare), MOST_OF_A_FIELD):
+            line = field.line + offsets[lines.at(sign.start())]
+            why = (
+                f"an unseen sign (U+{ord(sign[0]):04X}) turns round what follows: readers see other words than filters"
+            )
+            yield Finding(ERROR, 801, line, why, "delete it; each script finds its own direction")
 
 
 _MAY_BE_USED = (
