@@ -341,3 +341,9 @@ def test_a_sign_that_reverses_words_is_named_by_its_number(sign: str) -> None:
 
 def test_isolates_around_another_script_are_no_fault() -> None:
     assert lint(newsletter("The river \u2067\u05e0\u05d4\u05e8\u2069 rose\u200f by two metres"), FACTS) == []
+
+
+def test_braces_in_the_sender_s_name_are_read_as_what_they_show() -> None:
+    odd = replace(FACTS, publication=replace(FACTS.publication, from_name="The {{ river }} letters"))
+
+    assert lint(newsletter(), odd) == []

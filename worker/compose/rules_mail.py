@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from html import unescape
 from quopri import encodestring
 
 from babel import Locale, UnknownLocaleError
@@ -9,7 +10,7 @@ from babel import Locale, UnknownLocaleError
 from worker.compose.findings import ERROR, WARN, Finding, LintFacts, authored_texts
 from worker.compose.links import judge_link
 from worker.compose.template import MAX_PASSES, TooManyPassesError, recipient_environment
-from worker.domain.compiled import CompiledIssue
+from worker.domain.compiled import SYSTEM_VARIABLES, CompiledIssue
 from worker.domain.issue import IssueText
 from worker.errors import Trouble
 from worker.loopback import is_loopback_url
@@ -75,7 +76,9 @@ def check_footer(issue: IssueText, compiled: CompiledIssue) -> Iterator[Finding]
             yield _footer(f"the {part} part has no unsubscribe link")
     for part, text in (("HTML", visible), ("text", compiled.text)):
         folded = " ".join(text.split())
-        if " ".join(compiled.from_name.split()).casefold() not in folded.casefold():
+        # Braces of a name are spelled as a tag in the template.
+        said = " ".join(unescape(_filled(text, compiled)).split()) if "{" in compiled.from_name else folded
+        if " ".join(compiled.from_name.split()).casefold() not in said.casefold():
             yield _footer(f"the {part} part does not say who sends")
         if "{% if consent_date %}" not in folded:
             yield _footer(f"the {part} part does not say why the reader gets it")
@@ -133,6 +136,11 @@ def check_odd_readers(issue: IssueText, compiled: CompiledIssue) -> Iterator[Fin
 def _footer(why: str) -> Finding:
     fix = "restore the footer of the layout, or the publication's sender"
     return Finding(ERROR, 406, None, why, fix, waivable=False)
+
+
+def _filled(template: str, compiled: CompiledIssue) -> str:
+    values = dict.fromkeys((*compiled.variables, *SYSTEM_VARIABLES), "")
+    return recipient_environment(autoescape=False).from_string(template).render(values)
 
 
 def _visible(html: str) -> str:
