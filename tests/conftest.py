@@ -1,6 +1,13 @@
 """Fixtures for every test: private servers on free ports, and databases that are new for each test."""
 
+import signal
+
 from hypothesis import settings
+
+# nohup and a shell's background jobs ignore these for all they start; the processes that tests start must hear them.
+for number, handler in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 settings.register_profile("corranto", deadline=None)  # a busy machine is no fault of what is tested
 settings.load_profile("corranto")

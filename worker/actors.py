@@ -122,7 +122,8 @@ class _Boot(dramatiq.Middleware):
         self._shown.stop()
 
 
-if Path(sys.argv[0]).name == "dramatiq":  # the stock command looks for the broker that importing this module set
+# The stock command, by its name or as `python -m dramatiq`, looks for the broker that importing this module set.
+if Path(sys.argv[0]).name == "dramatiq" or Path(sys.argv[0]).parts[-2:] == ("dramatiq", "__main__.py"):
     confine()
     _settings = settings.load()
     log.configure(_settings.log_format, _settings.log_level)

@@ -46,6 +46,17 @@ def test_the_newest_text_counts_all_its_copies_and_who_approved_it(database: Dat
     assert issue_id
 
 
+def test_an_address_leaves_every_copy_that_went_to_it_in_whatever_letters(database: Database) -> None:
+    planned_issue(database, 1)
+    mail(database, "Änne@example.org", "bert@example.org")
+
+    with database.write() as conn:
+        proof_mails.forget_address(conn, "änne@EXAMPLE.org")
+        kept = list(conn.execute(select(schema.proof_copy.c.address)).scalars())
+
+    assert sorted(kept, key=str) == [None, "bert@example.org"]
+
+
 def test_a_proof_goes_with_the_next_one_after_its_time(database: Database) -> None:
     # Given
     planned_issue(database, 1)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from worker.storage.engine import database_now
 from worker.storage.schema import proof, proof_copy
@@ -120,5 +120,14 @@ def newest(conn: Connection, publication_id: int, slug: str) -> ProofRound | Non
 
 
 def forget_address(conn: Connection, address: str) -> None:
-    """Take an address out of the copies that were mailed to it, whatever its letters' case."""
-    conn.execute(update(proof_copy).where(func.lower(proof_copy.c.address) == address.lower()).values(address=None))
+    """Take an address out of the copies that were mailed to it, whatever its letters' case.
+
+    Compared here and not by the database, whose lower() may know ASCII only; proofs of 90 days are few.
+    """
+    named = conn.execute(
+        select(proof_copy.c.proof_id, proof_copy.c.no, proof_copy.c.address).where(proof_copy.c.address.is_not(None))
+    ).all()
+    for row in named:
+        if row.address.lower() == address.lower():
+            same = (proof_copy.c.proof_id == row.proof_id, proof_copy.c.no == row.no)
+            conn.execute(update(proof_copy).where(*same).values(address=None))
