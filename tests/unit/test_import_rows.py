@@ -274,3 +274,10 @@ def test_signs_nobody_sees_fold_away_around_an_address(around: str) -> None:
 @given(st.text(st.sampled_from("'=+-@ \tNULnoe\uff1d/Aa"), max_size=8))
 def test_guard_of_a_cell_is_undone_by_reading_it(text: str) -> None:
     assert unguarded(neutral_cell(text)) == text
+
+
+def test_the_evidence_of_consent_keeps_nobodys_address() -> None:
+    kept, consented = read_consent("form, confirmed by jane@example.org on 2024-05-04", NOW)
+
+    assert "jane" not in kept
+    assert consented is not None

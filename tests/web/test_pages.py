@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import generate_latest
 from sqlalchemy import text
 
+from tests.support.lists import until
 from tests.support.readers import KEY, PIXEL, Readers, settings_for
 from tests.support.web_server import exchange, running_web
 from tests.web.conftest import Desk
@@ -389,7 +390,8 @@ def test_metrics_count_by_route_and_hold_no_token_and_no_address(desk: Desk) -> 
     desk.client.get("/u/not-a-token-of-ours")
     desk.client.request("BREW", "/coffee")
 
-    # When the series are read
+    # When the series are read: a request is counted just after its answer
+    until(lambda: 'method="other"' in scrape(), "the last request is counted")
     said = scrape()
 
     # Then routes are templates, methods are from a list, and nobody is named

@@ -17,6 +17,7 @@ from worker.consent.headings import Columns
 from worker.domain.address import Address, AddressError, parse_address
 from worker.domain.subscriber import ImportRow
 from worker.errors import Trouble, UsageError
+from worker.log import scrub
 from worker.tokens import instance_hash
 
 MAX_NAME_CHARS = 200  # the longest name every issue is tried with (compose.rules_mail)
@@ -130,6 +131,7 @@ def read_consent(text: str, now: datetime) -> tuple[str, datetime | None]:
         raise UsageError("consent.empty")
     if len(text) > MAX_CONSENT_CHARS or _CONTROL.search(text):
         raise UsageError("consent.not_one_line", limit=MAX_CONSENT_CHARS)
+    text = scrub(text)  # it is kept for every reader it spoke of, also after one of them was erased
     dates = set()
     for match in _ISO_DATE.findall(text):
         try:

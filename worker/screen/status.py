@@ -67,7 +67,7 @@ def _issue(each: InFlight) -> list[Line]:
         ages.append(f"last progress {spell_span(each.last_progress_s)} ago")
     if each.issue.plan_cursor is not None and each.issue.state is IssueState.SENDING:
         ages.append(f"counting, {spell_number(each.totals.audience)} so far")
-    lines = [Line(f"{each.issue.slug}  {each.issue.state}", "bold")]
+    lines = [Line(f"{each.issue.slug}  {str(each.issue.state).replace('_', ' ')}", "bold")]
     if ages:
         lines.append(Line(f"  {', '.join(ages)}"))
     if each.issue.stopped_reason:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import jinja2
 from starlette.responses import HTMLResponse, Response
 
+from worker.editorial.views import Figure
 from worker.places import TEMPLATES
 from worker.web.sentences import page_of
 
@@ -62,6 +63,19 @@ class Pages:
         text = self._environment.get_template(template).render(**values)
         # A lone surrogate cannot be stored, but a page must not fail on one.
         return HTMLResponse(text.encode("utf-8", "replace"), status)
+
+    def figure(self, figure: Figure, back: str, **values: object) -> Response:
+        """A figure at its full size; `back` is the path of the text it stands in."""
+        return self.html(
+            "figure.html",
+            200,
+            figure=figure.page,
+            publication=figure.publication,
+            source=f"{self.root}/media/{figure.page.media}",
+            back=back,
+            contact=figure.publication.contact,
+            **values,
+        )
 
     def fragment(self, template: str, **values: object) -> str:
         """A piece of a page, escaped like one."""

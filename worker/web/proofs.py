@@ -76,13 +76,6 @@ class _Proofs:
         figure = approval.read_proof_figure(self._database, token, request.path_params["figure"])
         if figure is None:
             return self._pages.error(404)
-        return self._pages.html(
-            "figure.html",
-            figure=figure.page,
-            publication=figure.publication,
-            source=f"{self._pages.root}/media/{figure.page.media}",
-            back=f"{self._pages.root}/v/{request.path_params['token']}",
-            contact=figure.publication.contact,
-            proof=True,
-            proof_page=f"{self._pages.root}/proof/{request.path_params['token']}",
-        )
+        text = request.path_params["token"]
+        page = f"{self._pages.root}/proof/{text}"
+        return self._pages.figure(figure, f"{self._pages.root}/v/{text}", proof=True, proof_page=page)

@@ -93,14 +93,7 @@ class _Reading:
         if figure is None:
             return self._pages.error(404)
         back = self._keyring.sign(Token(Purpose.VIEW, issue=figure.page.issue_id))
-        return self._pages.html(
-            "figure.html",
-            figure=figure.page,
-            publication=figure.publication,
-            source=f"{self._pages.root}/media/{figure.page.media}",
-            back=f"{self._pages.root}/v/{back}",
-            contact=figure.publication.contact,
-        )
+        return self._pages.figure(figure, f"{self._pages.root}/v/{back}")
 
     async def style(self, request: Request) -> Response:
         return Response(self._pages.stylesheet, media_type="text/css", headers={"Cache-Control": FOREVER})
