@@ -12,9 +12,9 @@ from tests.support.programs import free_port
 from tests.support.readers import settings_for
 from tests.support.words import refuses
 from worker import clock, metrics_port
+from worker.dispatch.bury import Observer, bury_dead_workers
 from worker.dispatch.outfit import outfit_of
 from worker.dispatch.progress import observe
-from worker.dispatch.reconcile import Observer, bury_dead_workers
 from worker.domain.delivery import DeliveryState, Totals
 from worker.domain.issue import WaitReason
 from worker.errors import Trouble, UnreachableError
@@ -353,7 +353,7 @@ def test_lost_rows_go_after_a_day_although_no_issue_is_open(
         conn.execute(update(schema.worker).where(schema.worker.c.id == "old").values(seen_at=old))
 
     # When
-    bury_dead_workers(database, tmp_path, Observer())
+    bury_dead_workers(database, tmp_path, timedelta(days=1), Observer())
 
     # Then
     assert [process.label for process in status.collect(settings, database).processes] == ["young"]

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Connection, delete, text, update
 
 from tests.support.ledgers import add_issue, planned_issue, send
-from worker import journal
 from worker.domain.delivery import DeliveryState
+from worker.journal.host import host_id
 from worker.operations import verify
 from worker.screen.proof import render_proof
 from worker.storage import schema, workers
@@ -154,7 +154,7 @@ def test_verify_of_one_issue_leaves_the_others_alone(database: Database, tmp_pat
 def test_verify_misses_the_journal_of_a_process_that_holds_rows(sqlite_database: Database, tmp_path: Path) -> None:
     # Given
     issue_id = planned_issue(sqlite_database, 3)
-    host = journal.host_id(tmp_path)
+    host = host_id(tmp_path)
     with sqlite_database.write() as conn:
         workers.register(conn, "w2", host, "here 1")
         claims.claim_first(conn, issue_id, "w2", 3)

@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,17 +28,19 @@ from tests.support.readers import KEY, settings_for
 from tests.support.scripted_smtp import ScriptedRelay
 from tests.support.sink import ROOT, SinkProcess, sink_process
 from worker.dispatch.batches import Batch
+from worker.dispatch.bury import Observer, bury_dead_workers
 from worker.dispatch.events import Hook
 from worker.dispatch.nudger import PLAN_ACTOR, Nudger
+from worker.dispatch.outfit import outfit_of
 from worker.dispatch.plan import Pages, plan
 from worker.dispatch.queue import prepare, queue_issue
-from worker.dispatch.reconcile import Observer, bury_dead_workers, finish, nudge_forgotten
+from worker.dispatch.reconcile import finish, nudge_forgotten
 from worker.dispatch.schedule import start_due
 from worker.dispatch.send import Slice, Timing
 from worker.dispatch.sender import Sender
 from worker.domain.delivery import DoubtPolicy, Totals
 from worker.domain.issue import Issue, IssueState
-from worker.journal import Journal
+from worker.journal.own import Journal
 from worker.operations import verify
 from worker.settings import Settings
 from worker.storage import publications, schema, workers
@@ -303,8 +305,8 @@ class Newsroom:
             yield hand
 
     def bury(self) -> int:
-        """What every worker does now and then; returns how many rows are in doubt now."""
-        return bury_dead_workers(self.database, self.folder / "state", Observer())
+        """What every worker does now and then; returns how many rows went in doubt."""
+        return bury_dead_workers(self.database, self.folder / "state", timedelta(days=1), Observer()).in_doubt
 
 
 class Nudges(Nudger):
@@ -330,7 +332,7 @@ class Hand:
         self.sender = Sender(database, settings, relay_of(settings), self.journal, self.id, self.nudges, hook)
         self.lives = True
         with database.write() as conn:
-            workers.register(conn, self.id, self.journal.host_id, "test:1")
+            workers.register(conn, self.id, self.journal.host_id, "test:1", outfit_of(settings))
 
     def tick(self) -> None:
         """Everything time brings about, now."""

@@ -59,7 +59,7 @@ class Handed:
         assert transaction.key not in self.outcomes, "recorded twice"
         self.outcomes[transaction.key] = outcome
 
-    def arm(self, transaction: Transaction) -> bool:
+    def arm(self, transaction: Transaction, port: int) -> bool:
         self.armed.append(transaction.key)
         return True
 
@@ -73,7 +73,7 @@ async def hand(
     relay: Relay,
     transactions: list[Transaction],
     *,
-    arm: Callable[[Transaction], bool] | None = None,
+    arm: Callable[[Transaction, int], bool] | None = None,
     pace: Callable[[], Awaitable[bool]] | None = None,
 ) -> Handed:
     """Hand all over through one pool and close it in good order."""

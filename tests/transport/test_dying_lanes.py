@@ -263,9 +263,9 @@ def test_a_broken_promise_of_ours_stops_the_pool_says_so_and_loses_no_result(cal
         fail("pace")
         return True
 
-    def arm(transaction: Transaction) -> bool:
+    def arm(transaction: Transaction, port: int) -> bool:
         fail("arm")
-        return handed.arm(transaction)
+        return handed.arm(transaction, port)
 
     def record(transaction: Transaction, outcome: Any) -> None:
         handed.record(transaction, outcome)

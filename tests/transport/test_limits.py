@@ -179,7 +179,7 @@ def test_a_mail_held_back_after_its_envelope_leaves_no_envelope_behind_on_the_re
 
     async def story() -> Handed:
         async with server:
-            return await hand(relay_for(server), mails(3), arm=lambda transaction: transaction.key != 1)
+            return await hand(relay_for(server), mails(3), arm=lambda transaction, _port: transaction.key != 1)
 
     # Then its envelope is followed by a reset on the same line
     assert verdicts(run(story())) == [ACCEPTED, UNSENT, ACCEPTED]
@@ -197,7 +197,7 @@ def test_permission_to_leave_is_asked_after_the_turn_has_come(form: str):
         asked.append("pace")
         return True
 
-    def arm(_transaction: Transaction) -> bool:
+    def arm(_transaction: Transaction, _port: int) -> bool:
         asked.append("arm")
         return True
 

@@ -547,7 +547,7 @@ def test_a_mail_that_may_not_be_armed_is_not_sent_and_the_others_are(form: str):
 
     async def story() -> Handed:
         async with server:
-            return await hand(relay_for(server, HASTY), mails(4), arm=lambda transaction: transaction.key != 1)
+            return await hand(relay_for(server, HASTY), mails(4), arm=lambda transaction, _port: transaction.key != 1)
 
     # Then
     assert verdicts(run(story())) == [ACCEPTED, UNSENT, ACCEPTED, ACCEPTED]

@@ -1,26 +1,31 @@
-"""The journal's file: made, locked, and a dead owner known by its lock alone."""
+"""The journal: made, locked, its slots written and read, a dead owner known by its lock alone."""
 
 import os
 import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.sink import ROOT
 from tests.support.words import refuses
-from worker import journal
 from worker.errors import UnreachableError
-from worker.journal import SIZE_OCTETS, Journal, dead_workers, host_id
+from worker.journal import others
+from worker.journal.host import host_id
+from worker.journal.others import is_dead
+from worker.journal.own import HEADER_OCTETS, Journal
+from worker.journal.slot import OCTETS, Mark, Slot, pack, seed_of, unpack
 
 _OWNER = """
 import sys
 from pathlib import Path
-from worker.journal import Journal
+from worker.journal.own import Journal
 kept = Journal(Path(sys.argv[1]), sys.argv[2])
 print("locked", flush=True)
 sys.stdin.read()
@@ -55,10 +60,10 @@ def test_a_host_is_its_boot_and_its_state_directory(tmp_path: Path) -> None:
 
 
 def test_the_file_is_allocated_and_private(tmp_path: Path) -> None:
-    kept = Journal(tmp_path, "w1")
+    kept = Journal(tmp_path, "w1", slots=100)
     facts = kept.path.stat()
-    assert facts.st_size == SIZE_OCTETS
-    assert facts.st_blocks * 512 >= SIZE_OCTETS
+    assert facts.st_size == HEADER_OCTETS + 100 * OCTETS
+    assert facts.st_blocks * 512 >= facts.st_size
     assert facts.st_mode & 0o077 == 0
     assert b"w1" in kept.path.read_bytes()
     kept.close()
@@ -68,7 +73,8 @@ def test_the_file_is_allocated_and_private(tmp_path: Path) -> None:
 def test_a_living_owner_is_not_dead_even_to_itself(tmp_path: Path) -> None:
     mine = Journal(tmp_path, "mine")
     with owner(tmp_path, "theirs"):
-        assert dead_workers(tmp_path, mine.host_id, {"mine", "theirs"}) == set()
+        assert not is_dead(tmp_path, mine.host_id, "mine")
+        assert not is_dead(tmp_path, mine.host_id, "theirs")
     mine.close()
 
 
@@ -77,30 +83,193 @@ def test_a_killed_owner_is_dead_at_once(tmp_path: Path, number: int) -> None:
     with owner(tmp_path, "theirs") as process:
         os.kill(process.pid, number)
         process.wait(20)
-        assert dead_workers(tmp_path, host_id(tmp_path), {"theirs"}) == {"theirs"}
+        assert is_dead(tmp_path, host_id(tmp_path), "theirs")
 
 
 def test_a_stopped_owner_is_not_dead(tmp_path: Path) -> None:
     with owner(tmp_path, "theirs") as process:
         os.kill(process.pid, signal.SIGSTOP)
-        assert dead_workers(tmp_path, host_id(tmp_path), {"theirs"}) == set()
+        assert not is_dead(tmp_path, host_id(tmp_path), "theirs")
         os.kill(process.pid, signal.SIGCONT)
 
 
-def test_a_missing_file_means_dead_and_asking_changes_nothing(tmp_path: Path) -> None:
-    with owner(tmp_path, "theirs"):
-        for _ in range(3):
-            assert dead_workers(tmp_path, host_id(tmp_path), {"theirs", "gone"}) == {"gone"}
+def test_a_missing_file_means_dead_and_proves_nothing(tmp_path: Path) -> None:
+    with others.dead(tmp_path, host_id(tmp_path), "gone") as left:
+        assert left is not None
+        assert not left.is_whole
+        assert not left.copies
 
 
-def test_only_known_workers_are_asked_about(tmp_path: Path) -> None:
-    with owner(tmp_path, "theirs") as process:
-        process.kill()
-        process.wait(20)
-        assert dead_workers(tmp_path, host_id(tmp_path), set()) == set()
-        journal.remove(tmp_path, host_id(tmp_path), "theirs")
-        journal.remove(tmp_path, host_id(tmp_path), "theirs")
-        assert list((tmp_path / host_id(tmp_path)).iterdir()) == []
+def test_two_processes_never_deal_with_the_same_file(tmp_path: Path) -> None:
+    dying(tmp_path)
+    host = host_id(tmp_path)
+    with others.dead(tmp_path, host, "w1") as mine, others.dead(tmp_path, host, "w1") as second:
+        assert mine is not None
+        assert second is None
+
+
+def test_files_are_found_and_removed(tmp_path: Path) -> None:
+    host = host_id(tmp_path)
+    assert others.workers_with_a_file(tmp_path, host) == set()
+    dying(tmp_path)
+    assert others.workers_with_a_file(tmp_path, host) == {"w1"}
+    others.remove(tmp_path, host, "w1")
+    others.remove(tmp_path, host, "w1")
+    assert others.workers_with_a_file(tmp_path, host) == set()
+
+
+def dying(folder: Path, act: Callable[[Journal], object] = lambda kept: None, slots: int = 8) -> Path:
+    """A journal whose owner did something and died."""
+    kept = Journal(folder, "w1", slots)
+    act(kept)
+    kept.let_go()
+    return kept.path
+
+
+def left_by(folder: Path) -> others.Left:
+    with others.dead(folder, host_id(folder), "w1") as left:
+        assert left is not None
+        return left
+
+
+def test_a_dead_ones_slots_tell_what_was_under_way(tmp_path: Path) -> None:
+    # Given
+    def act(kept: Journal) -> None:
+        assert kept.claim(7, 3, 1, 400)
+        for n in (1, 2, 3, 4):
+            assert kept.arm((7, n), 2525, 1_800_000_000.0, b"12345678")
+        kept.answer((7, 2), "alb", 250, "2.0.0")
+        kept.disarm((7, 3))
+        kept.answer((7, 4), "alb", 250, None)
+        kept.free([(7, 4)])
+
+    # When
+    dying(tmp_path, act)
+    left = left_by(tmp_path)
+
+    # Then
+    assert left.is_whole
+    assert {n: slot.mark for (_, n), slot in left.copies.items()} == {
+        1: Mark.ARMED,
+        2: Mark.ANSWERED,
+        3: Mark.FREED,
+        4: Mark.ANSWERED,
+    }
+    assert left.copies[7, 2] == Slot(
+        Mark.ANSWERED, 7, 2, 2525, 1_800_000_000.0, b"12345678", verdict="alb", code=250, enhanced="2.0.0"
+    )
+    assert (left.claims[7].issue, left.claims[7].n, left.claims[7].to_n) == (3, 1, 400)
+    assert left.copies[7, 1].whereabouts == "it left from our port 2525 at 08:00:00 UTC"
+
+
+def test_a_copy_armed_again_after_it_came_back_is_under_way(tmp_path: Path) -> None:
+    def act(kept: Journal) -> None:
+        kept.arm((7, 1), 1, 0.0, None)
+        kept.disarm((7, 1))
+        kept.arm((7, 2), 1, 0.0, None)
+        kept.arm((7, 1), 2, 0.0, None)
+
+    dying(tmp_path, act)
+    assert left_by(tmp_path).copies[7, 1].mark is Mark.ARMED
+
+
+def test_without_a_free_slot_nothing_leaves_and_freed_ones_are_used_again(tmp_path: Path) -> None:
+    kept = Journal(tmp_path, "w1", slots=2)
+    assert kept.arm((1, 1), 0, 0.0, None)
+    assert kept.arm((1, 2), 0, 0.0, None)
+    assert not kept.arm((1, 3), 0, 0.0, None)
+    kept.answer((1, 1), "alb", 250, None)
+    kept.free([(1, 1), (1, 9)])
+    assert kept.arm((1, 3), 0, 0.0, None)
+    kept.close()
+
+
+def test_a_disk_that_refuses_a_slot_stops_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Journal(tmp_path, "w1")
+    assert kept.arm((1, 1), 0, 0.0, None)
+
+    def refuse(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    assert not kept.arm((1, 2), 0, 0.0, None)
+    monkeypatch.undo()
+    assert kept.broken is not None
+    assert not kept.arm((1, 3), 0, 0.0, None)
+    kept.close()
+
+
+@pytest.mark.parametrize(
+    ("harm", "known"),
+    [
+        (lambda whole: whole[:HEADER_OCTETS] + bytes(OCTETS) + whole[HEADER_OCTETS + OCTETS :], {2}),
+        (lambda whole: whole[: HEADER_OCTETS + OCTETS] + whole[HEADER_OCTETS:-OCTETS], {1}),
+        (lambda whole: whole[: HEADER_OCTETS + OCTETS], {1}),
+        (lambda whole: whole[: HEADER_OCTETS + OCTETS + 30], {1}),
+        (lambda whole: b"corranto journal 3\n" + whole[19:], set()),
+        (lambda whole: b"", set()),
+        (lambda whole: whole + b"more", {1, 2}),
+    ],
+    ids=["zeroed slot", "moved slots", "cut", "torn", "another version", "empty", "longer"],
+)
+def test_a_damaged_file_proves_nothing_about_the_rest(
+    tmp_path: Path, harm: Callable[[bytes], bytes], known: set[int]
+) -> None:
+    # Given
+    def act(kept: Journal) -> None:
+        kept.arm((7, 1), 0, 0.0, None)
+        kept.arm((7, 2), 0, 0.0, None)
+
+    path = dying(tmp_path, act)
+
+    # When
+    path.write_bytes(harm(path.read_bytes()))
+    left = left_by(tmp_path)
+
+    # Then
+    assert not left.is_whole
+    assert {n for _, n in left.copies} == known
+
+
+def test_a_file_of_another_worker_is_not_believed(tmp_path: Path) -> None:
+    path = dying(tmp_path, lambda kept: kept.arm((7, 1), 0, 0.0, None))
+    path.rename(path.with_name("w2.journal"))
+    with others.dead(tmp_path, host_id(tmp_path), "w2") as left:
+        assert left is not None
+        assert not left.is_whole
+        assert not left.copies
+
+
+slots = st.builds(
+    Slot,
+    st.sampled_from(Mark),
+    claim=st.integers(0, 2**63 - 1),
+    n=st.integers(0, 2**32 - 1),
+    port=st.integers(0, 65_535),
+    at=st.floats(allow_nan=False),
+    fingerprint=st.none() | st.binary(min_size=8, max_size=8).filter(lambda octets: octets.strip(b"\0")),
+    verdict=st.sampled_from(["", "alb", "prr"]),
+    code=st.none() | st.integers(200, 599),
+    enhanced=st.none() | st.from_regex(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}", fullmatch=True),
+    issue=st.integers(0, 2**32 - 1),
+    to_n=st.integers(0, 2**32 - 1),
+)
+
+
+@given(slots, st.integers(0, 1000))
+def test_what_is_written_is_read(slot: Slot, place: int) -> None:
+    octets = pack(slot, seed_of("w", place))
+    assert len(octets) == OCTETS
+    assert unpack(octets, seed_of("w", place)) == slot
+    assert unpack(octets, seed_of("w", place + 1)) is None
+    assert unpack(octets, seed_of("v", place)) is None
+
+
+@given(slots, st.integers(0, OCTETS * 8 - 1))
+def test_no_single_bit_changes_unnoticed(slot: Slot, bit: int) -> None:
+    octets = bytearray(pack(slot, 1))
+    octets[bit // 8] ^= 1 << (bit % 8)
+    assert unpack(bytes(octets), 1) is None
 
 
 def test_a_removed_or_replaced_file_is_no_longer_ours(tmp_path: Path) -> None:
@@ -138,7 +307,10 @@ def test_a_full_disk_is_known_before_anything_is_sent(tmp_path: Path, monkeypatc
 
 def test_processes_that_begin_at_once_agree_on_the_host(tmp_path: Path) -> None:
     names = [str(uuid.uuid4()) for _ in range(4)]
-    code = "import sys; from pathlib import Path; from worker.journal import host_id; print(host_id(Path(sys.argv[1])))"
+    code = (
+        "import sys; from pathlib import Path; from worker.journal.host import host_id\n"
+        "print(host_id(Path(sys.argv[1])))"
+    )
     processes = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
         for _ in names

@@ -8,12 +8,15 @@ and judge its reply.
 import asyncio
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 from worker import clock, log
 from worker.dispatch.batches import Batches
 from worker.dispatch.events import Hook, Step
 from worker.dispatch.rates import RateGate
+from worker.dispatch.verdict import verdict_of
+from worker.journal.own import Journal, Key
 from worker.transport.pool import Pool, RelayFault, Transaction
 from worker.transport.relay import Relay
 from worker.transport.replies import Outcome, Permanence
@@ -30,8 +33,10 @@ _log = log.logger("dispatch.hand_over")
 class HandOver:
     """The way to one relay. `fresh_s` is the most that a batch's recheck may be old when a body is written."""
 
-    def __init__(self, relay: Relay, gate: RateGate, batches: Batches, *, fresh_s: float, hook: Hook | None) -> None:
-        self.relay, self.gate = relay, gate
+    def __init__(
+        self, relay: Relay, gate: RateGate, batches: Batches, journal: Journal, *, fresh_s: float, hook: Hook | None
+    ) -> None:
+        self.relay, self.gate, self._journal = relay, gate, journal
         self._batches, self._fresh_s, self._hook = batches, fresh_s, hook
         self._failure: BaseException | None = None  # the loop's thread writes, the heartbeat reads
         self._guard = threading.Lock()
@@ -76,7 +81,7 @@ class HandOver:
         """The error of ours after which nothing can be handed over any more: this process has to end."""
         is_alive = self._thread.is_alive() or self._is_closing
         ended = None if is_alive else RuntimeError("the thread of the connections ended")
-        return self._failure or self._pool.broken or ended
+        return self._failure or self._pool.broken or self._journal.broken or ended
 
     def close(self, grace_s: float) -> None:
         """End the connections; everything submitted is recorded before."""
@@ -105,24 +110,41 @@ class HandOver:
 
     async def _open_pool(self) -> Pool:
         pace = self.gate.pace if self.gate.limits else None
-        return Pool(self.relay, arm=self._arm, record=self._record, pace=pace)
+        return Pool(self.relay, arm=self._arm, record=self._record, disarm=self._disarm, pace=pace)
 
-    def _arm(self, transaction: Transaction) -> bool:
-        """Whether this body may be written now: still ours, still wanted, and rechecked not too long ago."""
-        claim_id, n = _key(transaction)
+    def _arm(self, transaction: Transaction, port: int) -> bool:
+        """Whether this body may be written now: still ours, still wanted, rechecked not too long ago, and written down.
+
+        The journal comes last: who stands in it is in doubt from here on, whatever happens to this process.
+        """
+        key = claim_id, n = _key(transaction)
         batch = self._batches.get(claim_id)
         if batch is None or not batch.may_leave(n, clock.monotonic(), self._fresh_s):
             return False
         if self._batches.stop_reason(batch.claim.issue_id) is not None:
             return False  # stopped here, and the ledger does not know yet
-        self._batches.breaker(batch.claim.issue_id).begin((claim_id, n))
+        if self._hook is not None:
+            self._hook(Step.ARMING, claim_id, n)
+        if not self._journal.arm(key, port, clock.utcnow().timestamp(), batch.fingerprints.get(n)):
+            return False  # no record, no send
+        self._batches.breaker(batch.claim.issue_id).begin(key)
         if self._hook is not None:
             self._hook(Step.ARMED, claim_id, n)
         return True
 
+    def _disarm(self, transaction: Transaction) -> None:
+        self._journal.disarm(_key(transaction))
+
     def _record(self, transaction: Transaction, outcome: Outcome | None) -> None:
-        """Keep an outcome for its slice; None for a mail that was taken back."""
-        claim_id, n = _key(transaction)
+        """Keep an outcome for its slice; None for a mail that was taken back. The journal comes first."""
+        key = claim_id, n = _key(transaction)
+        if outcome is None or outcome.permanence is Permanence.UNSENT:
+            self._journal.disarm(key)
+        else:
+            if self._hook is not None:
+                self._hook(Step.ANSWERED, claim_id, n)
+            outcome = self._placed(key, outcome)
+            self._journal.answer(key, verdict_of(outcome), outcome.code, outcome.enhanced)
         batch = self._batches.get(claim_id)
         if batch is None:
             _log.critical("an outcome came back for a claim that is not held", claim=claim_id, n=n)
@@ -130,10 +152,10 @@ class HandOver:
         issue_id = batch.claim.issue_id
         breaker = self._batches.breaker(issue_id)
         if outcome is None or outcome.permanence is Permanence.UNSENT:
-            breaker.forget((claim_id, n))
+            breaker.forget(key)
         else:
             batch.outcomes.append((n, outcome))
-            if reason := breaker.feed(outcome, (claim_id, n)):
+            if reason := breaker.feed(outcome, key):
                 # Not here and now: this call comes from the middle of the pool.
                 self._loop.call_soon(self._guarded, self._recall, self._batches.stop_issue(issue_id, reason))
             if self._hook is not None:
@@ -142,6 +164,12 @@ class HandOver:
         self._recorded_octets += len(transaction.body)
         if batch.flying == 0 or len(batch.outcomes) >= SETTLE_ROWS:
             batch.wake.set()
+
+    def _placed(self, key: Key, outcome: Outcome) -> Outcome:
+        """A doubt says over which connection and when, so that the relay's log can be searched for it."""
+        if outcome.permanence is not Permanence.DOUBT:
+            return outcome
+        return replace(outcome, text=f"{outcome.text}; {self._journal.whereabouts(key)} to {self.relay.key}")
 
     def _recall(self, claim_ids: set[int]) -> None:
         others = []
@@ -153,6 +181,6 @@ class HandOver:
         self._pool.submit(others)
 
 
-def _key(transaction: Transaction) -> tuple[int, int]:
+def _key(transaction: Transaction) -> Key:
     """(claim, n): what `build` put there."""
-    return cast("tuple[int, int]", transaction.key)
+    return cast("Key", transaction.key)

@@ -23,7 +23,7 @@ from worker.dispatch.sender import Sender
 from worker.dispatch.tick import TICK_S, Tick
 from worker.domain.process import WorkerState
 from worker.errors import Trouble, UnreachableError
-from worker.journal import Journal
+from worker.journal.own import MOST_SLOTS, Journal
 from worker.metrics import relay_closed
 from worker.settings import Settings
 from worker.storage import workers
@@ -33,10 +33,17 @@ from worker.transport.pool import RelayFault
 from worker.transport.relay import relay_of
 
 BEAT_S = 1.0  # a tenth of domain.process.SILENT_AFTER_S: a few lost ones alarm nobody
+MOST_CLAIMS_A_THREAD = 4
+"""A slice claims the next rows while half of the last are on the wire; what waits for the database comes on top."""
 CLOCK_SKEW_S = 300.0
 """A Date further off than this makes receivers doubt the mail (and our own deadlines)."""
 
 _log = log.logger("dispatch.process")
+
+
+def slots_for(settings: Settings) -> int:
+    """Slots of a journal: more than the copies that may be under way and not yet in the ledger."""
+    return min(MOST_CLAIMS_A_THREAD * settings.claim_size * settings.worker_threads, MOST_SLOTS)
 
 
 class SendingProcess:
@@ -62,7 +69,7 @@ class SendingProcess:
     def start(self) -> None:
         """Lock the journal, register, connect nothing yet. Raises UnreachableError or RefusedError."""
         self._refuse_wrong_clock()
-        self.journal = Journal(self.settings.state_dir, self.id)
+        self.journal = Journal(self.settings.state_dir, self.id, slots_for(self.settings))
         self.sender = Sender(
             self.database, self.settings, relay_of(self.settings), self.journal, self.id, self.nudger, self._hook
         )

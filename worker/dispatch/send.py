@@ -107,6 +107,9 @@ class Slice:
             return None
         self.batches.append(batch)
         sender.tell(Step.CLAIMED, batch.claim.id, batch.claim.left)
+        held = batch.claim
+        if not sender.journal.claim(held.id, held.issue_id, held.from_n, held.to_n):
+            batch.stop()  # no record, no send: it goes back as it was
         if (now := clock.monotonic()) - self._noted_at >= self._timing.slice_s:
             self._noted_at = now
             note_claim(self._database, self._issue_id)
@@ -188,6 +191,8 @@ class Slice:
                 self._rest()
         if not batch.is_stuck:
             self._sender.batches.remove(batch)
+        if batch.is_ours:
+            self._sender.journal.end_claim(batch.claim.id)
         self._sender.tell(Step.RELEASED, batch.claim.id, int(can_be_sent))
         return can_be_sent
 

@@ -10,7 +10,7 @@ from worker.dispatch.hand_over import HandOver
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.rates import RateGate
 from worker.errors import Trouble
-from worker.journal import Journal
+from worker.journal.own import Journal
 from worker.settings import Settings
 from worker.storage.engine import Database
 from worker.storage.ledger.settlements import Result
@@ -41,7 +41,7 @@ class Sender:
         self.batches = Batches(fixed_return_path=settings.return_path == "fixed")
         self.builders = Builders(database, settings)
         gate = RateGate(database, relay.key, settings.rate)
-        self.hand_over = HandOver(relay, gate, self.batches, fresh_s=settings.optout_fresh_s, hook=hook)
+        self.hand_over = HandOver(relay, gate, self.batches, journal, fresh_s=settings.optout_fresh_s, hook=hook)
 
     def tell(self, step: Step, claim_id: int, number: int) -> None:
         if self.hook is not None:

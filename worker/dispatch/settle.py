@@ -66,6 +66,7 @@ class Settler:
     def _write(self, batch: Batch) -> bool:
         """False while the database is away: the results stay with the batch."""
         sender, results = self._sender, batch.results
+        sender.tell(Step.SETTLING, batch.claim.id, len(results))
         self._note_progress()  # first: an opt-out finds what left just now by this note
         try:
             with sender.database.write() as conn:
@@ -86,6 +87,7 @@ class Settler:
                 _log.critical("a claim was taken from a living worker, its results are lost", claim=batch.claim)
             return True
         batch.is_unsure = False
+        sender.journal.free([(batch.claim.id, result.n) for result in results])
         try:
             sender.tell(Step.SETTLED, batch.claim.id, written)
             for result in results:

@@ -5,12 +5,14 @@ that fails is said and does not keep the others from running.
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 from worker import clock, log
+from worker.dispatch.bury import Observer, bury_dead_workers
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.probe import is_wanted, probe_optout
-from worker.dispatch.reconcile import Observer, bury_dead_workers, finish, nudge_forgotten, repeat_never_miss
+from worker.dispatch.reconcile import finish, nudge_again, nudge_forgotten, repeat_never_miss
 from worker.dispatch.schedule import start_due
 from worker.domain.issue import IssueState
 from worker.errors import UnreachableError
@@ -49,7 +51,7 @@ class Tick:
         try:
             if self._is_time("bury", BURY_EVERY_S):
                 # Outside the lease: only a process of the same host can see its journals' locks.
-                bury_dead_workers(self._database, self._settings.state_dir, self._observer)
+                self._bury()
             with self._database.read() as conn:
                 if not issues.is_anything_open(conn):
                     return
@@ -65,6 +67,12 @@ class Tick:
         if self._trouble:
             _log.info("database answers again")
         self._trouble = ""
+
+    def _bury(self) -> None:
+        life = timedelta(seconds=self._settings.retry_life_s)
+        buried = bury_dead_workers(self._database, self._settings.state_dir, life, self._observer)
+        for issue_id in buried.given_back:
+            nudge_again(self._database, self._nudger, issue_id)
 
     def _run_steps(self) -> None:
         steps: list[Callable[[], object]] = [

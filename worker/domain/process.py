@@ -16,7 +16,7 @@ class WorkerState(StrEnum):
     DRAINING = "draining"
     """Told to stop: claims nothing new, settles and releases. Its row is removed at the end."""
     LOST = "lost"
-    """Taken for dead by another process; its claims were dealt with. Removed after a day."""
+    """Taken for dead by another process; its claims were dealt with. Removed after half a day."""
 
 
 def is_alive(state: str, silent_s: float) -> bool:

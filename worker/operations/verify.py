@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from worker import journal
+from worker.journal.host import host_id
 from worker.storage.engine import Database
 from worker.storage.ledger import issues, proofs
 from worker.storage.ledger.proofs import Discrepancy
@@ -79,7 +79,7 @@ def _journals(conn: Connection, state_dir: Path) -> Iterator[Discrepancy]:
     """Claims held by processes of this machine whose journal is gone: what they sent could not be known."""
     if not (state_dir / "host-uuid").exists():
         return  # no worker ever ran with this state directory
-    host = journal.host_id(state_dir)
+    host = host_id(state_dir)
     for claim, owner in proofs.claim_owners(conn, host):
         if not (state_dir / host / f"{owner}.journal").exists():
             yield Discrepancy(f"claim {claim}", f"belongs to worker {owner}, whose journal is missing")

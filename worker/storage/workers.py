@@ -98,10 +98,11 @@ def remove(conn: Connection, worker_id: str) -> None:
     conn.execute(delete(worker).where(worker.c.id == worker_id))
 
 
-def forget_lost(conn: Connection, older: timedelta) -> None:
-    """Lost rows stay a while, so that `status` can say what happened."""
+def forget_lost(conn: Connection, older: timedelta) -> list[str]:
+    """Lost rows stay a while, so that `status` can say what happened. Returns the labels of those that go."""
     before = conn.execute(select(database_now())).scalar_one() - older
-    conn.execute(delete(worker).where(worker.c.state == WorkerState.LOST, worker.c.seen_at < before))
+    gone = delete(worker).where(worker.c.state == WorkerState.LOST, worker.c.seen_at < before)
+    return list(conn.execute(gone.returning(worker.c.label)).scalars())
 
 
 def take_lease(conn: Connection, name: str, owner: str, seconds: float) -> bool:

@@ -33,17 +33,19 @@ _log = log.logger("transport.pool")
 class Pool:
     """The pool of one relay. All methods belong to the event loop's thread.
 
-    `arm` is asked in the very call that writes a body; `record` is told each outcome right after it was judged; `pace`
-    is awaited before each body. None of them may raise: an exception from one ends the pool, stands in `broken`, and
-    is raised again by `drained`.
+    `arm` is asked in the very call that writes a body, with our port of the connection; `record` is told each outcome
+    right after it was judged, `disarm` that a mail which may have been armed was certainly not taken and stays with the
+    pool; `pace` is awaited before each body. None of them may raise: an exception from one ends the pool, stands in
+    `broken`, and is raised again by `drained`.
     """
 
     def __init__(
         self,
         relay: Relay,
         *,
-        arm: Callable[[Transaction], bool],
+        arm: Callable[[Transaction, int], bool],
         record: Callable[[Transaction, Outcome], None],
+        disarm: Callable[[Transaction], None] = lambda _transaction: None,
         pace: Callable[[], Awaitable[bool]] | None = None,
         connect: Connect = open_wire,
         pauses: Pauses = USUAL_PAUSES,
@@ -53,7 +55,7 @@ class Pool:
         self.broken: BaseException | None = None
         """What `arm`, `record` or `pace` raised first: a broken promise of ours. Nothing more leaves, what waits can
         be recalled, and the process should say so and end."""
-        self._arm, self._record, self._pace, self._now = arm, record, pace, now
+        self._arm, self._record, self._disarm, self._pace, self._now = arm, record, disarm, pace, now
         self._is_closing = False
         self._waiting = Waiting()
         self._refusals = Refusals(relay.key)
@@ -120,10 +122,10 @@ class Pool:
             self._break(error)
             return False
 
-    def arm(self, transaction: Transaction) -> bool:
-        """Whether this body may leave in this very moment."""
+    def arm(self, transaction: Transaction, port: int) -> bool:
+        """Whether this body may leave in this very moment, over the connection with this port of ours."""
         try:
-            return self.broken is None and self._arm(transaction)
+            return self.broken is None and self._arm(transaction, port)
         except Exception as error:
             self._break(error)
             return False
@@ -157,7 +159,14 @@ class Pool:
             self.record(transaction, deferred)
         else:
             self._waiting.put_back(transaction)
+            self._take_back_arming(transaction)
             self._release_if_resting()
+
+    def _take_back_arming(self, transaction: Transaction) -> None:
+        try:
+            self._disarm(transaction)
+        except Exception as error:
+            self._break(error)
 
     def _learn(self, outcome: Outcome) -> None:
         """What one outcome says about the relay."""

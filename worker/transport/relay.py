@@ -80,7 +80,9 @@ async def probe(relay: Relay) -> RelayReport:
 async def send_one(relay: Relay, transaction: Transaction) -> Outcome:
     """Hand one mail over. A relay that cannot be used gives UNSENT with the cause as its text."""
     outcomes: list[Outcome] = []
-    pool = Pool(relay, arm=lambda _: True, record=lambda _, outcome: outcomes.append(outcome), pauses=_PATIENT)
+    pool = Pool(
+        relay, arm=lambda _mail, _port: True, record=lambda _, outcome: outcomes.append(outcome), pauses=_PATIENT
+    )
     try:
         pool.submit([transaction])
         await pool.drained()

@@ -214,7 +214,7 @@ class Session:
         self._check_before_body()
         data = body_octets(mails.current, self._offer)
         following = mails.take_rider() if self._overlap and self._left > 1 else b""
-        if not mails.source.arm(mails.current):
+        if not mails.source.arm(mails.current, self._wire.local_port):
             self._withhold(mails, "it was no longer allowed to leave")
             return
         mails.begin_body()

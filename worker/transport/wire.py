@@ -64,6 +64,12 @@ class Wire(asyncio.Protocol):
             self.break_off(Cause.CLOSED, "the relay closed the connection")
 
     @property
+    def local_port(self) -> int:
+        """Our end of the connection, by which the relay's log can be searched; 0 when there is none."""
+        name = self._transport.get_extra_info("sockname") if self._transport is not None else None
+        return int(name[1]) if isinstance(name, tuple) and len(name) > 1 else 0
+
+    @property
     def is_waiting(self) -> bool:
         """Whether replies of the current group are still to come."""
         return self.broken is None and len(self.answered) < self._expected

@@ -1,0 +1,105 @@
+"""A machine taken for dead comes back: what its journals tell moves the copies in doubt on, and nothing else does."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.support.lists import Hand, Newsroom
+from worker.dispatch import orders
+from worker.dispatch.bury import Observer, bury_dead_workers
+from worker.domain.delivery import DeliveryState
+from worker.domain.issue import IssueState
+from worker.storage.workers import WorkerRow
+
+READERS = 200
+
+
+class Deaf(Observer):
+    """Hears nothing of any host, as another machine does behind a broken line."""
+
+    def silent_hosts(self, rows: list[WorkerRow], own_host: str, now: float) -> set[str]:
+        del own_host, now
+        return {row.host_id for row in rows}
+
+
+def give_up(desk: Newsroom) -> int:
+    """Another machine takes every living worker for dead."""
+    return bury_dead_workers(desk.database, desk.folder / "state", timedelta(days=1), Deaf()).in_doubt
+
+
+def under_way(hand: Hand) -> None:
+    """Three answered: taken, refused for good, put off; two on the wire; one came back; the others not begun."""
+    batch = hand.slice().claim()
+    assert batch is not None
+    for n in range(1, 7):
+        assert hand.journal.arm((batch.claim.id, n), 2525, 0.0, None)
+    hand.journal.answer((batch.claim.id, 1), "alb", 250, "2.0.0")
+    hand.journal.answer((batch.claim.id, 2), "prr", 550, "5.1.1")
+    hand.journal.answer((batch.claim.id, 3), "tlb", 451, "4.3.0")
+    hand.journal.disarm((batch.claim.id, 6))
+
+
+def test_a_late_journal_resolves_what_its_machine_left_in_doubt(both_desks: Newsroom) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(READERS)
+    desk.queue()
+    with desk.hand(claim_size=str(READERS)) as sleeper, desk.hand() as other:
+        sleeper.tick()
+        sleeper.work(most=1)
+        under_way(sleeper)
+        assert give_up(desk) == READERS
+
+        # When
+        sleeper.die()
+        assert desk.bury() == 0
+
+        # Then
+        states = {n: row.state for n, row in enumerate(desk.rows().values(), 1)}
+        assert [states[n] for n in range(1, 8)] == [
+            "accepted",
+            "bounced",
+            "waiting",
+            "in_doubt",
+            "in_doubt",
+            "waiting",
+            "waiting",
+        ]
+        assert desk.totals().adds_up
+        desk.age_nudges()
+        assert not list((desk.folder / "state").glob(f"*/{sleeper.id}.journal"))
+        other.send()
+    assert desk.totals().accepted == READERS - 3
+    assert desk.issue().state is IssueState.FINISHED
+    assert set(desk.copies().values()) == {1}
+    desk.assert_books_add_up()
+
+
+@pytest.mark.parametrize("order", ["retry", "cancel"])
+def test_evidence_moves_nothing_that_an_editor_decided(desk: Newsroom, order: str) -> None:
+    # Given
+    desk.readers(READERS)
+    desk.queue()
+    with desk.hand(claim_size=str(READERS)) as sleeper, desk.hand() as other:
+        sleeper.tick()
+        sleeper.work(most=1)
+        under_way(sleeper)
+        give_up(desk)
+        if order == "retry":
+            orders.retry(desk.database, other.nudges, "spring", {"in_doubt"}, "an editor")
+            other.send()
+        else:
+            orders.cancel(desk.database, desk.settings, "spring", "an editor")
+        before = desk.states()
+
+        # When
+        sleeper.die()
+        desk.bury()
+
+    # Then: of a cancelled issue only what is known is written
+    if order == "retry":
+        assert desk.states() == before
+    else:
+        assert desk.states()[DeliveryState.WAITING] == 0
+        assert desk.states()[DeliveryState.ACCEPTED] == 1
+    desk.assert_books_add_up()

@@ -1,0 +1,39 @@
+"""Which host this is: the machine since its boot, with this state directory.
+
+A rebooted machine or a restored directory is another host, so whatever a power cut took from its files is not missed:
+nobody reads them as that host's any more.
+"""
+
+import os
+import uuid
+from pathlib import Path
+
+from worker.errors import UnreachableError
+
+_MARK = "host-uuid"
+
+
+def host_id(state_dir: Path) -> str:
+    """At most 80 characters. Makes the directory's uuid when it is new. Raises UnreachableError."""
+    boot = _boot_id()
+    mark = state_dir / _MARK
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not mark.exists():
+            made = state_dir / f"{_MARK}.{uuid.uuid4()}"
+            made.write_text(str(uuid.uuid4()))
+            try:
+                os.link(made, mark)  # fails when another process was first; its uuid then counts
+            except FileExistsError:
+                pass
+            made.unlink()
+        return f"{boot}.{mark.read_text().strip()}"[:80]
+    except OSError as error:
+        raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "no-boot-id"

@@ -1,0 +1,148 @@
+"""The journal of this process: one preallocated file of slots, held with flock: the kernel says when its owner died.
+
+`<state dir>/<host id>/<worker uuid>.journal`. A slot is armed in the call that writes a copy's body, answered in the
+call that judges its reply, and free again once the ledger has the result. While no slot can be written, nothing is
+sent. No fsync: what a power cut takes belongs to a host id that is gone, and all its claims are in doubt.
+No fork after it is opened: a child would keep the lock alive.
+"""
+
+import fcntl
+import os
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+from worker import log
+from worker.errors import UnreachableError
+from worker.journal.host import host_id
+from worker.journal.slot import OCTETS, Mark, Slot, pack, seed_of
+
+HEADER_OCTETS = 4096  # a page, so that no slot shares one with it
+MAGIC = b"corranto journal 2\n"
+HEADER = struct.Struct("<20s36sII")
+"""Magic, owner, number of slots, checksum of these."""
+
+MOST_SLOTS = 1 << 17
+"""8 MiB: more than the largest claims of the most threads can hold."""
+
+Key = tuple[int, int]
+"""(claim, n); n is 0 for the claim itself, and numbers begin with 1."""
+
+_log = log.logger("journal")
+
+
+class Journal:
+    """The file of this process. Keep the object as long as the process sends.
+
+    `arm`, `answer` and `disarm` belong to the loop's thread, the others to that of the claim's slice: a copy's slot is
+    freed only after its answer was written, so no two threads ever hold the same one.
+    """
+
+    def __init__(self, state_dir: Path, worker_id: str, slots: int = 1024) -> None:
+        """Make, allocate and lock the file. `slots` bounds the copies under way and not yet in the ledger.
+
+        Raises UnreachableError when the disk refuses.
+        """
+        self.host_id = host_id(state_dir)
+        self.path = state_dir / self.host_id / f"{worker_id}.journal"
+        self.broken: OSError | None = None
+        """What the disk answered when it did not take a slot: nothing leaves after that, and the process ends."""
+        self._seeds = [seed_of(worker_id, place) for place in range(slots)]
+        self._free = list(range(slots - 1, -1, -1))
+        self._held: dict[Key, tuple[int, Slot]] = {}
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Allocated, not sparse: a disk that fills up later cannot refuse the second record of a pair.
+            os.posix_fallocate(self._file, 0, HEADER_OCTETS + slots * OCTETS)
+            whole = header(worker_id, slots) + b"".join(pack(Slot(Mark.EMPTY), seed) for seed in self._seeds)
+            if os.pwrite(self._file, whole, 0) != len(whole):
+                raise OSError(0, "written in part")
+            os.fsync(self._file)
+        except OSError as error:
+            raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
+
+    def claim(self, claim_id: int, issue_id: int, from_n: int, to_n: int) -> bool:
+        """Write down a claim, before anything of it is built; False when nothing of it may leave."""
+        return self._take((claim_id, 0), Slot(Mark.CLAIMED, claim_id, from_n, issue=issue_id, to_n=to_n))
+
+    def arm(self, key: Key, port: int, at: float, fingerprint: bytes | None) -> bool:
+        """Write down that this copy's body leaves now; False when it must not, because nobody could know of it."""
+        return self._take(key, Slot(Mark.ARMED, key[0], key[1], port, at, fingerprint))
+
+    def answer(self, key: Key, verdict: str, code: int | None, enhanced: str | None) -> None:
+        """Write down what became of an armed copy; nothing for one that was not."""
+        if held := self._held.get(key):
+            place, slot = held
+            slot = replace(slot, mark=Mark.ANSWERED, verdict=verdict, code=code, enhanced=enhanced)
+            self._held[key] = place, slot
+            self._write(place, slot)
+
+    def whereabouts(self, key: Key) -> str:
+        """Over which connection an armed copy left, and when, in words."""
+        held = self._held.get(key)
+        return held[1].whereabouts if held else "over an unknown connection"
+
+    def disarm(self, key: Key) -> None:
+        """An armed copy was certainly not taken after all, and may be armed again; nothing for one that was not."""
+        if held := self._held.pop(key, None):
+            place, slot = held
+            if self._write(place, replace(slot, mark=Mark.FREED)):
+                self._free.append(place)
+
+    def free(self, keys: list[Key]) -> None:
+        """The ledger has the results of these. What the slots say stays true, so they are only used again."""
+        for key in keys:
+            if held := self._held.pop(key, None):
+                self._free.append(held[0])
+
+    def end_claim(self, claim_id: int) -> None:
+        """The ledger has ended this claim, or given it back."""
+        self.free([(claim_id, 0)])
+
+    def _take(self, key: Key, slot: Slot) -> bool:
+        if self.broken is not None or not self._free:
+            return False
+        place = self._free.pop()
+        if not self._write(place, slot):
+            return False
+        self._held[key] = place, slot
+        return True
+
+    def _write(self, place: int, slot: Slot) -> bool:
+        try:
+            written = os.pwrite(self._file, pack(slot, self._seeds[place]), HEADER_OCTETS + place * OCTETS)
+            if written == OCTETS:
+                return True
+            raise OSError(0, "written in part")
+        except OSError as error:
+            if self.broken is None:
+                _log.critical("the journal takes no record, nothing is sent", why=error.strerror)
+            self.broken = error
+            return False
+
+    def still_ours(self) -> bool:
+        """Whether the file is still the one we locked: a removed or replaced file protects nobody."""
+        try:
+            here, there = os.fstat(self._file), os.stat(self.path)
+        except OSError:
+            return False
+        return (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev)
+
+    def close(self) -> None:
+        """End in order: every claim was settled or released, so the file has nothing to tell."""
+        if self.still_ours():
+            self.path.unlink(missing_ok=True)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Give up the lock and leave the file, as the end of a process does: others find its owner dead."""
+        os.close(self._file)
+
+
+def header(worker_id: str, slots: int) -> bytes:
+    """The file's first page."""
+    facts = HEADER.pack(MAGIC, worker_id.encode(), slots, 0)[:-4]
+    return (facts + struct.pack("<I", zlib.crc32(facts))).ljust(HEADER_OCTETS, b"\0")

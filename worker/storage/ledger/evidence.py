@@ -1,0 +1,73 @@
+"""Evidence about copies in doubt: what it may move, and where to. Nothing that was settled otherwise meanwhile.
+
+A copy in doubt keeps the id of the claim that lost it; evidence names that id, and touches no row without it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, select, update
+
+from worker.domain.delivery import BounceKind, DeliveryState, DoubtReason
+from worker.domain.issue import IssueState
+from worker.storage.engine import database_now
+from worker.storage.ledger import claims, issues
+from worker.storage.schema import delivery, issue, shard
+
+_OPEN = (IssueState.SENDING, IssueState.PAUSED, IssueState.FINISHED)
+
+
+def in_doubt_since(conn: Connection, issue_id: int, claim_id: int, from_n: int, to_n: int) -> list[int]:
+    """Numbers of the copies that are in doubt because a claim's host was taken for dead."""
+    return list(
+        conn.execute(
+            select(delivery.c.n)
+            .where(
+                delivery.c.issue_id == issue_id,
+                delivery.c.n.between(from_n, to_n),
+                delivery.c.state == DeliveryState.IN_DOUBT,
+                delivery.c.reason == DoubtReason.HOST_LOST,
+                delivery.c.claim == claim_id,
+            )
+            .order_by(delivery.c.n)
+        ).scalars()
+    )
+
+
+def resolve(conn: Connection, issue_id: int, claim_id: int, numbers: Sequence[int], to: DeliveryState) -> int:
+    """Move copies in doubt on: accepted, bounced at the hand-over, or waiting, which is due now. Returns how many.
+
+    Only while their claim is the one named. A waiting one of an issue that was finished sets it back to sending; of a
+    cancelled issue nothing is reopened.
+    """
+    if not numbers:
+        return 0
+    state = conn.execute(select(issue.c.state).where(issue.c.id == issue_id).with_for_update()).scalar()
+    if to is DeliveryState.WAITING and state not in _OPEN:
+        return 0
+    columns: dict[str, Any] = {"state": to, "at": database_now(), "claim": None, "reason": None}
+    if to is DeliveryState.WAITING:
+        # It never left: no copy to repeat, so a new Date and no try.
+        columns |= {"next_try": database_now(), "claimed_at": None, "fingerprint": None}
+        columns |= {"doubts": delivery.c.doubts - 1, "tries": delivery.c.tries - 1, "first_try": None}
+    elif to is DeliveryState.BOUNCED:
+        columns["reason"] = BounceKind.AT_HANDOVER
+    done = 0
+    shards = conn.execute(
+        select(shard.c.no, shard.c.from_n, shard.c.to_n)
+        .where(shard.c.issue_id == issue_id, shard.c.from_n <= max(numbers), shard.c.to_n >= min(numbers))
+        .order_by(shard.c.no)
+    ).all()
+    for no, from_n, to_n in shards:
+        mine = [n for n in numbers if from_n <= n <= to_n]
+        if not mine:
+            continue
+        is_still = and_(delivery.c.state == DeliveryState.IN_DOUBT, delivery.c.claim == claim_id)
+        moved = conn.execute(
+            update(delivery).where(delivery.c.issue_id == issue_id, delivery.c.n.in_(mine), is_still).values(**columns)
+        ).rowcount
+        claims.move_counts(conn, issue_id, no, {(DeliveryState.IN_DOUBT, to): moved})
+        done += moved
+    if done and to is DeliveryState.WAITING:
+        issues.move(conn, issue_id, [IssueState.FINISHED], IssueState.SENDING, finished_at=None)
+    return done
