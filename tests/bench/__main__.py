@@ -11,11 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import bench_message, bench_path
+from tests.bench import bench_journal, bench_message, bench_path
 
 CASES: dict[str, Callable[[Path, int], dict[str, Any]]] = {
     "path-pg": bench_path.on_postgresql,
     "path-sqlite": bench_path.on_sqlite,
+    "journal": bench_journal.measure,
     "message": lambda _folder, _recipients: {
         "what": "one message built, no DKIM",
         "figure": bench_message.measure(False)["cpu_us"],

@@ -20,7 +20,7 @@ from worker.journal import others
 from worker.journal.host import host_id
 from worker.journal.others import is_dead
 from worker.journal.own import HEADER_OCTETS, Journal
-from worker.journal.slot import OCTETS, Mark, Slot, pack, seed_of, unpack
+from worker.journal.slot import OCTETS, Mark, Slot, pack, seed_of, unpack, whereabouts
 
 _OWNER = """
 import sys
@@ -159,7 +159,7 @@ def test_a_dead_ones_slots_tell_what_was_under_way(tmp_path: Path) -> None:
         Mark.ANSWERED, 7, 2, 2525, 1_800_000_000.0, b"12345678", verdict="alb", code=250, enhanced="2.0.0"
     )
     assert (left.claims[7].issue, left.claims[7].n, left.claims[7].to_n) == (3, 1, 400)
-    assert left.copies[7, 1].whereabouts == "it left from our port 2525 at 08:00:00 UTC"
+    assert whereabouts(2525, 1_800_000_000.0) == "it left from our port 2525 at 08:00:00 UTC"
 
 
 def test_a_copy_armed_again_after_it_came_back_is_under_way(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from worker.domain.process import WorkerState
 from worker.journal import others
 from worker.journal.host import host_id
 from worker.journal.others import Left
-from worker.journal.slot import Mark, Slot
+from worker.journal.slot import Mark, Slot, whereabouts
 from worker.storage import acts, workers
 from worker.storage.engine import Database
 from worker.storage.ledger import claims, deliveries, evidence, settlements
@@ -161,7 +161,7 @@ def _results(rows: list[Due], held: Claim, left: Left, life: timedelta, relay: s
 
 
 def _lost(due: Due, slot: Slot | None, relay: str) -> Result:
-    where = f"{slot.whereabouts}{relay}" if slot is not None else "its worker's journal cannot be read"
+    where = f"{whereabouts(slot.port, slot.at)}{relay}" if slot is not None else "its worker's journal cannot be read"
     return Result(
         due.recipient.n,
         due.state,

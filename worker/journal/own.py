@@ -10,13 +10,13 @@ import fcntl
 import os
 import struct
 import zlib
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from worker import log
 from worker.errors import UnreachableError
 from worker.journal.host import host_id
-from worker.journal.slot import OCTETS, Mark, Slot, pack, seed_of
+from worker.journal.slot import OCTETS, Mark, Slot, Where, pack, pack_copy, seed_of, whereabouts
 
 HEADER_OCTETS = 4096  # a page, so that no slot shares one with it
 MAGIC = b"corranto journal 2\n"
@@ -28,6 +28,8 @@ MOST_SLOTS = 1 << 17
 
 Key = tuple[int, int]
 """(claim, n); n is 0 for the claim itself, and numbers begin with 1."""
+
+_ARMED, _ANSWERED, _FREED = Mark.ARMED.value, Mark.ANSWERED.value, Mark.FREED.value
 
 _log = log.logger("journal")
 
@@ -50,7 +52,7 @@ class Journal:
         """What the disk answered when it did not take a slot: nothing leaves after that, and the process ends."""
         self._seeds = [seed_of(worker_id, place) for place in range(slots)]
         self._free = list(range(slots - 1, -1, -1))
-        self._held: dict[Key, tuple[int, Slot]] = {}
+        self._held: dict[Key, tuple[int, Where]] = {}
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -66,33 +68,35 @@ class Journal:
 
     def claim(self, claim_id: int, issue_id: int, from_n: int, to_n: int) -> bool:
         """Write down a claim, before anything of it is built; False when nothing of it may leave."""
-        return self._take((claim_id, 0), Slot(Mark.CLAIMED, claim_id, from_n, issue=issue_id, to_n=to_n))
+        slot = Slot(Mark.CLAIMED, claim_id, from_n, issue=issue_id, to_n=to_n)
+        return self._take((claim_id, 0), (claim_id, from_n, 0, 0.0, None), lambda seed: pack(slot, seed))
 
     def arm(self, key: Key, port: int, at: float, fingerprint: bytes | None) -> bool:
         """Write down that this copy's body leaves now; False when it must not, because nobody could know of it."""
-        return self._take(key, Slot(Mark.ARMED, key[0], key[1], port, at, fingerprint))
+        where = key[0], key[1], port, at, fingerprint
+        return self._take(key, where, lambda seed: pack_copy(_ARMED, where, seed=seed))
 
     def answer(self, key: Key, verdict: str, code: int | None, enhanced: str | None) -> None:
         """Write down what became of an armed copy; nothing for one that was not."""
         if held := self._held.get(key):
-            place, slot = held
-            slot = replace(slot, mark=Mark.ANSWERED, verdict=verdict, code=code, enhanced=enhanced)
-            self._held[key] = place, slot
-            self._write(place, slot)
+            place, where = held
+            self._write(place, pack_copy(_ANSWERED, where, verdict, code, enhanced, seed=self._seeds[place]))
 
     def whereabouts(self, key: Key) -> str:
         """Over which connection an armed copy left, and when, in words."""
-        held = self._held.get(key)
-        return held[1].whereabouts if held else "over an unknown connection"
+        if (held := self._held.get(key)) is None:
+            return "over an unknown connection"
+        _, (_, _, port, at, _) = held
+        return whereabouts(port, at)
 
     def disarm(self, key: Key) -> None:
         """An armed copy was certainly not taken after all, and may be armed again; nothing for one that was not."""
         if held := self._held.pop(key, None):
-            place, slot = held
-            if self._write(place, replace(slot, mark=Mark.FREED)):
+            place, where = held
+            if self._write(place, pack_copy(_FREED, where, seed=self._seeds[place])):
                 self._free.append(place)
 
-    def free(self, keys: list[Key]) -> None:
+    def free(self, keys: Iterable[Key]) -> None:
         """The ledger has the results of these. What the slots say stays true, so they are only used again."""
         for key in keys:
             if held := self._held.pop(key, None):
@@ -102,19 +106,18 @@ class Journal:
         """The ledger has ended this claim, or given it back."""
         self.free([(claim_id, 0)])
 
-    def _take(self, key: Key, slot: Slot) -> bool:
+    def _take(self, key: Key, where: Where, packed: Callable[[int], bytes]) -> bool:
         if self.broken is not None or not self._free:
             return False
         place = self._free.pop()
-        if not self._write(place, slot):
+        if not self._write(place, packed(self._seeds[place])):
             return False
-        self._held[key] = place, slot
+        self._held[key] = place, where
         return True
 
-    def _write(self, place: int, slot: Slot) -> bool:
+    def _write(self, place: int, octets: bytes) -> bool:
         try:
-            written = os.pwrite(self._file, pack(slot, self._seeds[place]), HEADER_OCTETS + place * OCTETS)
-            if written == OCTETS:
+            if os.pwrite(self._file, octets, HEADER_OCTETS + place * OCTETS) == OCTETS:
                 return True
             raise OSError(0, "written in part")
         except OSError as error:

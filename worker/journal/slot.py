@@ -33,6 +33,10 @@ class Mark(Enum):
     """Armed once, and then certainly not taken: it goes to another connection or back to the ledger."""
 
 
+Where = tuple[int, int, int, float, bytes | None]
+"""claim, n, port, at and fingerprint of a copy, as `Slot` has them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Slot:
     """What is known of one copy, or of one claim."""
@@ -57,27 +61,39 @@ class Slot:
     to_n: int = 0
     """Of a claim: its last number."""
 
-    @property
-    def whereabouts(self) -> str:
-        """Over which connection, and when, in words for whoever searches the relay's log."""
-        return f"it left from our port {self.port} at {datetime.fromtimestamp(self.at, UTC):%H:%M:%S} UTC"
-
 
 def pack(slot: Slot, seed: int) -> bytes:
     """64 octets. `seed` names file and place, see `seed_of`."""
+    where = slot.claim, slot.n, slot.port, slot.at, slot.fingerprint
+    return pack_copy(slot.mark.value, where, slot.verdict, slot.code, slot.enhanced, slot.issue, slot.to_n, seed=seed)
+
+
+def pack_copy(
+    mark: bytes,
+    where: Where,
+    verdict: str = "",
+    code: int | None = None,
+    enhanced: str | None = None,
+    issue: int = 0,
+    to_n: int = 0,
+    *,
+    seed: int,
+) -> bytes:
+    """`pack` without the value: two of these are written for each mail."""
+    claim, n, port, at, fingerprint = where
     body = _BODY.pack(
-        slot.mark.value,
+        mark,
         _FORMAT,
-        slot.port,
-        slot.claim,
-        slot.n,
-        slot.code or 0,
-        (slot.enhanced or "").encode(),
-        slot.verdict.encode(),
-        slot.fingerprint or b"",
-        slot.at,
-        slot.issue,
-        slot.to_n,
+        port,
+        claim,
+        n,
+        code or 0,
+        enhanced.encode() if enhanced else b"",
+        verdict.encode(),
+        fingerprint or b"",
+        at,
+        issue,
+        to_n,
     )
     return body + _SUM.pack(zlib.crc32(body, seed))
 
@@ -111,3 +127,8 @@ def unpack(octets: bytes, seed: int) -> Slot | None:
 def seed_of(worker_id: str, place: int) -> int:
     """What a slot's checksum begins with: a slot of another file, or from another place in it, does not match."""
     return zlib.crc32(b"%d %s" % (place, worker_id.encode()))
+
+
+def whereabouts(port: int, at: float) -> str:
+    """Over which connection a copy left, and when, in words for whoever searches the relay's log."""
+    return f"it left from our port {port} at {datetime.fromtimestamp(at, UTC):%H:%M:%S} UTC"
