@@ -424,6 +424,27 @@ sys.exit(run_worker(found, fail))
 # What a slice does with its time.
 
 
+def test_no_body_begins_after_the_word_to_stop(desk: Newsroom) -> None:
+    # Given
+    armed: list[int] = []
+
+    def drain(step: Step, _claim_id: int, n: int) -> None:
+        if step is Step.ARMED:
+            armed.append(n)
+            hand.sender.draining.set()
+
+    with desk.hand(drain) as hand:
+        planned(desk, hand, readers=50)
+
+        # When
+        hand.work()
+
+    # Then
+    assert len(armed) == len(desk.copies()) == desk.totals().accepted == 1
+    assert desk.totals().waiting == 49
+    desk.assert_books_add_up()
+
+
 def test_a_slice_that_is_told_to_stop_claims_nothing_more(desk: Newsroom) -> None:
     # Given
     def drain(step: Step, claim_id: int, _: int) -> None:

@@ -1,5 +1,7 @@
 """Who an issue is for, frozen page by page: the same on both databases."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,11 +18,11 @@ from tests.support.ledgers import (
     send,
 )
 from worker.domain.delivery import DeliveryState
-from worker.domain.issue import AudienceKind
+from worker.domain.issue import AudienceKind, IssueState
 from worker.storage import schema
 from worker.storage.engine import Database, open_database
 from worker.storage.ledger import audiences, issues
-from worker.storage.schema import delivery, shard, subscriber, subscription, suppression
+from worker.storage.schema import delivery, issue, shard, subscriber, subscription, suppression
 
 
 def rows_of(database: Database, issue_id: int) -> list[tuple[int, str, str | None]]:
@@ -129,6 +131,60 @@ def test_who_subscribes_after_planning_began_is_not_in_it(database: Database) ->
 
     # Then
     assert [n for n, _, _ in rows_of(database, issue_id)] == [1, 2, 3]
+
+
+@pytest.mark.needs("postgresql")
+def test_planning_goes_on_while_others_note_their_progress(postgresql_url: str) -> None:
+    # Given: somebody holds the issue's row, as all who send it do for a moment, and again and again
+    database = open_database(postgresql_url)
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        add_readers(conn, publication_id, 3)
+        issue_id = add_issue(conn, publication_id)
+    noted = threading.Event()
+
+    def page() -> tuple[int, bool] | None:
+        with database.write() as conn:
+            event.listen(conn, "after_cursor_execute", lambda *_: noted.set())
+            return audiences.plan_page(conn, issue_id, 2, 200)
+
+    # When
+    with ThreadPoolExecutor(1) as executor:
+        with database.write() as conn:
+            conn.execute(select(issue.c.id).where(issue.c.id == issue_id).with_for_update())
+            planned = executor.submit(page)
+            assert noted.wait(20)
+        assert planned.result(20) == (2, False)
+    database.close()
+
+
+@pytest.mark.needs("postgresql")
+def test_one_page_is_planned_at_a_time_and_none_of_a_stopped_issue_stays(postgresql_url: str) -> None:
+    # Given
+    database = open_database(postgresql_url)
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        add_readers(conn, publication_id, 3)
+        issue_id = add_issue(conn, publication_id)
+
+    # When / Then
+    with database.write() as mine:
+        assert audiences.plan_page(mine, issue_id, 2, 200) == (2, False)
+        with database.write() as other:
+            assert audiences.plan_page(other, issue_id, 2, 200) is None
+
+    def pause(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO shard"):
+            with database.write() as other:
+                issues.move(other, issue_id, [IssueState.SENDING], IssueState.PAUSED)
+
+    event.listen(database.engine, "before_cursor_execute", pause)
+    with pytest.raises(audiences.StoppedMeanwhileError), database.write() as conn:
+        audiences.plan_page(conn, issue_id, 2, 200)
+    with database.read() as conn:
+        assert issues.get(conn, issue_id).audience == 2
+        assert len(rows_of(database, issue_id)) == 2
+    database.close()
 
 
 def add_readers_from(conn: Connection, publication_id: int, n: int) -> None:

@@ -75,6 +75,13 @@ def test_words_left_over_behind_the_replies_to_a_group_leave_its_mail_in_doubt_a
     assert server.connections == 2
 
 
+@forms
+def test_a_late_answer_for_a_recipient_is_none_for_the_mail(form: str):
+    handed, server = play([On("body", b"250 2.1.5 recipient ok\r\n", times=1)], form)
+    assert verdicts(handed) == [DOUBT, ACCEPTED, ACCEPTED]
+    assert server.connections == 2
+
+
 @pytest.mark.parametrize("form", ["pipelined", "stepwise"])
 def test_words_left_over_behind_354_keep_the_body_from_leaving_there(form: str):
     handed, server = play([On("data", b"354 go on\r\n2", USUAL, times=1)], form)

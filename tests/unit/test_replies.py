@@ -56,6 +56,7 @@ RECIPIENT, MESSAGE, SENDER, SESSION = Scope.RECIPIENT, Scope.MESSAGE, Scope.SEND
         (Phase.BODY, "251 forwarded", ACCEPTED, MESSAGE, False),
         (Phase.BODY, "220 odd", ACCEPTED, MESSAGE, False),
         (Phase.BODY, "250 5.1.1 contradicts itself", ACCEPTED, MESSAGE, False),
+        (Phase.BODY, "250 2.1.5 recipient ok", DOUBT, SESSION, False),
         (Phase.BODY, "354 go on", DOUBT, SESSION, False),
         (Phase.BODY, "421 4.4.2 time-out", TRANSIENT, SESSION, False),
         (Phase.BODY, "450 later", TRANSIENT, MESSAGE, False),

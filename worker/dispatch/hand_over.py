@@ -34,9 +34,17 @@ class HandOver:
     """The way to one relay. `fresh_s` is the most that a batch's recheck may be old when a body is written."""
 
     def __init__(
-        self, relay: Relay, gate: RateGate, batches: Batches, journal: Journal, *, fresh_s: float, hook: Hook | None
+        self,
+        relay: Relay,
+        gate: RateGate,
+        batches: Batches,
+        journal: Journal,
+        draining: threading.Event,
+        *,
+        fresh_s: float,
+        hook: Hook | None,
     ) -> None:
-        self.relay, self.gate, self._journal = relay, gate, journal
+        self.relay, self.gate, self._journal, self._draining = relay, gate, journal, draining
         self._batches, self._fresh_s, self._hook = batches, fresh_s, hook
         self._failure: BaseException | None = None  # the loop's thread writes, the heartbeat reads
         self._guard = threading.Lock()
@@ -119,7 +127,7 @@ class HandOver:
         """
         key = claim_id, n = _key(transaction)
         batch = self._batches.get(claim_id)
-        if batch is None or not batch.may_leave(n, clock.monotonic(), self._fresh_s):
+        if batch is None or not batch.may_leave(n, clock.monotonic(), self._fresh_s) or self._draining.is_set():
             return False
         if self._batches.stop_reason(batch.claim.issue_id) is not None:
             return False  # stopped here, and the ledger does not know yet

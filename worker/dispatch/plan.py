@@ -27,10 +27,13 @@ def plan(database: Database, nudger: Nudger, issue_id: int, shard_size: int, pag
 
     A crash before the commit leaves the page unwritten and plan_cursor where it was; after it, the tick comes again.
     """
-    with database.write() as conn:
-        issue = issues.get(conn, issue_id)
-        page = pages.first if issue.audience == 0 else getattr(pages, database.dialect)
-        planned = audiences.plan_page(conn, issue_id, page, shard_size)
+    try:
+        with database.write() as conn:
+            issue = issues.get(conn, issue_id)
+            page = pages.first if issue.audience == 0 else getattr(pages, database.dialect)
+            planned = audiences.plan_page(conn, issue_id, page, shard_size)
+    except audiences.StoppedMeanwhileError:
+        return  # what resumes it nudges it
     if planned is None:
         return
     count, complete = planned

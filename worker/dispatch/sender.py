@@ -41,7 +41,9 @@ class Sender:
         self.batches = Batches(fixed_return_path=settings.return_path == "fixed")
         self.builders = Builders(database, settings)
         gate = RateGate(database, relay.key, settings.rate)
-        self.hand_over = HandOver(relay, gate, self.batches, journal, fresh_s=settings.optout_fresh_s, hook=hook)
+        self.hand_over = HandOver(
+            relay, gate, self.batches, journal, self.draining, fresh_s=settings.optout_fresh_s, hook=hook
+        )
 
     def tell(self, step: Step, claim_id: int, number: int) -> None:
         if self.hook is not None:

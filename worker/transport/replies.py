@@ -142,13 +142,17 @@ def judge(phase: Phase, reply: Reply) -> Outcome:
     """Read one reply to MAIL, RCPT, DATA or the body.
 
     A positive reply counts as ACCEPTED whatever its phase; the session only asks about bodies and refusals. A reply
-    that fits no phase (354 to a body) is DOUBT for a body and UNSENT otherwise.
+    that fits no phase (354 to a body, or one about an address) is DOUBT for a body and UNSENT otherwise.
     """
     code = reply.code
     text = clean(reply.text)
     written = _ENHANCED.match(text)
     enhanced = written.group(0) if written else None
     if reply.is_positive:
+        # 2.1.x speaks of an address (RFC 3463 3.2): to a body it is a late answer to RCPT, and the body's is to come.
+        is_late = phase is Phase.BODY and enhanced is not None and enhanced.startswith("2.1.")
+        if is_late:
+            return Outcome(Permanence.DOUBT, Scope.SESSION, phase, code, enhanced, text)
         return Outcome(Permanence.ACCEPTED, Scope.MESSAGE, phase, code, enhanced, text)
     if code < 400:
         kind = Permanence.DOUBT if phase is Phase.BODY else Permanence.UNSENT

@@ -17,7 +17,7 @@ from worker.transport.handshake import Offer
 from worker.transport.held_mails import HeldMails, MailSource
 from worker.transport.lessons import CHUNKING, PIPELINING, Lessons, is_about_pipelining, option_in_vain
 from worker.transport.next_hop import Relay
-from worker.transport.replies import Phase, Reply, judge, out_of_step, unsent
+from worker.transport.replies import Permanence, Phase, Reply, judge, out_of_step, unsent
 from worker.transport.transaction import body_octets, envelope_commands, options_of
 from worker.transport.wire import Broken, Cause, Wire
 
@@ -248,8 +248,11 @@ class Session:
                 self._check_order(envelope)
         if body.is_positive and self._offer.chunking:
             self._lessons.chunking_works = True
-        mails.record_sent(judge(Phase.BODY, body))
+        outcome = judge(Phase.BODY, body)
+        mails.record_sent(outcome)
         self._retire_if_worn(mails)
+        if body.is_positive and outcome.permanence is Permanence.DOUBT:
+            raise self._break_step("the relay answered for an address where it should have for the mail")
         if not body.is_positive:
             self._after_refused_body(body)
         elif envelope and not self._settle_refusal(mails, envelope):

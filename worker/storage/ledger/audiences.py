@@ -30,6 +30,10 @@ REST_STATES = (DeliveryState.CANCELLED, DeliveryState.FAILED, DeliveryState.EXPI
 """Copies that certainly never left: whom `--to-rest-of` reaches."""
 
 
+class StoppedMeanwhileError(Exception):
+    """Raised when an issue is no longer being sent at the end of a page: the page is not written."""
+
+
 def skip_reason() -> ColumnElement[str | None]:
     """Why a subscription gets nothing now, or NULL; needs subscription ⨝ subscriber ⟕ suppression."""
     return case(
@@ -82,17 +86,19 @@ def audience_query(publication_id: int, kind: AudienceKind, of: int | None, queu
 def plan_page(conn: Connection, issue_id: int, page: int, shard_size: int) -> tuple[int, bool] | None:
     """Write the next up to `page` ledger rows and their shards, and move plan_cursor with them.
 
-    Returns (rows written, complete), or None when another process plans this issue now or it is no longer being sent.
+    Returns (rows written, complete), or None when another process plans this issue now or it is no longer being sent:
+    whoever plans it goes on, so the caller's chain may end. Raises StoppedMeanwhileError, and nothing stays
+    written, when the issue was paused or cancelled meanwhile.
 
-    1. Lock the issue's row, or leave; the first page fixes plan_until, so that the audience ends somewhere.
+    1. Become the one planner, or leave; the first page fixes plan_until, so that the audience ends somewhere.
     2. Write rows and shards for the subscriptions beyond the cursor.
-    3. Move the cursor to the page's last one, or end it after a page that is not full.
+    3. Move the cursor to the page's last one, or end it after a page that is not full. Only now the issue's row is
+       locked: all who send this issue note their progress there, and would wait for the page.
     """
-    row = conn.execute(
-        select(issue)
-        .where(issue.c.id == issue_id, issue.c.plan_cursor.is_not(None), issue.c.state == IssueState.SENDING)
-        .with_for_update(skip_locked=True)
-    ).first()
+    if not _is_only_planner(conn, issue_id):
+        return None
+    to_plan = (issue.c.id == issue_id, issue.c.plan_cursor.is_not(None), issue.c.state == IssueState.SENDING)
+    row = conn.execute(select(issue).where(*to_plan)).first()
     if row is None:
         return None
     until = row.plan_until
@@ -115,17 +121,31 @@ def plan_page(conn: Connection, issue_id: int, page: int, shard_size: int) -> tu
         _insert_shards(conn, issue_id, row.audience, count, shard_size)
         last = _subscription_of(conn, issue_id, row.publication_id, row.audience + count)
     complete = count < page
-    conn.execute(
+    moved = conn.execute(
         update(issue)
-        .where(issue.c.id == issue_id)
+        .where(*to_plan, issue.c.plan_cursor == row.plan_cursor)
         .values(
             plan_cursor=None if complete else last,
             plan_until=until,
             audience=issue.c.audience + count,
             last_progress_at=database_now(),
         )
-    )
+    ).rowcount
+    if not moved:
+        raise StoppedMeanwhileError(issue_id)
     return count, complete
+
+
+_PLANNER = 7_301
+"""First half of the PostgreSQL advisory lock's number, the issue is the second."""
+
+
+def _is_only_planner(conn: Connection, issue_id: int) -> bool:
+    """Until this transaction ends. SQLite has one writer anyway."""
+    if conn.dialect.name != "postgresql":
+        return True
+    lock = text("SELECT pg_try_advisory_xact_lock(:planner, :issue)")
+    return bool(conn.execute(lock, {"planner": _PLANNER, "issue": issue_id}).scalar_one())
 
 
 def _subscription_of(conn: Connection, issue_id: int, publication_id: int, n: int) -> int:
