@@ -7,6 +7,7 @@ import pytest
 from tests.support.publication import CONSENT, write_csv
 from tests.support.readers import Readers, WatchedDatabase
 from tests.support.words import refuses
+from worker.consent.how import How
 from worker.consent.subscribe import add_subscriber
 from worker.consent.suppressions import (
     PAGE,
@@ -96,6 +97,16 @@ def test_of_a_file_that_says_who_left_only_they_are_kept_out(database: Database,
     assert (done.result.added, done.stayed) == (1, 1)
     assert find_suppression(database, JANE) is None
     assert suppress_file(database, path, **BY_HAND, every=True).result.added == 1
+
+
+def test_a_file_whose_only_status_is_about_something_else_is_not_taken_whole(
+    database: Database, tmp_path: Path
+) -> None:
+    path = write_csv(tmp_path, "email,status\nanna@example.org,gold\n")
+    how = How(not_left=("status",))
+    with refuses(UsageError, "nothing in .* says who left"):
+        suppress_file(database, path, how=how, **BY_HAND)
+    assert suppress_file(database, path, how=how, every=True, **BY_HAND).result.added == 1
 
 
 @pytest.mark.parametrize("text", ["name,city\nJ,Ghent\n", "email\nnobody\n"])

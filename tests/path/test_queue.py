@@ -181,7 +181,7 @@ def test_a_file_with_an_error_is_not_queued_whoever_asks(desk: Newsroom) -> None
     prepared = prepare(desk.database, desk.settings, desk.write("spring", body="{{ nmae }}"))
 
     # When / Then
-    with refuses(LintError, "1 error that block queueing; see them with: corranto lint"):
+    with refuses(LintError, "1 error and cannot be queued; see: corranto lint"):
         queue(desk, prepared)
 
 

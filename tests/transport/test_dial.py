@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.scripted_smtp import HANG, On, ScriptedRelay
+from tests.support.scripted_smtp import CLOSE, HANG, On, ScriptedRelay
 from tests.transport.handing import HASTY, run
 from worker.settings import HOME
 from worker.transport.dial import _in_turn, _race, _unreachable_words
@@ -42,7 +42,7 @@ def test_the_second_address_is_used_while_the_first_one_swallows_packets(black_h
     # Given
     async def story() -> tuple[Any, ...]:
         async with ScriptedRelay() as server:
-            sock = await _race([place(V4, black_hole), place(V4, ("127.0.0.1", server.port))])
+            sock, _ = await _race([place(V4, black_hole), place(V4, ("127.0.0.1", server.port))])
             with sock:
                 return (*sock.getpeername(), server.port)
 
@@ -59,8 +59,9 @@ def test_an_address_that_refuses_gives_way_to_the_next_at_once_and_leaves_no_soc
     async def story() -> None:
         async with ScriptedRelay([On("connect", HANG)]) as server:
             places = [place(V4, closed), place(V6, ("2001:db8::1", 25, 0, 0)), place(V4, ("127.0.0.1", server.port))]
-            with await _race(places) as sock:
-                assert sock.getpeername()[1] == server.port
+            sock, peer = await _race(places)
+            with sock:
+                assert sock.getpeername() == peer == ("127.0.0.1", server.port)
 
     run(story())
 
@@ -158,3 +159,65 @@ print(asyncio.run(probe(relay)).cause)
 
     # Then
     assert "the resolver (DNS) does not answer" in done.stdout
+
+
+REFUSED = b"421 4.3.2 not now\r\n"
+
+
+@pytest.mark.parametrize("first", [On("connect", REFUSED, CLOSE), On("connect", CLOSE), On("ehlo", CLOSE)])
+def test_an_address_that_refuses_to_talk_gives_way_to_another_and_is_not_tried_first_again(
+    monkeypatch: pytest.MonkeyPatch, first: On
+):
+    # Given a name of two addresses
+    async def story() -> tuple[list[str | None], int, int]:
+        async with ScriptedRelay([first]) as bad, ScriptedRelay() as good:
+            name_of(monkeypatch, bad, good)
+            relay = Relay("several.example.org", 25, timeouts=HASTY, starttls="off")
+            said = [(await probe(relay)).cause for _ in range(3)]
+            return said, bad.connections, good.connections
+
+    # Then
+    assert run(story()) == ([None] * 3, 1, 3)
+
+
+def test_a_login_that_is_refused_is_not_tried_at_every_address(monkeypatch: pytest.MonkeyPatch):
+    # Given
+    refusal = On("auth", b"535 5.7.8 no\r\n")
+
+    async def story() -> tuple[RelayReport, int, int]:
+        async with ScriptedRelay([refusal], extensions=["AUTH PLAIN"]) as one, ScriptedRelay() as other:
+            name_of(monkeypatch, one, other)
+            relay = Relay("localhost", 25, timeouts=HASTY, starttls="off", username="u", password="p")
+            return await probe(relay), one.connections, other.connections
+
+    # Then
+    report, asked, others = run(story())
+    assert "5.7.8" in (report.cause or "") or "535" in (report.cause or "")
+    assert (asked, others) == (1, 0)
+
+
+def test_when_every_address_refuses_each_is_asked_in_its_turn(monkeypatch: pytest.MonkeyPatch):
+    # Given three of which the first two refuse
+    async def story() -> list[int]:
+        refuses, closes = ScriptedRelay([On("connect", REFUSED, CLOSE)]), ScriptedRelay([On("connect", CLOSE)])
+        async with refuses as one, closes as two, ScriptedRelay() as three:
+            name_of(monkeypatch, one, two, three)
+            relay = Relay("three.example.org", 25, timeouts=HASTY, starttls="off")
+            assert "not now" in ((await probe(relay)).cause or "")
+            assert (await probe(relay)).cause is None
+            return [one.connections, two.connections, three.connections]
+
+    # Then
+    assert run(story()) == [1, 1, 1]
+
+
+def name_of(monkeypatch: pytest.MonkeyPatch, *servers: ScriptedRelay) -> None:
+    """Every name has the addresses of these servers, in this order."""
+    usual = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *args: Any, **more: Any) -> Any:
+        if more.get("flags"):
+            return usual(host, *args, **more)
+        return [place(V4, ("127.0.0.1", server.port)) for server in servers]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)

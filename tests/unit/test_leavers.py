@@ -25,6 +25,9 @@ IN, LEFT, UNCONFIRMED, UNKNOWN = Standing
         ("status", "cleaned", LEFT),
         ("Abgemeldet am", "04.05.2024", LEFT), ("cancelled_at", "null", IN), ("deactivated", "0", IN),
         ("city", "unsubscribed", IN), ("Lead Status", "Deleted", IN),
+        ("status", "1", IN), ("status", "0", LEFT), ("status", "2", LEFT), ("state", "2", IN),
+        ("Email Suppressions", "HARD_BOUNCE", LEFT), ("complaints", "1", LEFT), ("complaints", "0", IN),
+        ("Email permission status", "Express", IN), ("Email permission status", "No permissions set", UNCONFIRMED),
         # one column for each list, as CRMs write them; a column whose heading only ends in status
         ("Opted out of email: Newsletter", "true", LEFT), ("Opted out of email: Newsletter", "", IN),
         ("Portal Unsubscribe", "TRUE", LEFT), ("Global Bounce", "TRUE", LEFT), ("Newsletter abbestellt", "x", LEFT),
@@ -84,6 +87,7 @@ def test_the_strongest_no_of_a_row_counts_and_names_its_column() -> None:
         ("Record ID,First Name,Last Name,Email,Contact owner,Lead Status,Unsubscribed from all email", "HubSpot"),
         ("Email address,First name,Last name,Status,Tags,Date added,Last updated", "EmailOctopus"),
         ("Email,Name,Stripe plan,Cancel date,Start date,Paid upgrade date,Bestseller", "Substack"),
+        ("Email,First Name,Last Name,Status,Date Subscribed", None),
         ("email,name,city", None),
         ("email,name,language,consent_at,labels,tiers,products", None),
     ],

@@ -84,6 +84,17 @@ def test_a_subject_with_a_number_sign_is_whole() -> None:
         *("<!-- open", "open -->", "&foo;", "&nbsp", "&amp;nbsp;", "&copy 2026", "<https://example.com/a b>", "a `b"),
         *("  ::: figure", "| a | b |\n| c | d |", "| a | b |\n|---|\n| c | d |", "> [!NOTE]\n> a", "!!! note", "[TOC]"),
         *("*[HTML]: a language", ":tada:", "##Heading", "#Heading", "```\ncode", "~~~\ncode", "x\n\n+++"),
+        *(
+            "H~2~O",
+            "x^2^",
+            "++new++",
+            "||secret||",
+            "%% a remark %%",
+            "%%\na remark\n%%",
+            "$E = mc^2$",
+            "Term\n: it means",
+        ),
+        *("Three:\n• one\n• two", "\u25cf\tone\n\u25cf\ttwo"),
         *("A paragraph\n---", "Two\nlines\n===", "<www.example.com>", "![**a**](a.png)"),
     ],
 )
@@ -135,6 +146,8 @@ def test_what_would_be_shown_as_it_was_typed_is_found_at_its_line(text: str) -> 
             "a <!-- b --> c",
             "50 % of 20%",
         ),
+        *("C++ and g++ and C++/g++", "5 $ and 6$, $5 or 10$", "a || b || c", "~5 to ~6", "2^10 and 3^4", "• alone"),
+        *("• one\n\n• two", "50 %% of it", "10:30\n11:00: start", "a:\nb: c"),
         *("https://example.com/%C3%BC%20a", "1. a\n\n   ```\n   b\n   ```", "| a \\| b | c |\n|---|---|\n| d | `e` |"),
     ],
 )

@@ -269,6 +269,13 @@ def test_a_passing_no_to_our_host_is_our_trouble_at_a_recipient_too(reply: str) 
     assert said(reply, Phase.RCPT).scope is Scope.SENDER
 
 
+@pytest.mark.parametrize("code", ["450 4.1.1", "550 5.1.1"])
+def test_a_mailbox_that_could_not_be_probed_is_one_readers(code: str) -> None:
+    reply = f"{code} <r@example.org>: Recipient address rejected: unverified address: connect timed out"
+
+    assert said(reply, Phase.RCPT).scope is Scope.RECIPIENT
+
+
 def test_greylisting_by_host_is_one_readers() -> None:
     reply = "450 4.7.1 <r@example.org>: Client host rejected: Greylisted, try again in 300 seconds"
 

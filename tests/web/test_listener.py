@@ -23,7 +23,16 @@ from worker.web.protocol import Guests, PatientProtocol
 LIVE = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-@pytest.mark.parametrize("beginning", [b"", b"GET / HT", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"])
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"",
+        b"GET / HT",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST /u/x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx",
+    ],
+    ids=["nothing", "half a head", "answered", "half a body"],
+)
 @pytest.mark.parametrize("trusted", ["", "127.0.0.1"])
 def test_idle_connections_make_room_for_whoever_comes(
     sqlite_database: Database, sqlite_url: str, tmp_path: Path, beginning: bytes, trusted: str
@@ -40,7 +49,7 @@ def test_idle_connections_make_room_for_whoever_comes(
         for _ in range(60):
             line = held.enter_context(socket.create_connection(place, timeout=15))
             line.sendall(beginning)
-            if beginning.endswith(b"\r\n\r\n"):
+            if beginning.endswith(b"\r\n\r\n"):  # idle after its answer
                 line.recv(4096)
 
         # When a reader comes

@@ -91,6 +91,12 @@ _EVERYWHERE = (
     _sign(r"(?<!\w)__(?=[^\W_])|(?<=[^\W_])__(?!\w)", "bold", _IN_WORDS),
     _sign(r"(?<!~)~~(?!~)", "words struck out", _IN_WORDS),
     _sign(r"(?<![=\w])==(?=\w)", "highlighted words", "write **words**"),
+    _sign(r"(?<=\w)~[^\s~]{1,20}~(?!~)", "lowered characters", "write the character itself, such as ₂"),
+    _sign(r"(?<=\w)\^[^\s^]{1,20}\^", "raised characters", "write the character itself, such as ²"),
+    _sign(r"(?<![\w+])\+\+[^\s+][^+\n]{0,60}\+\+(?![\w+])", "underlined words", "write **words**"),
+    _sign(r"(?<!\|)\|\|[^\s|][^|\n]{0,60}\|\|(?!\|)", "hidden words", "write the words alone, or leave them out"),
+    _sign(r"(?<!%)%%[^%\n]{1,60}%%|^%%$", "a remark", "write <!-- before and --> after it"),
+    _sign(r"\$[^\s$][^$\n]{0,60}[\\^_{][^$\n]{0,60}\$", "a formula", "write it in words, or as a picture", WARN),
     _sign(r"\{:?[ ]?[.#][\w-][^}\n]{0,60}\}", "attributes", "delete them"),
     _sign(r"`{1,3}", "code that is not closed", "close it, or write ' or a backslash before it", WARN),
     _sign(r"(?<![\w:]):[a-z][a-z0-9_+-]{1,30}:(?![\w:])", "the name of an emoji", "type the emoji itself", WARN),
@@ -102,6 +108,10 @@ _AT_LINE_STARTS = (
     _sign(r"^[ \t]{0,9}\|[^\n|]{0,60}\|[^\n]{0,20}", "a table", "add a line |---|---| below its head"),
     _sign(r"^\[!(?:note|tip|important|warning|caution)\]", "a box", "write the word in bold"),
     _sign(r"^(?:!!!|\?\?\?)[ +]?\w[^\n]{0,40}", "a box", "write ::: quote, or a heading"),
+    _sign(r"^:[ \t]{1,9}\S[^\n]{0,20}", "a definition list", "write **term**: and what it means"),
+    _sign(
+        r"(?<=\n)[•‣◦▪●○■□➢➤►][ \t\u00a0]{0,9}\S[^\n]{0,20}", "a list", "begin each entry with a dash and a blank", WARN
+    ),
     _sign(r"^\[_?toc_?\]$", "a table of contents", "delete it"),
     _sign(r"^\*\[[^\]\n]{1,40}\]:", "an abbreviation", "delete it"),
     _sign(r"^(?:~{3,}|\+{3,})[^\n]{0,20}", "the edge of a block", "delete it, or leave a blank line around it"),

@@ -75,7 +75,8 @@ _WHEN = _set(
     "do not contact,"
     "donotemail,dnc,donotcontact,disabled,is_disabled,email_disabled,deactivated,deactivated_at,marked as spam,spam,"
     "hard bounced,hardbounced,hard_bounce,email hard bounce reason,banned,is_banned,archived_at,left_at,cleaned,"
-    "undeliverable,unreachable_at,global_unsubscribe,portal bounce,global bounce,portal spam report,"
+    "undeliverable,unreachable_at,global_unsubscribe,complaints,spam complaints,email suppressions,suppressions,"
+    "portal bounce,global bounce,portal spam report,"
     # the same in other languages
     "abgemeldet,abgemeldet am,abmeldedatum,abmeldung,abmeldezeitpunkt,ausgetragen,ausgetragen am,gesperrt,gesperrt am,"
     "geloscht,geloscht am,abbestellt,abbestellt am,deaktiviert,deaktiviert am,"
@@ -112,7 +113,8 @@ _NOTHING = _set("null,n/a,na,none,undefined,nan,\\n,#n/a,never,nie") | {"", "000
 _NO = _set("0,00,no,n,false,f,off,nein,falsch,non,faux,nee,falso,nao,unchecked")
 _YES = _set("1,yes,y,true,t,on,ja,j,wahr,oui,vrai,si,s,sim,vero,verdadero,verdadeiro,x,checked")
 _IN = _set(
-    "active,subscribed,enabled,confirmed,regular,premium,gifted,new,opted in,opt-in,opted-in,optin,subscriber,member,"
+    "active,subscribed,enabled,confirmed,express,implied,expressed consent,implied consent,"
+    "regular,premium,gifted,new,opted in,opt-in,opted-in,optin,subscriber,member,"
     "valid,verified,free,paid,comped,engaged,current,ok,approved,registered,trialing,past_due,imported,unpaid,"
     "aktiv,angemeldet,abonniert,bestatigt,abonne,abonnee,actif,active,inscrit,inscrite,suscrito,activo,confirmado,"
     "iscritto,attivo,confermato,inscrito,ativo,actief,aangemeld,ingeschreven,bevestigd"
@@ -135,6 +137,7 @@ _LEFT = _set(
     "descadastrado,excluido,inativo,uitgeschreven,afgemeld,geblokkeerd,verwijderd,opgezegd,inactief,opgeschoond"
 )
 _UNCONFIRMED = _set(
+    "no permissions set,awaiting reply,temp hold,"
     "unconfirmed,not confirmed,notconfirmed,never confirmed,never subscribed,pending,pending confirmation,unactivated,"
     "not activated,unverified,not verified,waiting,validating,awaiting confirmation,opt-in pending,doi pending,"
     "confirmation pending,single opt-in pending,"
@@ -197,6 +200,8 @@ def standing(cell: str, kind: Kind) -> Standing:
         return Standing.IN if word in _NO or word in _IN else Standing.LEFT
     if word in _NO and kind is not Kind.STATE:
         return Standing.UNCONFIRMED if kind is Kind.FLAG_CONFIRMED else Standing.LEFT
+    if kind is Kind.STATUS and word.isdecimal() and word not in _YES:
+        return Standing.LEFT  # 2, 3 …: what another program's number means beside 1 is never "active"
     is_known = kind not in (Kind.STATUS, Kind.STATE) or word in _IN or word in _YES
     return Standing.IN if is_known else Standing.UNKNOWN
 

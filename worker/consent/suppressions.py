@@ -113,6 +113,9 @@ def _read_addresses(opened: source.Source, how: How, every: bool, done: Suppress
         yield from _read(1, file.header[0], done)
     if columns is not None and not every:
         done.left_columns = tuple(column.heading for column in columns.left)
+        if how.not_left and not done.left_columns:
+            # Who says of a column that it is about something else does not say that all of these people left.
+            raise UsageError("suppression.nobody_said", file=opened.name)
     for line, cells in rows(file):
         if isinstance(cells, Broken):
             _reject(line, cells.reason, done)

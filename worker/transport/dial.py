@@ -1,7 +1,8 @@
 """From a relay's name to a connected socket: resolve, then try its addresses beside each other. RFC 8305.
 
 A resolver may hang for longer than a process wants to live, so a lookup runs in a thread that the end does not wait
-for; there is never more than one for a name.
+for; there is never more than one for a name. Which address worked, and which did not, is remembered: a dead one would
+cost each connection its head start.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from itertools import chain, zip_longest
 from typing import Any
@@ -24,12 +25,20 @@ NEXT_ADDRESS_S = 0.25
 Place = tuple[Any, ...]
 """What getaddrinfo says of one address."""
 
+Peer = tuple[Any, ...]
+"""A socket's other end, as getaddrinfo names it."""
+
+_worked: dict[tuple[str, int], Peer] = {}  # bounded like the next one: a process has one relay
+_failed: dict[tuple[str, int], set[Peer]] = {}
 _running: dict[tuple[str, int], Future[list[Place]]] = {}  # bounded: a process has one relay
 _guard = threading.Lock()
 
 
-async def dial(relay: Relay) -> socket.socket:
-    """A connected socket. Raises OpeningError. Cancellation closes what was opened."""
+async def dial(relay: Relay, without: Collection[Peer] = ()) -> tuple[socket.socket, Peer]:
+    """A connected socket and its other end, none of `without`. Raises OpeningError.
+
+    Cancellation closes what was opened.
+    """
     try:
         async with asyncio.timeout(relay.timeouts.connect_s):
             places = await resolve(relay.host, relay.port)
@@ -39,12 +48,33 @@ async def dial(relay: Relay) -> socket.socket:
         raise _unresolved(_unresolved_words(relay.host, error)) from None
     try:
         async with asyncio.timeout(relay.timeouts.connect_s):
-            return await _race(places)
+            return await _race(_in_order(relay, [place for place in places if place[4] not in without]))
     except TimeoutError:
         cause = f"{relay.key} does not answer: packets to it get lost (a firewall, or a wrong address)"
     except OSError as error:
         cause = _unreachable_words(relay.key, error)
     raise OpeningError(Phase.CONNECT, cause, reason=Reason.UNREACHABLE)
+
+
+def note_worked(relay: Relay, peer: Peer) -> None:
+    """Mails can be handed over there: it is tried first from now on."""
+    _worked[relay.host, relay.port] = peer
+    _failed.get((relay.host, relay.port), set()).discard(peer)
+
+
+def note_failed(relay: Relay, peer: Peer) -> None:
+    """It took the connection and was of no use: it is tried last from now on."""
+    _failed.setdefault((relay.host, relay.port), set()).add(peer)
+    if _worked.get((relay.host, relay.port)) == peer:
+        del _worked[relay.host, relay.port]
+
+
+def _in_order(relay: Relay, places: list[Place]) -> list[Place]:
+    """What worked first, what failed last; else as the resolver and RFC 8305 have it."""
+    worked, failed = _worked.get((relay.host, relay.port)), _failed.get((relay.host, relay.port), set())
+    if {place[4] for place in places} <= failed:
+        failed.clear()  # all alike: begin again
+    return sorted(places, key=lambda place: (place[4] != worked, place[4] in failed))
 
 
 async def resolve(host: str, port: int) -> list[Place]:
@@ -84,20 +114,24 @@ def _in_turn(places: Iterable[Place]) -> list[Place]:
     return [place for place in chain(*zip_longest(*families.values())) if place is not None]
 
 
-async def _race(places: list[Place]) -> socket.socket:
-    """The first socket that connects. Each address gets a head start before the next one. Raises OSError."""
+async def _race(places: list[Place]) -> tuple[socket.socket, Peer]:
+    """The first socket that connects, and its other end. Each address gets a head start before the next one.
+
+    Raises OSError.
+    """
     left, errors = list(places), []
-    running: set[asyncio.Task[socket.socket]] = set()
+    running: dict[asyncio.Task[socket.socket], Peer] = {}
     try:
         while left or running:
             if left:
-                running.add(asyncio.get_running_loop().create_task(_connect(left.pop(0))))
+                place = left.pop(0)
+                running[asyncio.get_running_loop().create_task(_connect(place))] = place[4]
             pause_s = NEXT_ADDRESS_S if left else None
             done, _ = await asyncio.wait(running, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                running.discard(task)
+                peer = running.pop(task)
                 if (error := task.exception()) is None:
-                    return task.result()
+                    return task.result(), peer
                 errors.append(error)
     finally:
         for task in running:

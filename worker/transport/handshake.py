@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import aiosmtplib
 
-from worker.transport.dial import dial
+from worker.transport.dial import Peer, dial, note_failed, note_worked
 from worker.transport.door import OpeningError, Reason, refused
 from worker.transport.first_words import await_words
 from worker.transport.next_hop import Relay
@@ -89,13 +89,40 @@ def tls_context(relay: Relay) -> ssl.SSLContext:
     return context
 
 
+MOST_ADDRESSES = 2
+"""Addresses of a relay that one attempt talks to; what else its name has comes first the next time."""
+_ANOTHER_MAY_HELP = (Phase.GREETING, Phase.STARTTLS, Phase.EHLO)
+"""One machine of several may be full, broken or of an older key. A login that is refused is refused everywhere, and
+tried twice it may be locked."""
+
+
 async def open_wire(relay: Relay, context: ssl.SSLContext | None = None) -> tuple[Wire, Offer]:
     """A fenced line and what the relay offers on it. Raises OpeningError. Cancellation closes what was opened."""
     if context is None and relay.uses_tls:
         context = await asyncio.to_thread(tls_context, relay)
     if relay.hello_name and not _WRITABLE_NAME.fullmatch(relay.hello_name):
         raise OpeningError(Phase.EHLO, f"{relay.key} cannot be greeted as {clean(repr(relay.hello_name))}")
-    sock = await dial(relay)
+    told: OpeningError | None = None
+    failed: set[Peer] = set()
+    while True:
+        try:
+            sock, peer = await dial(relay, failed)
+        except OpeningError as error:
+            raise told or error from None  # what a relay said tells more than that there is no other one
+        try:
+            opened = await _open_on(relay, sock, context)
+        except OpeningError as error:
+            note_failed(relay, peer)
+            failed.add(peer)
+            told = told or error
+            if error.phase not in _ANOTHER_MAY_HELP or len(failed) >= MOST_ADDRESSES:
+                raise told from None
+            continue
+        note_worked(relay, peer)
+        return opened
+
+
+async def _open_on(relay: Relay, sock: socket.socket, context: ssl.SSLContext | None) -> tuple[Wire, Offer]:
     hello = _hello_name(relay, sock)
     smtp = aiosmtplib.SMTP(
         hostname=relay.host,

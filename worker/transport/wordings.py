@@ -109,7 +109,8 @@ _SENDER = _any(
     r"|gesperrt|unzul)",
     r"(?:in-?valid|bad|unknown|unverified|blocked|banned|spoofed|outbound) (?:outbound )?(?:sender|from"
     r"|return path)",
-    r"not (?:been |yet )?verified|unverified|failed the check|sandbox|business verification"
+    r"not (?:been |yet )?verified|failed the check|sandbox|business verification",
+    r"(?<!recipient address rejected: )unverified"  # Postfix, of a mailbox its own probe did not reach
     r"|free accounts? (?:are|is)|"
     r"domain .{0,60}(?:not allowed|not authori|unverified)",
     r"your (?:ip|host|server|domain|network|smtp|account|sending|plan|subscription|organi[sz]ation)",

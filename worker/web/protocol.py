@@ -1,7 +1,8 @@
 """How one connection is served: uvicorn's HTTP protocol, with an end to its patience and to its hospitality.
 
 uvicorn only counts the seconds between two requests. Here a head, an answer and a reader's pause have deadlines, and
-when connections get many the oldest that asks for nothing makes room: idle ones, however many, keep nobody out.
+when connections get many the oldest that asks for nothing, or keeps us waiting for the rest of what it asks or for
+room to answer, makes room: such ones, however many, keep nobody out.
 """
 
 import asyncio
@@ -55,8 +56,11 @@ class Guests:
                 del self._by_client[key]
 
     def _show_out(self, newest: "PatientProtocol", guests: list["PatientProtocol"]) -> None:
-        # The oldest that waits for nothing from us; when all are being answered, whoever came last comes again.
-        out = next((each for each in guests if each.is_idle), newest)
+        # The oldest that waits for nothing from us, then the oldest that we wait for; when all are being answered,
+        # whoever came last comes again.
+        idle = (each for each in guests if each.is_idle)
+        slow = (each for each in guests if each.is_slow and each is not newest)
+        out = next(idle, None) or next(slow, newest)
         self.leave(out)
         out.transport.abort()
 
@@ -109,6 +113,12 @@ class PatientProtocol(H11Protocol):
     def is_idle(self) -> bool:
         """Whether it waits for nothing from us: no request was read, or the last one was answered."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether we wait for it: for the rest of a request's body, or for it to read its answer."""
+        is_half_asked = self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
+        return is_half_asked or self._stall is not None
 
     @property
     def _stage(self) -> tuple[object, bool]:
