@@ -140,6 +140,13 @@ def test_so_many_refusals_in_a_row_pause_the_issue(what: Outcome, limit: int) ->
     assert breaker.feed(what) is None
 
 
+@pytest.mark.parametrize(("workers", "limit"), [(1, 50), (2, 25), (4, 12), (10, 5), (100, 5)])
+def test_each_worker_stops_at_its_share_of_all_refusals(workers: int, limit: int) -> None:
+    breaker = Breaker(fellows=workers)
+    said = [breaker.feed(REFUSED) for _ in range(limit)]
+    assert [each is None for each in said] == [True] * (limit - 1) + [False]
+
+
 @pytest.mark.parametrize(("what", "limit"), [(REFUSED, ANY_IN_A_ROW), (OURS, OURS_IN_A_ROW)])
 def test_one_mail_taken_in_between_begins_the_count_anew(what: Outcome, limit: int) -> None:
     breaker = Breaker()

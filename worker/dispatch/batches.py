@@ -99,6 +99,8 @@ class Batches:
         self._fixed_return_path = fixed_return_path
         self._breakers: dict[int, Breaker] = {}
         self._stops: dict[int, str] = {}
+        self.fellows = 1
+        """Worker processes that send, this one among them; the heartbeat's thread writes."""
         self.claiming = threading.Lock()
         """Held from a claim's commit until its batch is added, so that no other claim is ours in the ledger."""
         self.unsure_until = -math.inf
@@ -118,6 +120,7 @@ class Batches:
         breaker = self._breakers.get(issue_id)
         if breaker is None:
             breaker = self._breakers[issue_id] = Breaker(self._fixed_return_path)
+        breaker.fellows = self.fellows
         return breaker
 
     def stop_issue(self, issue_id: int, reason: str) -> set[int]:

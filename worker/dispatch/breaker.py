@@ -9,7 +9,11 @@ OURS_IN_A_ROW = 10
 """Refusals that name us, one after the other with nothing accepted between, before the issue is paused."""
 
 ANY_IN_A_ROW = 50
-"""Refusals for good of any kind in a row: a relay that refuses everybody must not condemn a list."""
+"""Refusals for good of any kind in a row: a relay that refuses everybody must not condemn a list. Both count over all
+workers: each stops at its share."""
+
+SMALLEST_SHARE = 5
+"""A few dead addresses one after the other are no sign of anything, however many workers there are."""
 
 DOUBTS_IN_A_ROW = 3
 """Times that a body found no answer. Bodies that were on the wire together count once: a relay that restarts cuts
@@ -23,6 +27,8 @@ class Breaker:
     """Counts what went wrong in a row, per issue and process; says when to pause and why."""
 
     fixed_return_path: bool = False
+    fellows: int = 1
+    """Worker processes that send, this one among them."""
     ours: int = 0
     total: int = 0
     doubts: int = 0
@@ -67,12 +73,15 @@ class Breaker:
         self.total += 1
         self.ours += outcome.scope is Scope.SENDER
         self.last = outcome
-        if self.ours < OURS_IN_A_ROW and self.total < ANY_IN_A_ROW:
+        if self.ours < self._share(OURS_IN_A_ROW) and self.total < self._share(ANY_IN_A_ROW):
             return None
         count = self.total
         self.ours = self.total = 0
         said = f"safety stop: the relay refused {count} mails in a row, last with: {outcome.text[:_SHOWN]}"
         return f"{said}. {self._about_return_path()}" if outcome.names_return_path else said
+
+    def _share(self, limit: int) -> int:
+        return max(limit // max(self.fellows, 1), min(limit, SMALLEST_SHARE))
 
     def _about_return_path(self) -> str:
         if self.fixed_return_path:

@@ -19,7 +19,7 @@ from worker.dispatch.verdict import verdict_of
 from worker.journal.own import Journal, Key
 from worker.transport.pool import Pool, RelayFault, Transaction
 from worker.transport.relay import Relay
-from worker.transport.replies import Outcome, Permanence
+from worker.transport.replies import Outcome, Permanence, Phase
 
 SETTLE_ROWS = 200
 """Outcomes after which a slice is woken to settle."""
@@ -146,6 +146,8 @@ class HandOver:
     def _record(self, transaction: Transaction, outcome: Outcome | None) -> None:
         """Keep an outcome for its slice; None for a mail that was taken back. The journal comes first."""
         key = claim_id, n = _key(transaction)
+        if outcome is not None and self._is_moot(claim_id, outcome):
+            outcome = None
         if outcome is None or outcome.permanence is Permanence.UNSENT:
             self._journal.disarm(key)
         else:
@@ -172,6 +174,12 @@ class HandOver:
         self._recorded_octets += len(transaction.body)
         if batch.flying == 0 or len(batch.outcomes) >= SETTLE_ROWS:
             batch.wake.set()
+
+    def _is_moot(self, claim_id: int, outcome: Outcome) -> bool:
+        """A refusal that was on its way when a breaker stopped the issue: nothing was taken, and it condemns nobody."""
+        batch = self._batches.get(claim_id)
+        is_refusal = outcome.permanence is Permanence.PERMANENT and outcome.phase is not Phase.LOCAL
+        return is_refusal and batch is not None and batch.is_stopped
 
     def _placed(self, key: Key, outcome: Outcome) -> Outcome:
         """A doubt says over which connection and when, so that the relay's log can be searched for it."""

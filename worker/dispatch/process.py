@@ -21,7 +21,7 @@ from worker.dispatch.plan import plan
 from worker.dispatch.send import Slice
 from worker.dispatch.sender import Sender
 from worker.dispatch.tick import TICK_S, Tick
-from worker.domain.process import WorkerState
+from worker.domain.process import SILENT_AFTER_S, WorkerState
 from worker.errors import Trouble, UnreachableError
 from worker.journal.own import MOST_SLOTS, Journal
 from worker.metrics import relay_closed
@@ -176,6 +176,7 @@ class SendingProcess:
         try:
             with self.database.write() as conn:
                 lives = workers.beat(conn, self.id, state, note)
+                self.sender.batches.fellows = workers.count_alive(conn, SILENT_AFTER_S)
             if lives:
                 release_unknown(self.database, self.sender.batches, self.id)
         except UnreachableError:

@@ -68,6 +68,15 @@ class Slice:
         2. Claim, recheck, build, hand over; while half of it is on the wire, claim the next, until the time is over.
         3. Whatever happened: let what was submitted leave, settle, release.
         """
+        with self._sender.room.entered() as inside:
+            if inside:
+                self._work(nudge_no)
+        if not inside and not self._sender.draining.is_set():
+            # Another process may have its turn with this nudge; this thread takes one again when there is room here.
+            self._sender.nudger.send(self._issue_id, nudge_no)
+            self._sender.room.wait(self._timing.slice_s, self._sender.draining)
+
+    def _work(self, nudge_no: int) -> None:
         if not self._may_start(nudge_no):
             return
         deadline = clock.monotonic() + self._timing.slice_s

@@ -9,6 +9,7 @@ from worker.dispatch.events import Hook, Step
 from worker.dispatch.hand_over import HandOver
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.rates import RateGate
+from worker.dispatch.room import Room
 from worker.errors import Trouble
 from worker.journal.own import Journal
 from worker.settings import Settings
@@ -39,6 +40,7 @@ class Sender:
         self.on_result: Callable[[Result], None] = lambda result: None
         """Told of each settled result, for metrics."""
         self.batches = Batches(fixed_return_path=settings.return_path == "fixed")
+        self.room = Room()
         self.builders = Builders(database, settings)
         gate = RateGate(database, relay.key, settings.rate)
         self.hand_over = HandOver(

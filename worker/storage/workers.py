@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from worker.domain.process import Outfit, WorkerState
@@ -61,6 +61,12 @@ def beat(conn: Connection, worker_id: str, state: WorkerState, note: Trouble | N
         )
     )
     return done.rowcount == 1
+
+
+def count_alive(conn: Connection, silent_s: float) -> int:
+    """Processes that were heard in the last so many seconds."""
+    heard = (worker.c.state != WorkerState.LOST, worker.c.seen_at >= database_now(-silent_s))
+    return int(conn.execute(select(func.count()).select_from(worker).where(*heard)).scalar_one())
 
 
 MOST_NOTE_CHARS = 2_000
