@@ -120,7 +120,7 @@ def test_a_claim_of_a_worker_that_died_is_swept_after_a_cancel(both_desks: Newsr
         other.tick()
 
     # Then
-    assert desk.states() == {"in_doubt": 200, "cancelled": 100}
+    assert desk.states() == {"cancelled": 300}
     desk.assert_books_add_up()
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import update
 
 from tests.support.ledgers import add_worker
-from worker.dispatch.reconcile import DEAD_HOST_S, MAX_GAP_S, Observer
+from worker.dispatch.bury import DEAD_HOST_S, MAX_GAP_S, Observer
 from worker.domain.process import WorkerState
 from worker.errors import Trouble
 from worker.screen.sentences import word
