@@ -17,6 +17,7 @@ from tests.support.readers import KEY, PIXEL, Readers, settings_for
 from tests.support.web_server import exchange, running_web
 from tests.web.conftest import Desk
 from worker import metrics
+from worker.consent.noted import FILE_NAME
 from worker.domain.delivery import DeliveryState
 from worker.domain.provider import Provider
 from worker.storage.engine import Database, open_database
@@ -291,11 +292,19 @@ def test_a_lost_database_is_a_page_a_retry_and_a_failing_check(tmp_path: Path) -
         # When readers and load balancers come
         page = client.get(f"/u/{link}")
         posted = client.post(f"/u/{link}", content=b"List-Unsubscribe=One-Click")
+        pressed = client.post(f"/u/{link}", data={"scope": "one"})
+        undone = client.post(f"/u/{link}/undo", data={"scope": "one"})
         live, ready = client.get("/livez"), client.get("/readyz")
 
-    # Then nothing is promised, no inside is shown, and the check names what fails
-    assert (page.status_code, posted.status_code) == (503, 503)
-    assert posted.headers["retry-after"] == "120"
+    # Then a wish to leave is on disk and answered in words that are true, nothing else is promised, no inside is
+    # shown, and the check names what fails
+    assert (page.status_code, undone.status_code) == (503, 503)
+    assert undone.headers["retry-after"] == "120"
+    assert (posted.status_code, posted.text) == (200, "Noted: it is in force as soon as our records answer.\n")
+    assert pressed.status_code == 200
+    assert "Your wish to leave is noted." in pressed.text
+    lines = (tmp_path / FILE_NAME).read_text().splitlines()
+    assert [line.split(" ")[1:] for line in lines] == [["1", "one_click", "one", "0"], ["1", "page", "one", "0"]]
     assert "secret" not in page.text + ready.text
     assert "Traceback" not in page.text
     assert (live.status_code, live.text) == (200, "ok\n")

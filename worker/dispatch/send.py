@@ -127,6 +127,7 @@ class Slice:
     def hand_over(self, batch: Batch, until: float = math.inf) -> None:
         """Recheck, build, give to the connections, portion by portion. After `until`, what is not built goes back."""
         sender, claim_id = self._sender, batch.claim.id
+        sender.fulfil_noted()
         read_batch(self._database, batch, sender.worker_id)
         sender.tell(Step.RECHECKED, claim_id, len(batch.due) - len(batch.recheck.skips))
         if not batch.is_live:
@@ -167,6 +168,7 @@ class Slice:
     def recheck(self) -> None:
         """Ask again who left meanwhile; while the database is away the last answer grows old by itself."""
         try:
+            self._sender.fulfil_noted()
             recheck_batches(self._database, self.batches, self._sender.worker_id, self._timing.recheck_s)
         except UnreachableError as error:
             self._sender.note = error.trouble

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 
+from worker.consent import noted
 from worker.dispatch.batches import Batches
 from worker.dispatch.build import Builders
 from worker.dispatch.events import Hook, Step
@@ -50,6 +51,10 @@ class Sender:
     def tell(self, step: Step, claim_id: int, number: int) -> None:
         if self.hook is not None:
             self.hook(step, claim_id, number)
+
+    def fulfil_noted(self) -> None:
+        """Before each question who left: wishes that came while the database was away. Raises UnreachableError."""
+        noted.fulfil(self.database, self.settings.state_dir)
 
     def close(self, grace_s: float) -> None:
         """End the connections; what is cut off is recorded before this returns."""

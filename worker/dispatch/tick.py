@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import partial
 
 from worker import clock, log
+from worker.consent import noted
 from worker.dispatch.bury import Observer, bury_dead_workers
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.probe import is_wanted, probe_optout
@@ -52,6 +53,7 @@ class Tick:
             if self._is_time("bury", BURY_EVERY_S):
                 # Outside the lease: only a process of the same host can see its journals' locks.
                 self._bury()
+            noted.fulfil(self._database, self._settings.state_dir)
             with self._database.read() as conn:
                 if not issues.is_anything_open(conn):
                     return

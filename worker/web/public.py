@@ -10,6 +10,7 @@ readers from a few addresses.
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,15 +19,16 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from worker import metrics
-from worker.clock import utcnow
+from worker.clock import monotonic, utcnow
 from worker.compose.template import without_values
-from worker.consent import optout
+from worker.consent import noted, optout
 from worker.consent.optout import OptOut, Wish
 from worker.consent.preferences import Preferences, may_stop_all, read_preferences
 from worker.domain.publication import Publication
 from worker.domain.subscription import Channel, Scope, Subscription
 from worker.editorial import publications
 from worker.editorial.approval import read_proof
+from worker.errors import UnreachableError
 from worker.log import logger
 from worker.settings import Settings
 from worker.storage.engine import Database
@@ -43,6 +45,8 @@ NOBODY = "r•••@example.org"
 
 _OPENS_PAGES = (Purpose.UNSUBSCRIBE, Purpose.PROOF)
 _TAKES_POSTS = (Purpose.UNSUBSCRIBE, Purpose.PROOF, Purpose.PROBE)
+
+AGAIN_S = 0.5  # between two tries while the database is away: each costs a thread up to its connect timeout
 
 _log = logger("web.public")
 
@@ -155,19 +159,47 @@ class _Leaving:
         action = form.action
         if token.purpose is not Purpose.UNSUBSCRIBE:
             return self._answer_unchanged(token, action, request)
-        if action is FormAction.ALL and not await run_in(
-            LEAVING, may_stop_all, self._database, token.subscription, token.issue or None
-        ):
-            action = FormAction.ONE  # the page offered no such button; a wish to leave is never refused
         channel = Channel.ONE_CLICK if action is FormAction.ONE_CLICK else Channel.PAGE
-        wish = _wish(token, action, channel)
-        steps = optout.leave(self._database, wish, self._settings.state_dir, self._settings.optout_fresh_s)
-        outcome = await _walk(steps)
+        outcome: OptOut | None
+        try:
+            outcome = await self._leave(token, action, channel)
+        except UnreachableError:
+            outcome = await self._note(token, action, channel)
+        if outcome is None:
+            if action.is_a_page:
+                return self._pages.html("noted.html")
+            return PlainTextResponse("Noted: it is in force as soon as our records answer.\n")
         metrics.unsubscribes.labels(str(channel)).inc(len(outcome.changed))
         _log.info("opted_out", subscription=token.subscription, ended=len(outcome.changed), channel=str(channel))
         if action.is_a_page:
             return self._see(request, "/done")
         return PlainTextResponse(_one_click_words(outcome), headers={"Connection": "close"} if form.trouble else None)
+
+    async def _leave(self, token: Token, action: FormAction, channel: Channel) -> OptOut:
+        """Raises UnreachableError."""
+        if action is FormAction.ALL and not await run_in(
+            LEAVING, may_stop_all, self._database, token.subscription, token.issue or None
+        ):
+            action = FormAction.ONE  # the page offered no such button; a wish to leave is never refused
+        wish = _wish(token, action, channel)
+        return await _walk(optout.leave(self._database, wish, self._settings.state_dir, self._settings.optout_fresh_s))
+
+    async def _note(self, token: Token, action: FormAction, channel: Channel) -> OptOut | None:
+        """While the database is away: on disk first, then tried again until no copy can leave that was looked at
+        before. None when it is noted; raises UnreachableError when that cannot be done either.
+        """
+        if not await run_in(LEAVING, noted.note, self._settings.state_dir, _wish(token, action, channel)):
+            return await self._leave(token, action, channel)
+        until = monotonic() + self._settings.optout_fresh_s
+        while (left := until - monotonic()) > 0:
+            await asyncio.sleep(min(AGAIN_S, left))
+            with suppress(UnreachableError):
+                outcome = await self._leave(token, action, channel)
+                # Taken out at once, or it would end again what its reader takes back meanwhile.
+                await run_in(LEAVING, noted.fulfil, self._database, self._settings.state_dir)
+                return outcome
+        _log.warning("a wish to leave is noted until the database answers", subscription=token.subscription)
+        return None
 
     async def post_undo(self, request: Request) -> Response:
         """Undo, from the page after leaving."""
