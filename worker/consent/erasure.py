@@ -8,7 +8,7 @@ finds nobody. In between, up to `wait_s` may pass while a copy that is leaving j
 from dataclasses import replace
 from pathlib import Path
 
-from worker.consent import optout
+from worker.consent import optout, optout_log
 from worker.consent.optout import Wish
 from worker.consent.readers import find_reader
 from worker.domain.subscription import Channel, Scope, SubscriptionState
@@ -32,6 +32,7 @@ def erase_reader(
         # The way out first, so that a copy just leaving is waited for like at any other opt-out.
         wish = Wish(theirs[0].id, Channel.CLI, actor, scope=Scope.ALL)
         on_its_way = optout.opt_out(database, wish, state_dir, wait_s).on_its_way
+    optout_log.append_erased(state_dir, reader.id)
     with database.write_durably() as conn:
         erased = subscribers.erase_subscriber(conn, reader.id, actor=actor, keep_no=keep_no)
     # SQLite's log beside the file still holds the row as it was.

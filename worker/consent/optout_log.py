@@ -1,7 +1,7 @@
 """The opt-out log: one line for each wish to leave, beside the database, so that no restore brings a reader back.
 
-`TIME out|undo ID:GENERATION ...`; ids only, no address. A line is on disk when `append` returns: the file, and the
-folder that names it, are synced.
+`TIME out|undo ID:GENERATION ...` of subscriptions, `TIME erased ID` of a reader; ids only, no address. A line is on
+disk when `append` returns: the file, and the folder that names it, are synced.
 """
 
 import os
@@ -32,9 +32,16 @@ def append(
     A disk that refuses the line must not keep a reader on the list: the database still takes the wish, and somebody
     is told to look. `sync` puts what an open descriptor holds on disk.
     """
-    if not moved:
-        return
-    ids = " ".join(f"{one.id}:{one.generation}" for one in moved)
+    if moved:
+        _append(state_dir, word, " ".join(f"{one.id}:{one.generation}" for one in moved), sync)
+
+
+def append_erased(state_dir: Path, subscriber_id: int, *, sync: Callable[[int], None] = os.fsync) -> None:
+    """Write that a reader is erased, so that a restored copy does not bring the data back."""
+    _append(state_dir, "erased", str(subscriber_id), sync)
+
+
+def _append(state_dir: Path, word: str, ids: str, sync: Callable[[int], None]) -> None:
     line = f"{utcnow().isoformat()} {word} {ids}\n".encode()
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ import dramatiq
 from worker import clock, log
 from worker.dispatch.claim import release_unknown
 from worker.dispatch.events import Hook
+from worker.dispatch.lock import begin, note_claims
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.outfit import outfit_of
 from worker.dispatch.plan import plan
@@ -60,6 +61,7 @@ class SendingProcess:
         self.on_must_end: Callable[[], None] = lambda: None
         """Called once from the heartbeat's thread when must_end is set."""
         self._is_lost = False
+        self._highest_claim = 0
         self._relay_trouble: Reason | None = None
         self._active = 0
         self._idle = threading.Condition()
@@ -73,6 +75,7 @@ class SendingProcess:
         self.sender = Sender(
             self.database, self.settings, relay_of(self.settings), self.journal, self.id, self.nudger, self._hook
         )
+        self.sender.lock = self._begin()
         self._tick = Tick(self.database, self.settings, self.nudger, self.id)
         with self.database.write() as conn:
             label = f"{socket.gethostname()}:{os.getpid()}"
@@ -81,9 +84,16 @@ class SendingProcess:
         hand_over = self.sender.hand_over
         _log.info("worker ready", worker=self.id, relay=hand_over.relay.key, limit=hand_over.gate.limits or "none")
 
+    def _begin(self) -> Trouble | None:
+        """A new epoch, or why nothing may be sent from this database: said once, the process waits to be unlocked."""
+        lock = begin(self.database, self.settings.state_dir, "corranto")
+        if lock is not None and lock != self.sender.lock:
+            _log.critical("nothing is sent: the database is not the one this machine knows", cause=str(lock))
+        return lock
+
     def plan(self, issue_id: int) -> None:
         """Actor body: write the next page of an issue's ledger."""
-        if not self.sender.draining.is_set():
+        if not self.sender.draining.is_set() and self.sender.lock is None:
             plan(self.database, self.nudger, issue_id, self.settings.shard_size)
 
     def send(self, issue_id: int, nudge_no: int) -> None:
@@ -146,7 +156,7 @@ class SendingProcess:
                     if not self._can_go_on():
                         return
                     beaten_at = clock.monotonic()
-                if not self.sender.draining.is_set():
+                if self.sender.lock is None and not self.sender.draining.is_set():
                     self._tick.run()
             except Exception:
                 # Without a heartbeat a living process would be taken for dead.
@@ -155,6 +165,7 @@ class SendingProcess:
     def _can_go_on(self) -> bool:
         """Beat once. False when this process has to end: taken for dead, or unable to hand anything over."""
         if self._beat():
+            self._look_at_lock()
             broken = self.sender.hand_over.broken
             if self.must_end.is_set() or (broken is None and self.journal.still_ours()):
                 return True
@@ -167,11 +178,25 @@ class SendingProcess:
         self.on_must_end()
         return not self._is_lost
 
+    def _look_at_lock(self) -> None:
+        """While locked: has somebody unlocked it? Else remember how far the database has come."""
+        try:
+            if self.sender.lock is not None:
+                self.sender.lock = self._begin()
+            else:
+                self._highest_claim = note_claims(self.database, self.settings.state_dir, self._highest_claim)
+        except UnreachableError as error:
+            self.sender.note = error.trouble
+
     def _beat(self) -> bool:
         fault = self.sender.hand_over.fault
         cause = fault.cause if fault else ""
         self._tell_relay_trouble(fault)
-        note = self.sender.note or (Trouble("relay.fault", cause=cause) if cause else self.nudger.trouble)
+        note = (
+            self.sender.lock
+            or self.sender.note
+            or (Trouble("relay.fault", cause=cause) if cause else self.nudger.trouble)
+        )
         state = WorkerState.DRAINING if self.sender.draining.is_set() else WorkerState.READY
         try:
             with self.database.write() as conn:

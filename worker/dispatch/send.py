@@ -19,6 +19,7 @@ from worker.dispatch.hand_over import SETTLE_ROWS
 from worker.dispatch.recheck import RECHECK_S, read_batch, recheck_batches
 from worker.dispatch.sender import Sender
 from worker.dispatch.settle import Settler
+from worker.domain.delivery import ClaimKind
 from worker.domain.issue import IssueState, WaitReason
 from worker.errors import Trouble, UnreachableError
 from worker.storage.ledger import claims, deliveries, issues
@@ -116,13 +117,22 @@ class Slice:
             return None
         self.batches.append(batch)
         sender.tell(Step.CLAIMED, batch.claim.id, batch.claim.left)
-        held = batch.claim
-        if not sender.journal.claim(held.id, held.issue_id, held.from_n, held.to_n):
+        if not self._write_down(batch):
             batch.stop()  # no record, no send: it goes back as it was
         if (now := clock.monotonic()) - self._noted_at >= self._timing.slice_s:
             self._noted_at = now
             note_claim(self._database, self._issue_id)
         return batch
+
+    def _write_down(self, batch: Batch) -> bool:
+        """The claim in this process's journal, and on disk among all that has begun. False when nothing may leave."""
+        held, sender = batch.claim, self._sender
+        numbers: tuple[int, int] | list[int] = held.from_n, held.to_n
+        if held.kind is ClaimKind.RETRY:
+            with self._database.read() as conn:
+                numbers = deliveries.numbers_of(conn, held)
+        in_journal = sender.journal.claim(held.id, held.issue_id, held.from_n, held.to_n)
+        return in_journal and sender.claim_log.note(held.id, held.issue_id, numbers)
 
     def hand_over(self, batch: Batch, until: float = math.inf) -> None:
         """Recheck, build, give to the connections, portion by portion. After `until`, what is not built goes back."""
@@ -242,7 +252,7 @@ class Slice:
 
     def _may_start(self, nudge_no: int) -> bool:
         sender = self._sender
-        if sender.draining.is_set():
+        if sender.draining.is_set() or sender.lock is not None:
             return False
         self._write_stop()
         with self._database.read() as conn:

@@ -12,6 +12,7 @@ from worker.dispatch.nudger import Nudger
 from worker.dispatch.rates import RateGate
 from worker.dispatch.room import Room
 from worker.errors import Trouble
+from worker.journal.marks import ClaimLog
 from worker.journal.own import Journal
 from worker.settings import Settings
 from worker.storage.engine import Database
@@ -33,9 +34,12 @@ class Sender:
         hook: Hook | None = None,
     ) -> None:
         self.database, self.settings, self.journal = database, settings, journal
+        self.claim_log = ClaimLog(settings.state_dir)
         self.worker_id, self.nudger, self.hook = worker_id, nudger, hook
         self.draining = threading.Event()
         """Set when told to stop: nothing new is claimed."""
+        self.lock: Trouble | None = None
+        """Why nothing may be sent from this database, until an operator unlocks it; the heartbeat's thread writes."""
         self.note: Trouble | None = None
         """What this process waits for. Every slice's thread writes, the heartbeat's reads: the last word counts."""
         self.on_result: Callable[[Result], None] = lambda result: None
@@ -60,3 +64,4 @@ class Sender:
         """End the connections; what is cut off is recorded before this returns."""
         self.hand_over.close(grace_s)
         self.builders.close()
+        self.claim_log.close()

@@ -99,6 +99,7 @@ instance = Table(
     ),
     Column("created_at", UtcDateTime, nullable=False),
     Column("wrapped_keys", LargeBinary, comment="key of address hashes, once for each secret that opens it"),
+    Column("epoch", BigInteger, nullable=False, server_default="0", comment="starts of workers"),
     CheckConstraint("id = 1", name="only_one"),
 )
 

@@ -231,6 +231,19 @@ def lose(conn: Connection, held: Claim, reason: DoubtReason) -> int:
     return done
 
 
+def skip_to(conn: Connection, issue_id: int, shard_no: int, last: int) -> None:
+    """A shard's numbers up to `last` count as claimed; those that have no result wait as a released range."""
+    here = (shard.c.issue_id == issue_id, shard.c.no == shard_no)
+    next_n = conn.execute(select(shard.c.next_n).where(*here)).scalar_one()
+    if last < next_n:
+        return
+    rows = _holds(issue_id, next_n, last, DeliveryState.WAITING, _UNTOUCHED)
+    if conn.execute(select(func.count()).select_from(delivery).where(rows)).scalar_one():
+        held = _insert_first(conn, issue_id, shard_no, next_n, last, owner="")
+        conn.execute(update(claim).where(claim.c.id == held.id).values(owner=None))
+    conn.execute(update(shard).where(*here).values(next_n=last + 1))
+
+
 def is_owned(conn: Connection, held: Claim, owner: str) -> bool:
     """Whether a claim still is this worker's: not when it was taken for dead."""
     return conn.execute(select(claim.c.owner).where(claim.c.id == held.id)).scalar() == owner
@@ -243,6 +256,17 @@ def owned_by(conn: Connection, owners: Sequence[str]) -> list[Claim]:
         .where(claim.c.owner.in_(list(owners)))
         .order_by(claim.c.issue_id, claim.c.shard_no, claim.c.id)
         .with_for_update(skip_locked=True)
+    )
+    return [_claim(row._mapping) for row in rows]
+
+
+def owned_by_issue(conn: Connection, issue_id: int) -> list[Claim]:
+    """An issue's owned claims, locked, in the order of their shards."""
+    rows = conn.execute(
+        select(claim)
+        .where(claim.c.issue_id == issue_id, claim.c.owner.is_not(None))
+        .order_by(claim.c.shard_no, claim.c.id)
+        .with_for_update()
     )
     return [_claim(row._mapping) for row in rows]
 

@@ -72,6 +72,11 @@ def read_due(conn: Connection, held: Claim) -> list[Due]:
     ]
 
 
+def numbers_of(conn: Connection, held: Claim) -> list[int]:
+    """The numbers of a claim's rows without a result, in order."""
+    return list(conn.execute(select(delivery.c.n).where(claims.rows_of(held)).order_by(delivery.c.n)).scalars())
+
+
 def read_stops(conn: Connection, held: Claim, owner: str) -> tuple[bool, dict[int, SkipReason]]:
     """(claim still ours and issue still sending, {n: skip reason}): the recheck that precedes every arming."""
     reason = skip_reason()

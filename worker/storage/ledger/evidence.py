@@ -6,13 +6,13 @@ A copy in doubt keeps the id of the claim that lost it; evidence names that id, 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import Connection, and_, literal, select, update
 
 from worker.domain.delivery import BounceKind, DeliveryState, DoubtReason
 from worker.domain.issue import IssueState
 from worker.storage.engine import database_now
 from worker.storage.ledger import claims, issues
-from worker.storage.schema import delivery, issue, shard
+from worker.storage.schema import delivery, issue, reply, shard
 
 _OPEN = (IssueState.SENDING, IssueState.PAUSED, IssueState.FINISHED)
 
@@ -70,4 +70,47 @@ def resolve(conn: Connection, issue_id: int, claim_id: int, numbers: Sequence[in
         done += moved
     if done and to is DeliveryState.WAITING:
         issues.move(conn, issue_id, [IssueState.FINISHED], IssueState.SENDING, finished_at=None)
+    return done
+
+
+def doubt_begun(conn: Connection, issue_id: int, ranges: Sequence[tuple[int, int]], claim_id: int, why: str) -> int:
+    """Copies that had begun, and of which a restored database does not know the end, are in doubt. Returns how many.
+
+    Only rows that could be sent again; each keeps `why` as its last words. No fingerprint: nothing proves a repeat.
+    """
+    done = 0
+    shards = conn.execute(
+        select(shard.c.no, shard.c.from_n, shard.c.to_n)
+        .where(shard.c.issue_id == issue_id)
+        .order_by(shard.c.no)
+        .with_for_update()
+    ).all()
+    for no, from_n, to_n in shards:
+        for first, last in ranges:
+            if last < from_n or first > to_n:
+                continue
+            inside = delivery.c.n.between(max(first, from_n), min(last, to_n))
+            for state in (DeliveryState.WAITING, DeliveryState.DEFERRED):
+                here = (delivery.c.issue_id == issue_id, inside, delivery.c.state == state)
+                number = (delivery.c.issue_id, delivery.c.n, delivery.c.tries + 1)
+                words = select(*number, database_now(), literal("body"), literal(why)).where(*here)
+                conn.execute(reply.insert().from_select(["issue_id", "n", "try_no", "at", "phase", "text"], words))
+                moved = conn.execute(
+                    update(delivery)
+                    .where(*here)
+                    .values(
+                        state=DeliveryState.IN_DOUBT,
+                        reason=DoubtReason.WORKER_LOST,
+                        at=database_now(),
+                        claim=claim_id,
+                        claimed_at=database_now(),
+                        next_try=None,
+                        fingerprint=None,
+                        doubts=delivery.c.doubts + 1,
+                        tries=delivery.c.tries + 1,
+                    )
+                ).rowcount
+                claims.move_counts(conn, issue_id, no, {(state, DeliveryState.IN_DOUBT): moved})
+                done += moved
+        claims.skip_to(conn, issue_id, no, min(max(last for _, last in ranges), to_n))
     return done

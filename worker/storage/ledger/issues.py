@@ -186,6 +186,25 @@ def start_held(conn: Connection) -> list[int]:
     return [int(row.id) for row in rows]
 
 
+def start_at_once(conn: Connection, issue_id: int) -> None:
+    """Move an issue that waits for its time to sending, to be planned: it had begun when the database was younger."""
+    conn.execute(
+        update(issue)
+        .where(
+            issue.c.id == issue_id,
+            issue.c.state.in_([IssueState.HOLDING, IssueState.SCHEDULED, IssueState.HELD_LATE]),
+        )
+        .values(
+            state=IssueState.SENDING,
+            started_at=database_now(),
+            last_progress_at=database_now(),
+            plan_cursor=0,
+            plan_until=None,
+            stopped_reason="",
+        )
+    )
+
+
 def finish_done(conn: Connection) -> list[int]:
     """Sending issues that are planned, with no open row and no claim: moved to finished.
 

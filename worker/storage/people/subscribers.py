@@ -4,7 +4,7 @@ The identity is the keyed hash of the folded address; the address itself goes wh
 the suppression list.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,6 +129,15 @@ class Erased:
     """Whether the keyed hash stays on the do-not-mail list."""
     on_its_way: tuple[str, ...] = ()
     """Subjects of the issues whose copy could not be stopped any more; told by `consent.optout`."""
+
+
+def not_erased(conn: Connection, ids: Sequence[int], page: int) -> list[int]:
+    """Which of these readers still have their data."""
+    found: list[int] = []
+    for at in range(0, len(ids), page):
+        here = (table.c.id.in_(ids[at : at + page]), table.c.erased_at.is_(None))
+        found += conn.execute(select(table.c.id).where(*here).order_by(table.c.id)).scalars()
+    return found
 
 
 def erase_subscriber(conn: Connection, subscriber_id: int, *, actor: str, keep_no: bool = True) -> Erased:

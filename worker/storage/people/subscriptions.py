@@ -75,6 +75,20 @@ def of_pair(conn: Connection, subscriber_id: int, publication_id: int) -> Subscr
     return _first(conn, _subscriptions().where(*pair))
 
 
+def going_on(conn: Connection, ended: Mapping[int, int], page: int) -> list[int]:
+    """Which of these subscriptions, said to be ended in that generation, go on in it here."""
+    found: list[int] = []
+    ids = sorted(ended)
+    for at in range(0, len(ids), page):
+        rows = conn.execute(
+            select(subscription.c.id, subscription.c.generation).where(
+                subscription.c.id.in_(ids[at : at + page]), subscription.c.state != SubscriptionState.ENDED
+            )
+        )
+        found += sorted(number for number, generation in rows if generation == ended[number])
+    return found
+
+
 def of_delivery(conn: Connection, issue_id: int, n: int) -> Subscription | None:
     """The subscription behind one copy. None when it is gone."""
     copy = _subscriptions().join(issue, _OF_PUBLICATION).join(delivery, _TO_READER)

@@ -1,0 +1,272 @@
+"""A database that is older than what this machine knows: nothing is sent, and after unlocking nobody gets two."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import select
+
+from tests.support.lists import Newsroom
+from tests.support.readers import KEY
+from tests.support.words import refuses
+from worker.consent.optout import Wish, opt_out
+from worker.dispatch import lock, orders
+from worker.domain.issue import IssueState
+from worker.domain.subscription import Channel
+from worker.errors import RefusedError, UsageError
+from worker.operations import unlock
+from worker.operations.backup import back_up, read_backup, restore
+from worker.storage import schema
+from worker.storage.engine import open_database
+
+READERS = 600
+
+
+@contextmanager
+def empty_url(desk: Newsroom) -> Iterator[str]:
+    """A database of the same kind that has nothing yet."""
+    if desk.database.dialect == "sqlite":
+        yield f"sqlite:///{desk.folder / 'restored' / 'corranto.sqlite3'}"
+        return
+    server, _, name = desk.given["database_url"].rpartition("/")
+    with psycopg.connect(f"{server}/postgres", autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name}_restored TEMPLATE template0")
+        yield f"{server}/{name}_restored"
+        conn.execute(f"DROP DATABASE {name}_restored WITH (FORCE)")
+
+
+@contextmanager
+def restored(desk: Newsroom, folder: Path) -> Iterator[Newsroom]:
+    """The installation as the backup has it, on the same machine and with the same relay."""
+    with empty_url(desk) as url:
+        restore(folder, url, state_of(desk), desk.folder / "keys")
+        database = open_database(url, [KEY])
+        yield Newsroom(database, desk.folder, {**desk.given, "database_url": url}, desk.relay)
+        database.close()
+
+
+def state_of(desk: Newsroom) -> Path:
+    return desk.folder / "state"
+
+
+def begin(desk: Newsroom) -> str | None:
+    """A worker starts: why it may not send, or None."""
+    trouble = lock.begin(desk.database, state_of(desk), "test")
+    return trouble.code if trouble else None
+
+
+def backup_of(desk: Newsroom) -> Path:
+    folder = desk.folder / "backup"
+    back_up(desk.database, desk.given["database_url"], state_of(desk), folder)
+    return folder
+
+
+def leave(desk: Newsroom, address: str) -> None:
+    with desk.database.read() as conn:
+        query = select(schema.subscription.c.id).join(
+            schema.subscriber, schema.subscriber.c.id == schema.subscription.c.subscriber_id
+        )
+        number = conn.execute(query.where(schema.subscriber.c.address == address)).scalar_one()
+    opt_out(desk.database, Wish(number, Channel.ONE_CLICK, "reader"), state_of(desk), 0.0)
+
+
+def test_a_restore_in_mid_issue_mails_nobody_twice_and_nobody_who_left(both_desks: Newsroom) -> None:
+    # Given: a backup while a third is sent, a third on the wire and a third waiting; then all is sent, and three leave
+    desk = both_desks
+    desk.readers(READERS)
+    desk.queue()
+    assert begin(desk) is None
+    with desk.hand(claim_size="200") as hand:
+        hand.tick()
+        hand.work(most=1)
+        part = hand.slice()
+        hand.submitted(part)
+        part.settle()
+        hand.submitted(part)
+        folder = backup_of(desk)
+        part.give_back()
+        late = hand.slice()
+        for n in range(500, 550):
+            leave(desk, f"reader{n}@example.org")
+        hand.submitted(late)
+        late.give_back()
+    sent = desk.copies()
+    assert len(sent) == READERS - 50
+
+    # When the backup is put in place of it
+    with restored(desk, folder) as old:
+        # Then nothing is sent
+        assert begin(old) == "lock.older"
+        seen = unlock.survey(old.database, state_of(desk))
+        assert seen.lock is not None
+        assert (seen.left, seen.foreign_claims, seen.unknown_issues) == (50, 0, 0)
+        assert [(each.slug, each.would_get, each.begun) for each in seen.under_way] == [("spring", 400, 400)]
+
+        # And when it is unlocked and an editor resumes it, nobody gets a second copy
+        for _ in range(2):
+            unlock.unlock(old.database, state_of(desk), "an operator")
+        assert begin(old) is None
+        assert old.issue().state is IssueState.PAUSED
+        with old.hand() as hand:
+            orders.resume(old.database, hand.nudges, "spring", "an editor")
+            hand.send()
+        assert old.copies() == sent
+        assert old.totals().in_doubt == 400
+        assert old.totals().adds_up
+        old.assert_books_add_up()
+
+
+def test_numbers_that_had_not_begun_go_on_after_a_restore(both_desks: Newsroom) -> None:
+    # Given: a backup right after planning, and one claim since
+    desk = both_desks
+    desk.readers(READERS)
+    desk.queue()
+    begin(desk)
+    with desk.hand(claim_size="200") as hand:
+        hand.tick()
+        hand.work(most=1)
+        folder = backup_of(desk)
+        part = hand.slice()
+        hand.submitted(part)
+        hand.die()
+
+    # When
+    with restored(desk, folder) as old:
+        assert begin(old) == "lock.older"
+        unlock.unlock(old.database, state_of(desk), "an operator")
+        with old.hand() as hand:
+            orders.resume(old.database, hand.nudges, "spring", "an editor")
+            hand.send()
+
+        # Then
+        assert old.states() == {"in_doubt": 200, "accepted": 400}
+        assert set(old.copies().values()) == {1}
+        assert len(old.copies()) == READERS
+        assert old.issue().state is IssueState.FINISHED
+        old.assert_books_add_up()
+
+
+def test_an_issue_that_had_not_begun_in_the_backup_keeps_its_numbers(both_desks: Newsroom) -> None:
+    # Given: a backup before anything was planned
+    desk = both_desks
+    desk.readers(300)
+    desk.queue()
+    begin(desk)
+    folder = backup_of(desk)
+    with desk.hand(claim_size="200") as hand:
+        hand.tick()
+        hand.work(most=1)
+        hand.submitted(hand.slice())
+        hand.die()
+
+    # When
+    with restored(desk, folder) as old:
+        begin(old)
+        unlock.unlock(old.database, state_of(desk), "an operator")
+        with old.hand() as hand:
+            orders.resume(old.database, hand.nudges, "spring", "an editor")
+            hand.send()
+
+        # Then
+        assert old.states() == {"in_doubt": 200, "accepted": 100}
+        assert set(old.copies().values()) == {1}
+        old.assert_books_add_up()
+
+
+def test_numbers_of_claims_and_issues_are_never_given_out_again(both_desks: Newsroom) -> None:
+    # Given: an issue that the backup does not know
+    desk = both_desks
+    desk.readers(3)
+    begin(desk)
+    folder = backup_of(desk)
+    desk.queue()
+    with desk.hand() as hand:
+        hand.send()
+
+    # When
+    with restored(desk, folder) as old:
+        begin(old)
+        assert unlock.survey(old.database, state_of(desk)).unknown_issues == 1
+        unlock.unlock(old.database, state_of(desk), "an operator")
+        old.queue()
+
+        # Then it is another issue, with Message-IDs of its own
+        assert old.issue().id == 2
+        with old.hand() as hand:
+            hand.tick()
+            hand.work(most=1)
+            batch = hand.slice().claim()
+            assert batch is not None
+            assert batch.claim.id == 2
+
+
+def test_a_copied_installation_is_locked(both_desks: Newsroom, tmp_path: Path) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(3)
+    begin(desk)
+    folder = backup_of(desk)
+
+    # When its database runs beside another state directory
+    with empty_url(desk) as url:
+        restore(folder, url, tmp_path / "elsewhere", tmp_path / "keys")
+        (tmp_path / "elsewhere" / "instance.json").unlink()
+        copy = open_database(url, [KEY])
+        assert lock.begin(copy, tmp_path / "elsewhere", "test") == lock.compare(copy, tmp_path / "elsewhere").lock
+        found = lock.compare(copy, tmp_path / "elsewhere").lock
+        copy.close()
+    assert found is not None
+    assert found.code == "lock.no_memory"
+
+
+def test_a_machine_that_joins_a_living_installation_is_not_locked(both_desks: Newsroom, tmp_path: Path) -> None:
+    desk = both_desks
+    begin(desk)
+    with desk.hand():
+        assert lock.begin(desk.database, tmp_path / "joins", "test") is None
+
+
+def test_one_line_too_many_in_the_log_is_made_true(desk: Newsroom) -> None:
+    # Given: a process that died between the line and its commit
+    desk.readers(2)
+    begin(desk)
+    (state_of(desk) / "optouts.log").write_text("2026-11-27T10:00:00+00:00 out 1:1\n2026-11-27T10:00:00+00:00 out 2")
+
+    # When / Then
+    assert begin(desk) is None
+    with desk.database.read() as conn:
+        states = conn.execute(select(schema.subscription.c.state).order_by(schema.subscription.c.id)).scalars().all()
+    assert states == ["ended", "confirmed"]
+
+
+def test_a_backup_is_whole_private_and_proven(both_desks: Newsroom) -> None:
+    desk = both_desks
+    desk.readers(3)
+    leave(desk, "reader1@example.org")
+    folder = backup_of(desk)
+    manifest = read_backup(folder)
+    assert manifest.counts == {"publication": 1, "subscriber": 3, "subscription": 3, "suppression": 0, "issue": 0}
+    assert {path.name for path in folder.iterdir()} == {"manifest.json", "optouts.log", *manifest.files}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in [folder, *folder.iterdir()])
+    with refuses(RefusedError, "is not empty"):
+        backup_of(desk)
+    with refuses(RefusedError, "has tables already"):
+        restore(folder, desk.given["database_url"], state_of(desk), desk.folder / "keys")
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (lambda folder: (folder / "manifest.json").unlink(), "no backup"),
+        (lambda folder: (folder / "manifest.json").write_text("{"), "cannot be read"),
+        (lambda folder: (folder / "corranto.sqlite3").write_bytes(b"x"), "is damaged"),
+        (lambda folder: (folder / "corranto.sqlite3").unlink(), "is damaged"),
+    ],
+)
+def test_what_is_no_whole_backup_is_refused(desk: Newsroom, harm: Callable[[Path], object], said: str) -> None:
+    folder = backup_of(desk)
+    harm(folder)
+    with refuses(UsageError, said), empty_url(desk) as url:
+        restore(folder, url, state_of(desk), desk.folder / "keys")
