@@ -10,7 +10,7 @@ from pathlib import Path
 from worker.consent import replay
 from worker.consent.replay import Missing
 from worker.domain.process import SILENT_AFTER_S
-from worker.errors import Trouble
+from worker.errors import RefusedError, Trouble
 from worker.journal import memory
 from worker.journal.marks import Marks, read_marks
 from worker.journal.memory import Memory
@@ -50,14 +50,19 @@ class Comparison:
         return None
 
 
-def compare(database: Database, state_dir: Path) -> Comparison:
-    """Read both. Raises UnreachableError."""
+def compare(database: Database, state_dir: Path, *, with_log: bool = True) -> Comparison:
+    """Read both; the opt-out log only `with_log`, because it may be long. Raises UnreachableError."""
     with database.read() as conn:
         progress = epochs.read_progress(conn)
         alive = workers.count_alive(conn, SILENT_AFTER_S)
-    return Comparison(
-        progress, memory.recall(state_dir), read_marks(state_dir), replay.missing(database, state_dir), alive
-    )
+    missing = replay.missing(database, state_dir) if with_log else Missing()
+    return Comparison(progress, memory.recall(state_dir), read_marks(state_dir), missing, alive)
+
+
+def refuse_locked(database: Database, state_dir: Path) -> None:
+    """Raises RefusedError while nothing may be sent; cheap enough to be asked every second."""
+    if (lock := compare(database, state_dir, with_log=False).lock) is not None:
+        raise RefusedError(lock.code, **lock.fields)
 
 
 def begin(database: Database, state_dir: Path, actor: str) -> Trouble | None:

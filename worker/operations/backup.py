@@ -51,6 +51,11 @@ class Manifest:
     files: dict[str, str]
     """Name → SHA-256."""
 
+    @property
+    def is_of_this_version(self) -> bool:
+        """Whether its schema is ours; an older one is upgraded after it was restored."""
+        return self.schema == migrations.HEAD
+
 
 def back_up(database: Database, url: str, state_dir: Path, folder: Path, keys: Path | None = None) -> Manifest:
     """Write a backup into an empty or new folder. `keys` is the folder of DKIM keys, when they are wanted.

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from worker import clock
 from worker.broker import build as broker
+from worker.dispatch.lock import compare
 from worker.dispatch.probe import probe_optout
 from worker.dispatch.progress import living
 from worker.domain.address import domain_of
@@ -207,9 +208,11 @@ def _ledger(settings: Settings, database: Database) -> list[Check]:
             known = publications.list_publications(conn)
             alive = len(living(workers.list_workers(conn), now))
             sending = len(issues.list_issues(conn, [IssueState.SENDING]))
+        lock = compare(database, settings.state_dir).lock
     finally:
         database.close()
-    return [judge_clock(off_s), _workers(alive, sending), *_dkim(settings, known), *_return_paths(settings, known)]
+    checks = [judge_clock(off_s), _workers(alive, sending), *_dkim(settings, known), *_return_paths(settings, known)]
+    return checks if lock is None else [_fail("lock", lock), *checks]
 
 
 def judge_clock(off_s: float) -> Check:

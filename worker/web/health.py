@@ -8,6 +8,7 @@ waits behind it.
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -15,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from worker.broker import build
 from worker.clock import monotonic
+from worker.dispatch.lock import refuse_locked
 from worker.errors import CorrantoError
 from worker.log import logger
 from worker.operations.status import ask_database
@@ -53,19 +55,24 @@ class Health:
         broker_url = settings.broker_url.get_secret_value()
         self._database = _Question("database", lambda: ask_database(database), READY_WITHIN_S)
         self._schema = _Question("schema", database.check, READY_WITHIN_S)
+        self._sending = _Question("sending", partial(refuse_locked, database, settings.state_dir), READY_WITHIN_S)
         self._broker = _Question("broker", lambda: broker_url == "sql" or ping(broker_url), BROKER_WITHIN_S)
 
     async def readyz(self, request: Request) -> Response:
-        """200 while this process can do its work; `degraded` names what it can do without."""
+        """200 while this process can do its work; `degraded` names what it can do without.
+
+        That is the broker, and a database that mails may be sent from.
+        """
         broker = asyncio.ensure_future(self._broker.answer())
         checks = {"database": await self._database.answer()}
         checks["schema"] = await self._schema.answer() if checks["database"] == OK else UNKNOWN
+        checks["sending"] = await self._sending.answer() if checks["schema"] == OK else UNKNOWN
         checks["broker"] = await broker
         failing = [name for name in ("database", "schema") if checks[name] == FAILS]
         content = {
             "status": "not ready" if failing else "ready",
             "failing": failing,
-            "degraded": ["broker"] if checks["broker"] == FAILS else [],
+            "degraded": [name for name in ("broker", "sending") if checks[name] == FAILS],
             "checks": checks,
         }
         return JSONResponse(content, 503 if failing else 200)
