@@ -176,9 +176,11 @@ def test_a_jpeg_is_decoded_without_its_cargo_and_upright(tmp_path: Path) -> None
     lie = chunk(b"eXIf", struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 0x112, 12, 0x1FFFFFFF, 8, 0))
     (tmp_path / "a.png").write_bytes(png(9, 9, 2, extra=lie))
 
-    sizes, peak = taken_in_by_a_process(tmp_path / "a.jpg", tmp_path / "a.png")
+    (tmp_path / "b.jpg").write_bytes(jpeg_with(segment(0xE1, cargo)))
 
-    assert sizes == [[[16, 32], [16, 32]], [[9, 9], [9, 9]]]
+    sizes, peak = taken_in_by_a_process(*(tmp_path / name for name in ("a.jpg", "a.png", "b.jpg")))
+
+    assert sizes == [[[16, 32], [16, 32]], [[9, 9], [9, 9]], [[16, 16], [16, 16]]]
     assert peak <= 160
 
 

@@ -6,7 +6,6 @@ converted, 16 bits are scaled, ink becomes light. The work goes in bands, so tha
 
 import io
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -67,7 +66,7 @@ def open_picture(kind: str, data: bytes) -> ImageFile:
 def rewrite(kind: str, data: bytes, facts: Facts, max_width: int, most_decoded: int) -> Encoded:
     """The picture anew, at most `max_width` wide. Raises what the decoder raises for a damaged file."""
     picture = open_picture(kind, facts.still or data)
-    turn = _turn_of(picture)
+    turn = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
     width, height = picture.size
     across = height if turn is not None and _swaps(turn) else width
     scale = min(1.0, max_width / across, math.sqrt(MOST_SHOWN / (width * height)))
@@ -87,12 +86,6 @@ def small_copy(data: bytes, suffix: str, width: int) -> Encoded:
     """A hosted picture, or the first one of a hosted animation, at this width: for a look at it, not for sending."""
     kind = {"jpg": "jpeg"}.get(suffix, suffix)
     return rewrite(kind, data, Facts(0, 0), width, 2**30)
-
-
-def _turn_of(picture: ImageFile) -> Image.Transpose | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a library about lengths that cannot be: such a picture is not turned
-        return _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
 
 
 def _swaps(turn: Image.Transpose) -> bool:
