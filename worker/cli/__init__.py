@@ -6,6 +6,7 @@ to mend, 4 refused, 5 a dependency is unreachable, 6 finished with problems; 130
 
 import errno
 import io
+import itertools
 import json
 import os
 import re
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except CorrantoError as error:
-        if "--json" in arguments:
+        if _wants_json(arguments):
             _explain_to_programs(error)
         else:
             _explain(error)
@@ -53,7 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _end_unheard()
         raise
     except Exception as error:
-        return _explain_unexpected(error, as_json="--json" in arguments)
+        return _explain_unexpected(error, as_json=_wants_json(arguments))
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Whether a program reads the answer: --json, with a value too, which is wrong usage; after -- it is a name."""
+    options = itertools.takewhile(lambda argument: argument != "--", arguments)
+    return any(option.partition("=")[0] == "--json" for option in options)
 
 
 def _speak_any_encoding() -> None:
