@@ -700,3 +700,13 @@ def test_json_after_two_dashes_is_a_name(corranto: Callable[..., Said]) -> None:
 
     assert said.code == 2
     assert said.err.startswith("corranto: there is no publication --json")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_output_is_silence_and_no_fault(corranto: Callable[..., Said], publication: str, closed: str) -> None:
+    command = f"{sys.executable} -P -m worker.cli publication list {closed}"
+
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0
+    assert "fault" not in done.stderr

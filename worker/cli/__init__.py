@@ -13,6 +13,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from worker.calling import called
 from worker.cli.commands import find_command, overview, version
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         confine()
+        _open_closed_streams()
         _speak_any_encoding()
     try:
         return _run(arguments)
@@ -61,6 +63,13 @@ def _wants_json(arguments: Sequence[str]) -> bool:
     """Whether a program reads the answer: --json, with a value too, which is wrong usage; after -- it is a name."""
     options = itertools.takewhile(lambda argument: argument != "--", arguments)
     return any(option.partition("=")[0] == "--json" for option in options)
+
+
+def _open_closed_streams() -> None:
+    """Whoever closed our output (`>&-`) wants to hear nothing; and no file of ours may come to be its descriptor."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for as long as the process
 
 
 def _speak_any_encoding() -> None:
