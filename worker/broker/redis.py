@@ -12,6 +12,7 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 
 from worker.broker.bounded import BoundedParser, OversizedError
@@ -88,19 +89,24 @@ class RedisStore:
 
 def connect(url: str) -> redis.Redis:
     """A client that waits seconds, not for ever, and tries a stale connection once more. Raises UsageError."""
+    ours = {
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": ANSWER_TIMEOUT_S,
+        "protocol": 2,
+        "decode_responses": False,
+        "parser_class": BoundedParser,
+        # A server that hangs is not asked twice: a worker's heartbeat may be waiting behind it.
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+    }
     try:
-        return redis.Redis.from_url(
-            url,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=ANSWER_TIMEOUT_S,
-            protocol=2,
-            parser_class=BoundedParser,
-            # A server that hangs is not asked twice: a worker's heartbeat may be waiting behind it.
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-            **({} if url.startswith("unix:") else {"socket_keepalive": True}),
-        )
-    except (ValueError, TypeError) as error:
+        # The library lets a URL's query win over what it is given: a deadline or a bound would be gone.
+        pool = redis.ConnectionPool(**(parse_url(url) | ours))  # type: ignore[no-untyped-call]
+        if "path" not in pool.connection_kwargs:
+            pool.connection_kwargs["socket_keepalive"] = True
+        pool.connection_class(**pool.connection_kwargs)  # connects to nothing, and knows which options there are
+    except (ValueError, TypeError, redis.RedisError) as error:
         raise UsageError("broker.url") from error
+    return redis.Redis.from_pool(pool)
 
 
 @dataclass(frozen=True)
