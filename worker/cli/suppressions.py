@@ -67,7 +67,9 @@ def import_file(
     if done.stayed:
         said = ", ".join(f"“{heading}”" for heading in done.left_columns[:5])
         stayed = count(done.stayed, "line")
-        say(f"{stayed} of people who did not leave changed nothing, as {said} say; --all takes them too")
+        say(
+            f"{stayed} of people who did not leave changed nothing, as {said} {'says' if len(done.left_columns) == 1 else 'say'}; --all takes them too"
+        )
     for line, why in done.rejects[:MAX_SHOWN_REJECTS]:
         warn(f"{file.name} line {line}: {word(why)}")
     if done.rejected:
