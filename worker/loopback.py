@@ -1,7 +1,12 @@
 """Whether a host means this machine alone: the one judgement for settings, links, relay, sink and pages. Pure."""
 
+import errno
 import ipaddress
+import socket
 from urllib.parse import urlsplit
+
+_NOT_OURS = (errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT)
+"""No interface has the address; a link-local one names no interface; the kernel lacks its family."""
 
 
 def is_loopback(host: str) -> bool:
@@ -26,3 +31,8 @@ def is_loopback_url(url: str) -> bool:
         return is_loopback(urlsplit(url).hostname or "")
     except ValueError:
         return False
+
+
+def is_host_trouble(error: OSError) -> bool:
+    """Whether listening failed for the host and not for the port: another port would meet the same."""
+    return isinstance(error, socket.gaierror) or error.errno in _NOT_OURS

@@ -19,6 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from worker.loopback import is_host_trouble
+
 FOLDER = "metrics"  # below the state directory
 PORTS_TRIED = 100
 """One process takes one port; a hundred in a row taken means something else is wrong."""
@@ -62,7 +64,6 @@ def start(host: str, first_port: int, render: Callable[[], bytes], role: str, st
         return MetricsPort()
     listener = _listen(host, first_port)
     if listener is None:
-        _log.warning("no port of %s from %d upward is free for metrics; %d tried", host, first_port, PORTS_TRIED)
         return MetricsPort()
     port = listener.getsockname()[1]
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -143,12 +144,16 @@ def _is_free(descriptor: int) -> bool:
 
 
 def _listen(host: str, first_port: int) -> socket.socket | None:
+    """A listening socket; None, and a warning that names what to change, when there is none to be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in range(first_port, min(first_port + PORTS_TRIED, 65_536)):
         try:
             return socket.create_server((host, port), family=family, backlog=BACKLOG)
-        except OSError:
-            continue
+        except OSError as error:
+            if is_host_trouble(error):
+                _log.warning("no metrics: metrics_host must be an address of this machine, which %s is not", host)
+                return None
+    _log.warning("no port of %s from %d upward is free for metrics; %d tried", host, first_port, PORTS_TRIED)
     return None
 
 

@@ -8,6 +8,7 @@ from tests.support.publication import CONSENT, write_csv
 from tests.support.readers import Readers, WatchedDatabase
 from tests.support.words import refuses
 from worker.consent.how import How
+from worker.consent.readers import show_reader
 from worker.consent.subscribe import add_subscriber
 from worker.consent.suppressions import (
     PAGE,
@@ -149,3 +150,11 @@ def test_lifting_a_suppression_lets_the_address_in_again_and_subscribes_nobody(
     assert add_subscriber(database, "newsline", JANE, consent=CONSENT, actor="editor").added
     with refuses(NotFoundError, match="suppression list"):
         lift_suppression(database, JANE, actor="editor")
+
+
+def test_who_is_only_on_the_list_is_said_to_be(database: Database) -> None:
+    with refuses(NotFoundError, "no subscriber has the address"):
+        show_reader(database, JANE)
+    suppress_addresses(database, [JANE], **BY_HAND)
+    with refuses(NotFoundError, "it is on the do-not-mail list since .*so nothing is ever sent to it"):
+        show_reader(database, JANE)

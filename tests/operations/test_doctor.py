@@ -416,4 +416,6 @@ def test_a_database_of_other_keys_is_named(settings: Settings) -> None:
     other = settings.model_copy(update={"secret_keys": (SecretStr("z" * 40),)})
     found = doctor.run(other)
     assert "made with other keys" in evidence(found, "database")
+    for said in ("links of mails already sent", "who was erased", "subscriber export -p SLUG", "a new database"):
+        assert said in evidence(found, "database")
     assert "CORRANTO_SECRET_KEYS" in fix(found, "database")

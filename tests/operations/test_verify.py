@@ -99,7 +99,7 @@ def _result_without_claim(conn: Connection, issue_id: int) -> None:
         (_orphan_a_retry, "from row 25", "belong to claim 999, which is gone"),
         (_finish_early, "issue 1", "is finished and has 25 open rows"),
         (_lose_the_text, "table issue", "need their compiled text"),
-        (_result_without_claim, "from row 1", "5 rows have a result but were never claimed"),
+        (_result_without_claim, "from row 1", "5 rows with a result and without a claim"),
     ],
 )
 def test_verify_names_the_discrepancy(
@@ -135,7 +135,7 @@ def test_verify_tries_every_rule_of_the_schema_again(sqlite_database: Database, 
 
     # Then
     broken = {each.what for each in proof.discrepancies if each.where == "table delivery"}
-    assert {"1 rows break the rule reason", "1 rows break the rule known_since"} <= {
+    assert {"1 row against the rule reason", "1 row against the rule known_since"} <= {
         what.replace("ck_delivery_", "") for what in broken
     }
 

@@ -685,3 +685,28 @@ def test_a_refusal_under_json_is_json_too(
     assert (said.code, said.out, told["exit_code"]) == (exit_code, "", exit_code)
     assert [each["code"] for each in told["errors"]] == [code]
     assert told["errors"][0]["sentence"]
+
+
+@pytest.mark.parametrize("arguments", [("status", "--json=yes"), ("publication", "show", "x", "--json=")])
+def test_json_with_a_value_is_refused_as_json(corranto: Callable[..., Said], arguments: tuple[str, ...]) -> None:
+    said = corranto(*arguments)
+
+    assert said.code == 2
+    assert json.loads(said.err)["exit_code"] == 2
+
+
+def test_json_after_two_dashes_is_a_name(corranto: Callable[..., Said]) -> None:
+    said = corranto("publication", "show", "--", "--json")
+
+    assert said.code == 2
+    assert said.err.startswith("corranto: there is no publication --json")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_output_is_silence_and_no_fault(corranto: Callable[..., Said], publication: str, closed: str) -> None:
+    command = f"{sys.executable} -P -m worker.cli publication list {closed}"
+
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0
+    assert "fault" not in done.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import is_confined
 from tests.support.words import refuses
 from worker.demo.place import hold
 from worker.demo.readers import LANGUAGES, as_csv, count_troubles, invent
@@ -119,6 +120,13 @@ def test_a_live_demo_tells_its_settings_and_every_printed_address_answers(live, 
     assert len(shown) >= 3
     for url in shown:
         assert _status(url) == 200, url
+
+
+def test_every_member_keeps_its_files_and_its_memory_to_itself(live, folder):
+    members = [live.pid, *_members(folder)]
+
+    assert len(members) == 5
+    assert [pid for pid in members if not is_confined(pid)] == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -14,7 +14,7 @@ from worker.domain.issue import WaitReason
 from worker.operations.deliveries import DeliveryRow
 from worker.screen.deliveries import spell_why
 from worker.screen.instants import When
-from worker.storage import schema
+from worker.storage import schema, workers
 from worker.storage.engine import Database
 
 
@@ -84,6 +84,9 @@ def test_an_issue_that_waits_says_for_what(corranto, publication, sqlite_databas
         waits = {"wait_reason": WaitReason.RELAY, "wait_detail": "nothing listens at 127.0.0.1:9"}
         conn.execute(update(schema.issue).where(schema.issue.c.id == number).values(**waits))
 
+    assert "no worker is running" in corranto("issue", "show", str(number)).out
+    with sqlite_database.write() as conn:
+        workers.register(conn, "w1", "host-1", "host 4711")
     assert "nothing listens at 127.0.0.1:9" in corranto("issue", "show", str(number)).out
 
 

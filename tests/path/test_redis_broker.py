@@ -18,6 +18,7 @@ from redis.retry import Retry
 from tests.support.nudged import JOIN_MS, QUEUE, Woken, declare, working
 from tests.support.programs import find_program, free_port, require
 from tests.support.words import refuses
+from worker.broker import redis as redis_store
 from worker.broker.build import build_broker, ping
 from worker.broker.nudges import NudgeBroker, send_nudge
 from worker.broker.redis import MOST_WAITING, RedisStore
@@ -303,6 +304,62 @@ def test_a_reply_that_never_ends_is_refused() -> None:
         with pytest.raises(UnreachableError):
             ping(f"redis://127.0.0.1:{server.getsockname()[1]}/0")
         thread.join()
+
+
+NONSENSE = {
+    "nested": b"*1\r\n" * 15_000,
+    "no number": b":abc\r\n",
+    "no length": b"$abc\r\n",
+    "a long number": b":" + b"9" * 6_000 + b"\r\n",
+    "too few": b"*1\r\n$1\r\na\r\n",
+    "a number": b":5\r\n",
+    "nothing inside": b"*2\r\n$1\r\na\r\n$-1\r\n",
+    "an error inside": b"*2\r\n$1\r\na\r\n-ERR x\r\n",
+    "a list inside": b"*2\r\n$1\r\na\r\n*1\r\n:1\r\n",
+    "a huge number inside": b"*2\r\n$1\r\na\r\n:999999999999\r\n",
+}
+
+
+@pytest.mark.parametrize("said", NONSENSE.values(), ids=NONSENSE)
+def test_an_answer_that_no_redis_gives_is_a_sentence_and_no_crash(said: bytes) -> None:
+    with answering(said) as (url, _):
+        broker = broker_on(url)
+        assert broker.fetch(QUEUE, 0.01) is None
+        with refuses(UnreachableError, "makes no sense|no Redis"):
+            ping(url)
+        broker.close()
+
+
+def test_a_server_that_hangs_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_store, "ANSWER_TIMEOUT_S", 0.05)
+    with answering(b"") as (url, met):
+        with pytest.raises(UnreachableError):
+            RedisStore(url, "corranto").put(QUEUE, b"x")
+        assert len(met) == 1
+
+
+@contextlib.contextmanager
+def answering(said: bytes) -> Iterator[tuple[str, list[socket.socket]]]:
+    """A server that says this to every command but those of a greeting; its URL and the connections it had."""
+    met: list[socket.socket] = []
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                met.append(server.accept()[0])
+                threading.Thread(target=talk, args=(met[-1],), daemon=True).start()
+
+    def talk(conn: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while asked := conn.recv(65_536):
+                greets = b"SETINFO" in asked or b"SELECT" in asked
+                conn.sendall(b"+OK\r\n" * asked.count(b"SETINFO") if greets else said)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}/0", met
+    for conn in met:
+        conn.close()
 
 
 def _answer_endlessly(server: socket.socket) -> None:

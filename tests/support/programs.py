@@ -154,3 +154,11 @@ def _stop_with_the_run(folder: Path, stop: list[str]) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def is_confined(pid: int) -> bool:
+    """Whether a process makes files for its owner alone and leaves no copy of its memory in a crash."""
+    process = Path("/proc") / str(pid)
+    limits = (process / "limits").read_text()
+    (core,) = [line.split()[4:6] for line in limits.splitlines() if line.startswith("Max core file size")]
+    return core == ["0", "0"] and "\nUmask:\t0077\n" in (process / "status").read_text()

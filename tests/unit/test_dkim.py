@@ -177,6 +177,15 @@ def test_keys_and_names_that_no_verifier_accepts_are_refused(key: bytes) -> None
             Signer(domain, selector, key)
 
 
+@pytest.mark.parametrize(
+    ("domain", "selector", "said"),
+    [("Ex ample.org", "c1", '"Ex ample.org" is no domain'), (DOMAIN, "o'x", 'the selector "o\'x" is')],
+)
+def test_the_name_that_does_not_fit_is_shown_as_typed(key: bytes, domain: str, selector: str, said: str) -> None:
+    with pytest.raises(DkimError, match=f"^{said}"):
+        Signer(domain, selector, key)
+
+
 @pytest.mark.parametrize("header", [b"no field\r\n", b"From: x", b"From: x\r\n\r\nBody: y\r\n", b"From: a\nb\r\n"])
 def test_something_else_than_a_header_block_is_refused(key: bytes, header: bytes) -> None:
     with pytest.raises(DkimError):

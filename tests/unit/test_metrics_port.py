@@ -57,6 +57,16 @@ def test_metrics_take_the_first_free_port_and_say_so(tmp_path: Path) -> None:
     assert list((tmp_path / "metrics").iterdir()) == []
 
 
+def test_a_host_of_another_machine_is_named_and_is_no_trouble_of_ports(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert metrics_port.start("192.0.2.7", free_port(), lambda: PAGE, "web", tmp_path).place is None
+
+    (said,) = caplog.messages
+    assert "metrics_host must be an address of this machine" in said
+    assert "port" not in said
+
+
 def test_zero_shows_nothing(tmp_path: Path) -> None:
     assert metrics_port.start("127.0.0.1", 0, lambda: PAGE, "web", tmp_path).place is None
     assert metrics_port.targets(tmp_path) == []

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.support.words import refuses
 from worker.compose import animations, media
-from worker.compose.containers import MOST_SCANS, read_facts
+from worker.compose.containers import MOST_PARTS, MOST_SCANS, read_facts
 from worker.compose.media import take_in
 from worker.errors import UsageError
 
@@ -41,6 +41,7 @@ def taken_in_by_a_process(*paths: Path) -> tuple[list[object], int]:
     """(sizes or the error's code for each, peak of memory in MB) of the command line's process."""
     command = [sys.executable, "-c", _CHILD, *map(str, paths)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    assert done.stderr == b""  # a library's warning is nobody's sentence
     said, peak = json.loads(done.stdout)
     return said, peak
 
@@ -124,8 +125,13 @@ TOO_MUCH = {
         lambda: png(9, 9, 2, extra=chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(40_000_000)))),
         "is damaged",
     ),
+    "a picture beyond its canvas": (lambda: gif(1, 1, 1, of=(8000, 8000)), r"has 8,000 × 8,000 pixels, 64 million"),
+    "pictures beyond their canvas": (lambda: gif(1, 1, 3, of=(8000, 8000)), "3 pictures of 8,000 × 8,000 pixels, too"),
+    "a film": (lambda: gif(100, 100, 10_000), "moves through 10,000 pictures of 100 × 100 pixels"),
+    "a JPEG of filling": (lambda: jpeg_with(b"\xff" * 20_000_000), "is damaged"),
+    "a JPEG of segments": (lambda: jpeg_with(segment(0xFE, b"c") * MOST_PARTS), "is damaged"),
     "nothing": (lambda: png(0, 9, 2), "is damaged"),
-    "chunks": (lambda: png(9, 9, 2, extra=chunk(b"teXt", b"") * 30_000), "is damaged"),
+    "chunks": (lambda: png(9, 9, 2, extra=chunk(b"teXt", b"") * MOST_PARTS), "is damaged"),
 }
 
 
@@ -160,10 +166,38 @@ def test_a_jpeg_of_endless_scans_is_refused() -> None:
         read_facts("jpeg", octets[:-2] + scan * MOST_SCANS + octets[-2:])
 
 
-def gif(width: int, height: int, frames: int) -> bytes:
-    """An animation of one small picture again and again on a canvas of any size."""
+def test_a_jpeg_is_decoded_without_its_cargo_and_upright(tmp_path: Path) -> None:
+    # Given a picture that is to be turned, with as much about its making as a file may have, and a lie in it
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    cargo = b"Exif\0\0II*\0\x08\0\0\0" + b"\x88\x13" + b"\xff" * 65_000
+    segments = segment(0xE1, turned.tobytes()) + segment(0xE1, cargo) * 250 + segment(0xED, cargo) * 100
+    (tmp_path / "a.jpg").write_bytes(jpeg_with(segments, (32, 16)))
+    lie = chunk(b"eXIf", struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 0x112, 12, 0x1FFFFFFF, 8, 0))
+    (tmp_path / "a.png").write_bytes(png(9, 9, 2, extra=lie))
+
+    (tmp_path / "b.jpg").write_bytes(jpeg_with(segment(0xE1, cargo)))
+
+    sizes, peak = taken_in_by_a_process(*(tmp_path / name for name in ("a.jpg", "a.png", "b.jpg")))
+
+    assert sizes == [[[16, 32], [16, 32]], [[9, 9], [9, 9]], [[16, 16], [16, 16]]]
+    assert peak <= 160
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def jpeg_with(segments: bytes, size: tuple[int, int] = (16, 16)) -> bytes:
+    """A small JPEG that has these segments before its own."""
+    octets = saved("JPEG", size)
+    return octets[:2] + segments + octets[2:]
+
+
+def gif(width: int, height: int, frames: int, of: tuple[int, int] = (1, 1)) -> bytes:
+    """An animation of one small picture again and again on a canvas of any size; its pictures may say any too."""
     head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
-    return head + (b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00") * frames + b"\x3b"
+    return head + (b"\x2c" + struct.pack("<HHHHB", 0, 0, *of, 0) + b"\x02\x02\x44\x01\x00") * frames + b"\x3b"
 
 
 @pytest.mark.parametrize(

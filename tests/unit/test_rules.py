@@ -146,6 +146,12 @@ def test_subject_is_judged(subject: str, code: str) -> None:
     assert (code, 4) in found(newsletter(subject=subject)) or (code, 5) in found(newsletter(subject=subject))
 
 
+def test_one_character_is_one() -> None:
+    (said,) = [str(each.why) for each in lint(newsletter(subject="S"), FACTS) if str(each) == "W401"]
+
+    assert said.startswith("the subject has 1 character,")
+
+
 def test_same_subject_as_last_time_is_noticed() -> None:
     assert ("W401", 4) in found(newsletter(), replace(FACTS, last_subject="A plain subject"))
 

@@ -354,6 +354,12 @@ def test_a_taken_port_names_both_settings_that_hold_it(tmp_path: Path) -> None:
             asyncio.run(sink.start())
 
 
+@pytest.mark.parametrize("host", ["::ffff:127.0.0.1", "nobody.localhost"])
+def test_a_host_that_cannot_be_listened_on_is_named_by_its_setting(tmp_path: Path, host: str) -> None:
+    with refuses(UnreachableError, match=f"cannot listen on {host}: .*CORRANTO_SINK_HOST$"):
+        asyncio.run(Sink(SinkConfig(folder=tmp_path, host=host, port=0)).start())
+
+
 def test_an_unknown_extension_is_named() -> None:
     assert parse_extensions("chunking, PIPELINING") == {Extension.CHUNKING, Extension.PIPELINING}
 

@@ -12,7 +12,10 @@ from starlette.requests import Request
 
 from tests.support.readers import KEY, Readers, settings_for
 from tests.support.web_server import exchange, running_web
+from tests.support.words import refuses
 from tests.web.conftest import Desk
+from worker.errors import UnreachableError
+from worker.screen.sentences import word
 from worker.storage.engine import Database
 from worker.tokens import Keyring
 from worker.web.health import Health
@@ -72,6 +75,14 @@ def test_accepted_connections_send_at_once() -> None:
         # Then nothing waits for an acknowledgement
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "fe80::1"])
+def test_a_host_of_another_machine_is_no_trouble_of_the_port(host: str) -> None:
+    with refuses(UnreachableError, match="CORRANTO_WEB_HOST") as refused:
+        listen(host, 0)
+
+    assert "PORT" not in word(refused.value)
 
 
 def test_places_are_counted_for_each_client_and_a_proxy_is_many() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.retry import Retry
 
 from worker.broker.bounded import BoundedParser, OversizedError
@@ -21,6 +22,9 @@ from worker.errors import Trouble, UnreachableError, UsageError
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 5.0
 MOST_WAITING = 10_000  # with no worker for days every tick adds one; older ones than these say nothing new
+
+_NONSENSE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What the library and our own reading of an answer raise when it is none that a Redis gives."""
 
 
 class RedisStore:
@@ -53,7 +57,7 @@ class RedisStore:
                 if not stop.is_set():
                     raise
                 return None
-            return None if popped is None else bytes(popped[1])
+            return None if popped is None else _octets(popped[1])
         return None
 
     def size(self, queue: str) -> int:
@@ -85,18 +89,24 @@ class RedisStore:
 
 def connect(url: str) -> redis.Redis:
     """A client that waits seconds, not for ever, and tries a stale connection once more. Raises UsageError."""
+    ours = {
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": ANSWER_TIMEOUT_S,
+        "protocol": 2,
+        "decode_responses": False,
+        "parser_class": BoundedParser,
+        # A server that hangs is not asked twice: a worker's heartbeat may be waiting behind it.
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+    }
     try:
-        return redis.Redis.from_url(
-            url,
-            socket_connect_timeout=CONNECT_TIMEOUT_S,
-            socket_timeout=ANSWER_TIMEOUT_S,
-            protocol=2,
-            parser_class=BoundedParser,
-            retry=Retry(NoBackoff(), 1),
-            **({} if url.startswith("unix:") else {"socket_keepalive": True}),
-        )
-    except (ValueError, TypeError) as error:
+        # The library lets a URL's query win over what it is given: a deadline or a bound would be gone.
+        pool = redis.ConnectionPool(**(parse_url(url) | ours))  # type: ignore[no-untyped-call]
+        if "path" not in pool.connection_kwargs:
+            pool.connection_kwargs["socket_keepalive"] = True
+        pool.connection_class(**pool.connection_kwargs)  # connects to nothing, and knows which options there are
+    except (ValueError, TypeError, redis.RedisError) as error:
         raise UsageError("broker.url") from error
+    return redis.Redis.from_pool(pool)
 
 
 @dataclass(frozen=True)
@@ -118,7 +128,7 @@ def reaching(place: Place) -> Iterator[None]:
     """Whatever keeps Redis from doing its part is raised as UnreachableError, with the cause."""
     try:
         yield
-    except (redis.RedisError, OSError) as error:
+    except (redis.RedisError, OSError, *_NONSENSE) as error:
         cause = _cause(error)
         raise UnreachableError(
             "broker.unreachable", server=place.server, database=place.database, cause=cause
@@ -126,6 +136,8 @@ def reaching(place: Place) -> Iterator[None]:
 
 
 def _cause(error: Exception) -> Trouble:
+    if isinstance(error, _NONSENSE):
+        return Trouble("broker.error", text="an answer that makes no sense")
     text = str(error).rstrip(".")
     if isinstance(error, redis.AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS", "NOPERM")):
         return Trouble("broker.login_refused")
@@ -140,3 +152,10 @@ def _cause(error: Exception) -> Trouble:
     if isinstance(error, redis.ConnectionError | OSError):
         return Trouble("broker.connection_refused") if "refused" in text.lower() else Trouble("broker.no_connection")
     return Trouble("broker.error", text=text[:120])
+
+
+def _octets(value: object) -> bytes:
+    """An entry as it is; `bytes` would make a number that many zeros. Raises TypeError."""
+    if not isinstance(value, bytes):
+        raise TypeError
+    return value

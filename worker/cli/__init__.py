@@ -6,12 +6,14 @@ to mend, 4 refused, 5 a dependency is unreachable, 6 finished with problems; 130
 
 import errno
 import io
+import itertools
 import json
 import os
 import re
 import sys
 import traceback
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from worker.calling import called
 from worker.cli.commands import find_command, overview, version
@@ -33,11 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         confine()
+        _open_closed_streams()
         _speak_any_encoding()
     try:
         return _run(arguments)
     except CorrantoError as error:
-        if "--json" in arguments:
+        if _wants_json(arguments):
             _explain_to_programs(error)
         else:
             _explain(error)
@@ -53,7 +56,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _end_unheard()
         raise
     except Exception as error:
-        return _explain_unexpected(error, as_json="--json" in arguments)
+        return _explain_unexpected(error, as_json=_wants_json(arguments))
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Whether a program reads the answer: --json, with a value too, which is wrong usage; after -- it is a name."""
+    options = itertools.takewhile(lambda argument: argument != "--", arguments)
+    return any(option.partition("=")[0] == "--json" for option in options)
+
+
+def _open_closed_streams() -> None:
+    """Whoever closed our output (`>&-`) wants to hear nothing; and no file of ours may come to be its descriptor."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - for as long as the process
 
 
 def _speak_any_encoding() -> None:

@@ -94,7 +94,7 @@ def show_result(result: ImportResult, publication: str, file: Path, how: How, re
     if result.kept_out_left:
         _offer(result, file, how)
     if result.import_id is not None:
-        hint("corranto new newsletter first.md", f"corranto import undo {result.import_id}    (takes this import back)")
+        hint("corranto new newsletter first.md", f"corranto import undo {result.import_id}  # takes this import back")
 
 
 def _show_columns(result: ImportResult) -> None:

@@ -65,9 +65,10 @@ def import_file(
     )
     _tell(done.result)
     if done.stayed:
-        said = ", ".join(f"“{heading}”" for heading in done.left_columns[:5])
+        headings = ", ".join(f"“{heading}”" for heading in done.left_columns[:5])
+        verb = "says" if len(done.left_columns) == 1 else "say"
         stayed = count(done.stayed, "line")
-        say(f"{stayed} of people who did not leave changed nothing, as {said} say; --all takes them too")
+        say(f"{stayed} of people who did not leave changed nothing, as {headings} {verb}; --all takes them too")
     for line, why in done.rejects[:MAX_SHOWN_REJECTS]:
         warn(f"{file.name} line {line}: {word(why)}")
     if done.rejected:

@@ -5,17 +5,20 @@ Each function raises ValueError for a file whose structure is broken. PNG 1.2 an
 WebP (RFC 9649).
 """
 
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 MOST_SCANS = 100
 """Of a JPEG: each is a walk over the whole picture; programs write about ten."""
-MOST_PARTS = 20_000
-"""Chunks or blocks of one file that are looked at: an honest one of the largest size has far fewer."""
+MOST_PARTS = 50_000
+"""Chunks, blocks or segments of one file that are looked at: an animation of half an hour has fewer."""
 
 _PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"eXIf"})
 _APNG_KEPT = (_PNG_KEPT - {b"eXIf"}) | {b"acTL", b"fcTL", b"fdAT"}
+_JPEG_HEADS = (b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0")
+"""How the segments begin that say how a picture is to be turned; the first of each counts."""
 _LARGEST_PROFILE = 4_000_000  # unpacked octets of a colour profile: printers' tables reach two million
 
 
@@ -33,14 +36,14 @@ class Facts:
     animation: bytes = b""
     """The same animation without any text, place or program in it; b"" for a still."""
     still: bytes = b""
-    """A PNG without its texts, which may unpack to a hundred times their size; b"" for other kinds."""
+    """A PNG or JPEG without its texts and other cargo, which decoders hold many times over; b"" for other kinds."""
 
 
 def read_facts(kind: str, data: bytes) -> Facts:
     """The facts of a PNG, JPEG, GIF or WebP. Raises ValueError."""
     try:
         return {"png": _png, "jpeg": _jpeg, "gif": _gif, "webp": _webp}[kind](data)
-    except (IndexError, zlib.error) as error:
+    except (IndexError, struct.error, zlib.error) as error:
         raise ValueError("the file ends too early") from error
 
 
@@ -104,19 +107,25 @@ def _check_profile(body: bytes) -> None:
 
 def _jpeg(data: bytes) -> Facts:
     """A picture in several scans is held whole as coefficients, two octets each, whatever size is wanted of it."""
-    at, frame = 2, b""
-    kind = 0
-    while True:
-        while data[at] == 0xFF and data[at + 1] == 0xFF:
-            at += 1
+    at, frame, kind = 2, b"", 0
+    kept = [slice(0, 2)]
+    heads = list(_JPEG_HEADS)
+    for _ in range(MOST_PARTS):
         if data[at] != 0xFF:
             raise ValueError("no marker where one must stand")
-        marker, size = data[at + 1], int.from_bytes(data[at + 2 : at + 4])
+        if data[at + 1] == 0xFF:  # filling
+            at += 1
+            continue
+        marker, end = data[at + 1], at + 2 + int.from_bytes(data[at + 2 : at + 4])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            kind, frame = marker, data[at + 4 : at + 2 + size]
+            kind, frame = marker, data[at + 4 : end]
         if marker == 0xDA:
             break
-        at += 2 + size
+        if _is_needed(marker, data[at + 4 : at + 40], heads):
+            kept.append(slice(at, end))
+        at = end
+    else:
+        raise ValueError("too many segments")
     height, width, parts = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5]), frame[5]
     factors = [(frame[7 + 3 * part] >> 4, frame[7 + 3 * part] & 15) for part in range(parts)]
     if not factors or not all(across and down for across, down in factors):
@@ -125,19 +134,38 @@ def _jpeg(data: bytes) -> Facts:
     in_scans = kind in (0xC2, 0xCA) or data[at + 4] < parts
     if in_scans and data.count(b"\xff\xda") > MOST_SCANS:
         raise ValueError("too many scans")
-    return Facts(width, height, decoded=round(width * height * share * 2) if in_scans else 0)
+    view = memoryview(data)
+    still = b"".join([*(view[part] for part in kept), view[at:]])
+    return Facts(width, height, decoded=round(width * height * share * 2) if in_scans else 0, still=still)
+
+
+def _is_needed(marker: int, body: bytes, heads: list[bytes]) -> bool:
+    """Whether the picture would look different without this segment of a JPEG; takes from `heads` what was found."""
+    if marker in (0xE0, 0xEE) or (marker != 0xFE and not 0xE0 <= marker <= 0xEF):
+        return True  # the file's own form and Adobe's colours, and all that is no program's own
+    if marker == 0xE2:
+        return body.startswith(b"ICC_PROFILE\0")
+    found = [head for head in heads if marker == 0xE1 and body.startswith(head)]
+    heads[:] = [head for head in heads if head not in found]
+    return bool(found)
 
 
 def _gif(data: bytes) -> Facts:
-    """Blocks as they follow one another. Comments, texts and what programs wrote for themselves are left out."""
+    """Blocks as they follow one another. Comments, texts and what programs wrote for themselves are left out.
+
+    A picture beyond the canvas makes a decoder enlarge it, so the size is that of all together.
+    """
     at = 13 + _gif_colours(data[10])
     pieces, frames, loops = [data[:at]], 0, False
     control = b""
+    width, height = struct.unpack("<HH", data[6:10])
     for _ in range(MOST_PARTS):
         start = at
         if at >= len(data) or data[at] == 0x3B:  # many programs forget the end
             break
         if data[at] == 0x2C:
+            left, top, across, down = struct.unpack("<HHHH", data[at + 1 : at + 9])
+            width, height = max(width, left + across), max(height, top + down)
             at = _gif_skip(data, at + 11 + _gif_colours(data[at + 9]))
             pieces += [control, data[start:at]]
             frames, control = frames + 1, b""
@@ -155,7 +183,6 @@ def _gif(data: bytes) -> Facts:
         raise ValueError("too many blocks")
     if not frames:
         raise ValueError("no picture in it")
-    width, height = int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
     animation = b"".join([*pieces, b"\x3b"]) if frames > 1 else b""
     return Facts(width, height, frames, width * height * (4 if frames == 1 else 12), lossless=True, animation=animation)
 

@@ -8,6 +8,7 @@ nothing behind.
 
 import hashlib
 import struct
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,19 +135,21 @@ def _picture(name: str, data: bytes, max_widths: Iterable[int]) -> dict[int, Med
     if kind not in PICTURES:
         raise UsageError("media.not_a_picture", path=name, kind=kind)
     try:
-        facts = read_facts(kind, data)
-        _require_bounded(name, kind, facts, len(data))
-        if facts.frames > 1:
-            moved, suffix = rewrite_animation(kind, data, facts)
-            item = _hosted(moved, suffix, facts.width, facts.height, moves=True, origin=kind)
-            return dict.fromkeys(max_widths, item)
-        if facts.still:
-            data = b""  # the decoder reads the still; a large file is not held twice
-        items = {}
-        for max_width in max_widths:
-            made = rewrite(kind, data, facts, max_width, MAX_DECODED)
-            items[max_width] = _hosted(made.data, made.suffix, made.width, made.height, origin=kind)
-        return items
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a library's words about EXIF that it cannot read, which nobody asked for
+            facts = read_facts(kind, data)
+            _require_bounded(name, kind, facts, len(data))
+            if facts.frames > 1:
+                moved, suffix = rewrite_animation(kind, data, facts)
+                item = _hosted(moved, suffix, facts.width, facts.height, moves=True, origin=kind)
+                return dict.fromkeys(max_widths, item)
+            if facts.still:
+                data = b""  # the decoder reads the still; a large file is not held twice
+            items = {}
+            for max_width in max_widths:
+                made = rewrite(kind, data, facts, max_width, MAX_DECODED)
+                items[max_width] = _hosted(made.data, made.suffix, made.width, made.height, origin=kind)
+            return items
     except _DECODER_TROUBLE as error:
         raise UsageError("media.damaged", path=name) from error
 

@@ -14,6 +14,7 @@ from worker.domain.compiled import SYSTEM_VARIABLES, CompiledIssue
 from worker.domain.issue import IssueText
 from worker.errors import Trouble
 from worker.loopback import is_loopback_url
+from worker.quantities import count
 
 CLIP_WARN_BYTES = 80_000  # four fifths of CLIP_BYTES: there is still time to shorten
 CLIP_BYTES = 100_000  # Gmail cuts a mail between 99 and 102 kB, and with it the way out
@@ -50,7 +51,7 @@ def check_text_part(issue: IssueText, compiled: CompiledIssue) -> Iterator[Findi
         fix = "write something in the body or the cards"
         yield Finding(ERROR, 103, None, "the issue says nothing", fix, waivable=False)
     elif text_words < 0.6 * html_words:
-        why = f"the text part has {text_words} words, the HTML {html_words}"
+        why = f"the text part has {count(text_words, 'word')}, the HTML {html_words}"
         yield Finding(WARN, 103, None, why, "say in words what only pictures or tables say")
 
 

@@ -31,6 +31,7 @@ from worker.compose.markup import MarkdownRenderer, Segment, split_all
 from worker.compose.spans import TAG_STAND_IN, Lines, find_spans, without_tags
 from worker.compose.template import TemplateProblem
 from worker.domain.issue import IssueText
+from worker.quantities import count
 
 MOST_OF_A_KIND = 20  # findings of one rule in one text: a file pasted from elsewhere has the same one everywhere
 
@@ -266,7 +267,7 @@ def _in_blocks(tokens: list[Token], text: str) -> Iterator[_Found]:
             cells = escapedSplit(lines[token.map[0]].strip("> \t"))
             cells = cells[not cells[0] : len(cells) - (not cells[-1])]  # what bars at both ends leave
             if len(cells) > columns:
-                why = f"the row has {len(cells)} cells, the table {columns} columns: the rest would be lost"
+                why = f"the row has {len(cells)} cells, the table {count(columns, 'column')}: the rest would be lost"
                 yield ERROR, 806, token.map[0], why, "write \\| for a bar inside a cell, or add a column"
 
 

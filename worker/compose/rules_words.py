@@ -10,6 +10,7 @@ from worker.compose.template import FILTERS, TemplateProblem, check_template, wi
 from worker.domain.compiled import READER_VARIABLES, SYSTEM_VARIABLES
 from worker.domain.issue import IssueText
 from worker.errors import Trouble
+from worker.quantities import count
 
 SUBJECT_CHARS = (10, 78)  # less says nothing, more is cut in lists of mails (and is a line of RFC 5322 2.1.1)
 PREHEADER_CHARS = 140  # more than lists of mails show behind a subject
@@ -57,7 +58,7 @@ def check_subject(issue: IssueText, facts: LintFacts) -> Iterator[Finding]:
         yield Finding(ERROR, 401, line, "the subject is empty", fix, waivable=False)
         return
     if not low <= length <= high:
-        why = f"the subject has {length} characters, outside {low} to {high}"
+        why = f"the subject has {count(length, 'character')}, outside {low} to {high}"
         yield Finding(WARN, 401, line, why, "shorten or complete it")
     if issue.subject == facts.last_subject:
         fix = "say what is new; readers take it for a repeat"

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from worker.domain.address import read_address
 from worker.domain.subscriber import Subscriber
 from worker.domain.subscription import Subscription, SubscriptionState
+from worker.errors import NotFoundError
 from worker.storage import publications
 from worker.storage.engine import Database
-from worker.storage.people import subscribers, subscriptions, timelines
+from worker.storage.people import subscribers, subscriptions, suppressions, timelines
 from worker.storage.people.subscribers import ListedSubscriber
 from worker.storage.people.timelines import TimelineEntry
 
@@ -52,9 +54,18 @@ def find_reader(database: Database, address: str) -> Subscriber:
 
 
 def show_reader(database: Database, address: str) -> Reader:
-    """One reader with subscriptions and timeline. Raises UsageError, NotFoundError."""
+    """One reader with subscriptions and timeline. Raises UsageError, NotFoundError.
+
+    Who is nobody's reader may be on the do-not-mail list, also after an erasure; the error says so.
+    """
     with database.read() as conn:
-        reader = subscribers.find_by_address(conn, database.instance(), address)
+        try:
+            reader = subscribers.find_by_address(conn, database.instance(), address)
+        except NotFoundError:
+            no = suppressions.find(conn, database.instance(), read_address(address))
+            if no is None:
+                raise
+            raise NotFoundError("subscriber.only_suppressed", reason=no.reason, since=no.created_at.date()) from None
         theirs = subscriptions.of_reader(conn, reader.id)
         return Reader(reader, theirs, timelines.timeline(conn, reader.id))
 

@@ -4,7 +4,7 @@ import hashlib
 
 import dramatiq
 
-from worker import log
+from worker import clock, log
 from worker.broker.build import build_broker
 from worker.broker.nudges import send_nudge
 from worker.errors import Trouble, UnreachableError
@@ -38,6 +38,7 @@ class Nudger:
         self._broker = broker
         self.trouble: Trouble | None = None
         """Why the last nudge could not be sent; None when it was."""
+        self._again_at = 0.0
 
     def plan(self, issue_id: int) -> bool:
         """Wake a process to write the issue's next ledger page."""
@@ -48,13 +49,22 @@ class Nudger:
         return self.wake(SEND_ACTOR, issue_id=issue_id, nudge_no=nudge_no)
 
     def wake(self, actor: str, **ids: int) -> bool:
-        """Send one nudge. Whether the broker took it; it is safe to lose."""
+        """Send one nudge. Whether the broker took it; it is safe to lose.
+
+        After a failure nothing is tried for as long as that failure took: a tick with many issues must not wait for a
+        broker that hangs with each of them, or the heartbeat behind it would come so late that a process is buried.
+        """
+        began = clock.monotonic()
+        if began < self._again_at:
+            return False
         try:
             send_nudge(self._broker, actor, QUEUE, **ids)
         except UnreachableError as error:
             if self.trouble is None:
                 _log.warning("broker unreachable, nothing is lost", cause=str(error))
             self.trouble = error.trouble
+            failed = clock.monotonic()
+            self._again_at = failed + (failed - began)
             return False
         if self.trouble is not None:
             _log.info("broker answers again")

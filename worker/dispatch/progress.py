@@ -106,7 +106,7 @@ def observe(database: Database, settings: Settings, issue_id: int, previous: Pro
         eta_high_s=etas[-1] if etas else None,
         last_progress_s=idle_s,
         cause=_find_cause(issue, why, alive, left) if stands else None,
-        wait=_find_wait(issue, None if issue.wait_reason is WaitReason.LATER_TRIES else why, now, alive),
+        wait=find_wait(issue, None if issue.wait_reason is WaitReason.LATER_TRIES else why, now, alive),
         workers=len(alive),
         seen=seen,
     )
@@ -138,7 +138,11 @@ def explain_wait(reason: WaitReason, detail: str) -> Trouble | None:
             return Trouble("wait.own_fault")
 
 
-def _find_wait(issue: Issue, why: Trouble | None, now: datetime, alive: Sequence[WorkerRow]) -> Trouble | None:
+def find_wait(issue: Issue, why: Trouble | None, now: datetime, alive: Sequence[WorkerRow]) -> Trouble | None:
+    """What keeps it at this moment: that nobody sends, what it waits for (`why`), or the relay's door; or None.
+
+    `now` is the database's.
+    """
     if not alive:
         return Trouble("wait.no_worker") if issue.state in (IssueState.HOLDING, IssueState.SENDING) else None
     if issue.state is not IssueState.SENDING:

@@ -72,8 +72,12 @@ class Signer:
     """Signs for one domain with one key. Thread-safe; loading a key costs far more than signing, so keep it."""
 
     def __init__(self, domain: str, selector: str, private_key_pem: bytes) -> None:
-        if not _DOMAIN.fullmatch(domain) or not _SELECTOR.fullmatch(selector):
-            raise DkimError(f"{selector!r} at {domain!r} is not a lower-case selector and domain")
+        if not _DOMAIN.fullmatch(domain):
+            raise DkimError(f'"{domain[:80]}" is no domain in lower-case letters, such as example.org')
+        if not _SELECTOR.fullmatch(selector):
+            raise DkimError(
+                f'the selector "{selector[:80]}" is not made of lower-case letters, digits, dots and hyphens'
+            )
         self.domain, self.selector = domain, selector
         self._key = _load(private_key_pem)
         self.key_id = hashlib.sha256(f"{selector}._domainkey.{domain} {public_key(private_key_pem)}".encode()).digest()

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from worker.dispatch.progress import explain_wait
+from worker.dispatch.progress import explain_wait, find_wait, living
 from worker.domain.delivery import Totals
 from worker.domain.issue import Issue, IssueState
 from worker.errors import Trouble
+from worker.storage import workers
 from worker.storage.engine import Database
 from worker.storage.ledger import audiences, issues
 
@@ -31,7 +32,7 @@ class IssueView:
     would_get: int | None = None
     """Who would get it if it began now; None once it has begun, or was not counted."""
     wait: Trouble | None = None
-    """What keeps an issue that is being sent."""
+    """What keeps an issue that is being sent, or is about to be."""
 
     def as_dict(self) -> dict[str, object]:
         """The shape of `issue show --json`, and of each line of `issue list --json`."""
@@ -60,7 +61,9 @@ def show_issue(database: Database, ref: str | int) -> IssueView:
     with database.read() as conn:
         issue = issues.get(conn, ref)
         slug = issues.publication_slug(conn, issue.publication_id)
-        wait = explain_wait(issue.wait_reason, issue.wait_detail) if issue.state is IssueState.SENDING else None
+        now = database.now(conn)
+        why = explain_wait(issue.wait_reason, issue.wait_detail)
+        wait = find_wait(issue, why, now, living(workers.list_workers(conn), now))
         return IssueView(issue, slug, issues.totals(conn, issue.id), count_unbegun(conn, issue), wait)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from worker import clock
 from worker.errors import RefusedError, Remedy, UnreachableError, UsageError
-from worker.loopback import is_loopback
+from worker.loopback import is_host_trouble, is_loopback
 from worker.sink.acceptance_log import AcceptanceLog, AcceptedMail
 from worker.sink.commands import Extension
 from worker.sink.dialogue import Dialogue
@@ -122,6 +122,8 @@ class Sink:
             self._close_files()
             if error.errno == errno.EADDRINUSE:
                 raise UnreachableError("sink.port_taken", port=config.port, host=config.host) from error
+            if is_host_trouble(error):
+                raise UnreachableError("sink.host_not_here", host=config.host) from error
             raise UnreachableError(
                 "sink.cannot_start",
                 host=config.host,

@@ -16,6 +16,7 @@ from worker.transport.wordings import Limit
 MAX_TEXT = 500  # what is kept of a relay's words
 
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)", re.ASCII)
+_AT_THE_END = re.compile(r"\(#([245]\.\d{1,3}\.\d{1,3})\)$", re.ASCII)  # qmail and its kin
 _RECIPIENT_IS_WRONG = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1", "7.17", "7.18"})
 """Enhanced subjects and details that speak of the mailbox itself, whatever was sent (RFC 3463 3.2, 3.3, 7505, 7293)."""
 _SENDER_IS_WRONG = frozenset({"1.7", "1.8"})  # RFC 3463 3.2: the return path's syntax or its system
@@ -117,6 +118,8 @@ class Outcome:
         """Whether this may count towards suppressing the recipient: a refusal for good that names the mailbox."""
         if self.permanence is not Permanence.PERMANENT or self.code is None or self.scope is not Scope.RECIPIENT:
             return False
+        if wordings.is_unproven_reader(self.text):
+            return False
         if self.enhanced is None:
             return self.phase is Phase.RCPT and self.code in (550, 551, 553)
         family, _, detail = self.enhanced.partition(".")
@@ -147,7 +150,9 @@ def judge(phase: Phase, reply: Reply) -> Outcome:
     code = reply.code
     text = clean(reply.text)
     written = _ENHANCED.match(text)
-    enhanced = written.group(0) if written else None
+    if written is None and code >= 400:
+        written = _AT_THE_END.search(text)
+    enhanced = None if written is None else written.group(1) if written.re is _AT_THE_END else written.group(0)
     if reply.is_positive:
         # 2.1.x speaks of an address (RFC 3463 3.2): to a body it is a late answer to RCPT, and the body's is to come.
         is_late = phase is Phase.BODY and enhanced is not None and enhanced.startswith("2.1.")
@@ -229,6 +234,8 @@ def _scope(phase: Phase, code: int, detail: str, words: str) -> Scope:
         return Scope.RECIPIENT if phase is Phase.RCPT and detail not in _TOO_BIG else Scope.MESSAGE
     if code == 552 and not detail:
         return Scope.RECIPIENT
+    if code < 500 and _is_relays_own(detail, words):
+        return Scope.SESSION
     if phase is Phase.MAIL:
         return Scope.SENDER
     if detail in _RECIPIENT_IS_WRONG:
@@ -250,6 +257,14 @@ def _scope(phase: Phase, code: int, detail: str, words: str) -> Scope:
         if wordings.names_dead_reader(words) and not wordings.names_sender(words) and detail[:2] != "6.":
             return Scope.RECIPIENT
     return by_subject.get(detail.partition(".")[0], default)
+
+
+def _is_relays_own(detail: str, words: str) -> bool:
+    """Whether a reply that puts off speaks of the relay: 4.3.x is its system (RFC 3463 3.4), 4.3.0 says no more."""
+    is_readers = wordings.names_readers_pace(words) or "recipient" in words
+    if is_readers or wordings.is_greylisting(words) or detail[:2] in ("1.", "2.") or detail in _TOO_BIG:
+        return False
+    return (detail.startswith("3.") and detail != "3.0") or wordings.names_relays_state(words)
 
 
 def out_of_step(replies: Sequence[Reply]) -> str | None:

@@ -140,6 +140,14 @@ _RETURN_PATH = _any(
 )
 
 
+_RELAYS_STATE = _any(
+    r"insufficient (?:system )?(?:storage|space|resources)|(?:disk|spool|queue|file ?system)\w* (?:is )?full",
+    r"out of (?:disk|space|memory)|queue file|trouble creating|write error|cannot (?:create|open|write)",
+    r"(?:system|server|service|relay) (?:is )?(?:too busy|overloaded|currently un|temporarily un|not accepting)",
+    r"(?:server|system) (?:mis)?config\w* (?:error|problem)|local (?:error|problem)|internal (?:server )?error",
+)
+
+
 def without_addresses(text: str, *known: str) -> str:
     """The words with every address in them as `<address>`; of the `known` ones the part before the @ goes too.
 
@@ -164,6 +172,16 @@ def is_greylisting(words: str) -> bool:
 def names_dead_reader(words: str) -> bool:
     """Whether the mailbox is said to be missing, closed or full."""
     return _NO_SUCH_READER.search(words) is not None
+
+
+def names_relays_state(words: str) -> bool:
+    """Whether the relay speaks of itself: its disk, its load, its configuration."""
+    return _RELAYS_STATE.search(words) is not None
+
+
+def is_unproven_reader(words: str) -> bool:
+    """Postfix, of a mailbox that its own probe could not reach: that the mailbox is missing is not said."""
+    return "unverified address" in words.lower()
 
 
 def names_readers_pace(words: str) -> bool:

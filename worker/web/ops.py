@@ -18,6 +18,7 @@ from worker import metrics, metrics_port
 from worker.consent import noted
 from worker.errors import UnreachableError
 from worker.log import logger
+from worker.loopback import is_host_trouble
 from worker.operations.status import read_gauges
 from worker.settings import Settings
 from worker.storage.engine import Database, open_database
@@ -114,15 +115,19 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket that listens. Raises UnreachableError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = None
     try:
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         # Accepted connections inherit it; without it every answer on a kept connection waits 40 ms for an ACK.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         listener.listen(BACKLOG)
     except OSError as error:
-        listener.close()
+        if listener is not None:
+            listener.close()
+        if is_host_trouble(error):
+            raise UnreachableError("web.host_not_here", host=host, why=error.strerror) from error
         raise UnreachableError("web.cannot_listen", host=host, port=port, why=error.strerror) from error
     listener.setblocking(False)
     return listener

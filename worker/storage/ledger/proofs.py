@@ -14,6 +14,7 @@ from sqlalchemy import text as sql_text
 from worker.domain.delivery import OPEN, ClaimKind, DeliveryState
 from worker.domain.issue import IssueState
 from worker.domain.subscription import ConsentEvent
+from worker.quantities import count
 from worker.storage.schema import (
     claim,
     compiled_issue,
@@ -97,13 +98,15 @@ def audiences(conn: Connection, issue_id: int | None = None) -> list[Discrepancy
     for row in conn.execute(_of(query, issue.c.id, issue_id)):
         where = f"issue {row.id}"
         if row.audience != row.rows:
-            wrong.append(Discrepancy(where, f"has an audience of {row.audience} and {row.rows} rows"))
+            wrong.append(Discrepancy(where, f"has an audience of {row.audience} and {count(row.rows, 'row')}"))
         if (row.lowest, row.highest) != (1, row.rows):
             wrong.append(
-                Discrepancy(where, f"numbers its {row.rows} rows {row.lowest} to {row.highest}, not 1 to {row.rows}")
+                Discrepancy(
+                    where, f"numbers its {count(row.rows, 'row')} {row.lowest} to {row.highest}, not 1 to {row.rows}"
+                )
             )
         if row.covered != row.rows:
-            wrong.append(Discrepancy(where, f"has shards for {row.covered} rows, and {row.rows} rows"))
+            wrong.append(Discrepancy(where, f"has {count(row.rows, 'row')}, and shards for {row.covered}"))
     return wrong
 
 
@@ -124,7 +127,7 @@ def claims_left(conn: Connection, issue_id: int | None = None) -> list[Discrepan
     counted = select(func.count()).select_from(delivery).where(open_rows).scalar_subquery().label("counted")
     query = select(claim.c.id, claim.c.issue_id, claim.c.left, counted)
     return [
-        Discrepancy(f"issue {row.issue_id}, claim {row.id}", f"says {row.left} rows left, has {row.counted}")
+        Discrepancy(f"issue {row.issue_id}, claim {row.id}", f"says {count(row.left, 'row')} left, has {row.counted}")
         for row in conn.execute(_of(query, claim.c.issue_id, issue_id))
         if row.left != row.counted
     ]
@@ -187,7 +190,9 @@ def rows_ahead(conn: Connection, issue_id: int | None = None) -> list[Discrepanc
         .group_by(delivery.c.issue_id)
     )
     return [
-        Discrepancy(f"issue {row.issue_id}, from row {row.n}", f"{row.rows} rows have a result but were never claimed")
+        Discrepancy(
+            f"issue {row.issue_id}, from row {row.n}", f"{count(row.rows, 'row')} with a result and without a claim"
+        )
         for row in conn.execute(_of(query, delivery.c.issue_id, issue_id))
     ]
 
@@ -275,7 +280,7 @@ def broken_checks(conn: Connection) -> Iterator[Discrepancy]:
         numbers = conn.execute(select(*broken).select_from(table)).one()
         for check, number in zip(checks, numbers, strict=True):
             if number:
-                yield Discrepancy(f"table {table.name}", f"{number} rows break the rule {check.name}")
+                yield Discrepancy(f"table {table.name}", f"{count(number, 'row')} against the rule {check.name}")
 
 
 def _in_shard() -> ColumnElement[bool]:
