@@ -167,7 +167,7 @@ class Slice:
         while True:
             self._wake.clear()
             is_full = self._sender.hand_over.is_full
-            self._settle_in_time(sum(batch.flying for batch in self.batches))
+            self._settle_in_time(more_follows=True)
             self.recheck()
             if self._must_stop() or clock.monotonic() >= until:
                 return False
@@ -286,7 +286,7 @@ class Slice:
             self._wake.clear()
             flying = sum(batch.flying for batch in self.batches)
             now = clock.monotonic()
-            self._settle_in_time(flying)
+            self._settle_in_time(more_follows=flying > 0)
             if flying < max(until_below, 1) or (until is not None and now >= until):
                 return
             self.recheck()
@@ -294,11 +294,14 @@ class Slice:
                 self._sender.hand_over.recall({batch.claim.id for batch in self.batches})
             self._wake.wait(self._timing.settle_s)
 
-    def _settle_in_time(self, flying: int) -> None:
-        """Write what came back, when it is enough or nothing else will come."""
+    def _settle_in_time(self, *, more_follows: bool) -> None:
+        """Write what came back, when it is enough or nothing else will come.
+
+        A fast relay has answered a portion before the next one is built: settling each would double the transactions.
+        """
         unsettled = sum(batch.unsettled for batch in self.batches)
         is_time = clock.monotonic() - self._settler.settled_at >= self._timing.settle_s
-        if unsettled and (unsettled >= SETTLE_ROWS or is_time or not flying):
+        if unsettled and (unsettled >= SETTLE_ROWS or is_time or not more_follows):
             self.settle()
         self._write_stop(patiently=True)
 
