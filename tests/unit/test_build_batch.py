@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.mails import builder, reader
 from worker.dispatch.batches import Batch
-from worker.dispatch.build import Builders, build_batch
+from worker.dispatch.build import PORTION_ROWS, Builders, build_batch
 from worker.domain.delivery import ClaimKind, DeliveryState
 from worker.message.dkim import Signer
 from worker.settings import Settings
@@ -74,5 +74,5 @@ def test_rows_of_which_none_can_be_built_are_not_tried_to_the_last(builders: Bui
 
 def test_no_portion_is_built_that_nobody_wants(builders: Builders) -> None:
     batch = claimed(300)
-    assert build(batch, builders, None, lambda: False) == list(range(1, 101))
+    assert build(batch, builders, None, lambda: False) == list(range(1, PORTION_ROWS + 1))
     assert batch.results == []

@@ -24,8 +24,8 @@ from worker.storage.ledger.deliveries import Due
 from worker.tokens import Keyring
 from worker.transport.pool import Transaction
 
-PORTION_OCTETS = 2 * 1024 * 1024  # built in one go: a hundred mails of usual size, one of the largest
-PORTION_ROWS = 100
+PORTION_OCTETS = 6 * 1024 * 1024  # built in one go: some hundred mails of usual size, three of the largest
+PORTION_ROWS = 250
 ALONE_ROWS = 10
 UNBUILT_AT_FIRST = 10
 """Rows in a row that could not be built, with none before them that could, before the issue is paused."""
