@@ -4,6 +4,7 @@ import os
 import re
 import resource
 import selectors
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ def started(command: list[str], ready: bytes, url: str, state_dir: Path) -> Iter
                 said += more
         yield process
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # its workers too
         process.wait()
         process.stdout.close()
 

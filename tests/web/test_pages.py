@@ -336,7 +336,7 @@ def test_readiness_names_an_old_schema(desk: Desk) -> None:
         "status": "ready",
         "failing": [],
         "degraded": [],
-        "checks": {"database": "ok", "schema": "ok", "broker": "ok"},
+        "checks": {"database": "ok", "schema": "ok", "sending": "ok", "broker": "ok"},
     }
     with desk.readers.database.write() as conn:
         conn.execute(text("UPDATE alembic_version SET version_num = 'older'"))

@@ -62,7 +62,7 @@ def compare(database: Database, state_dir: Path, *, with_log: bool = True) -> Co
 def refuse_locked(database: Database, state_dir: Path) -> None:
     """Raises RefusedError while nothing may be sent; cheap enough to be asked every second."""
     if (lock := compare(database, state_dir, with_log=False).lock) is not None:
-        raise RefusedError(lock.code, **lock.fields)
+        raise RefusedError("lock.locked", why=lock)
 
 
 def begin(database: Database, state_dir: Path, actor: str) -> Trouble | None:

@@ -8,29 +8,21 @@ mails may have left since; `unlock` says what that means.
 import hashlib
 import json
 import os
-import re
 import shutil
-import sqlite3
-import subprocess
-from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-
-from sqlalchemy import func, select
-from sqlalchemy.engine import make_url
 
 from worker.clock import utcnow
 from worker.consent import noted, optout_log
 from worker.errors import RefusedError, UnreachableError, UsageError
 from worker.journal import memory
 from worker.journal.memory import Memory
-from worker.storage import epochs, migrations, schema
-from worker.storage.engine import Database, open_database, version
+from worker.storage import copies, migrations
+from worker.storage.engine import Database, open_database
 
 MANIFEST, DUMP, KEYS = "manifest.json", {"sqlite": "corranto.sqlite3", "postgresql": "corranto.dump"}, "dkim"
 FORMAT_NO = 1
 LOGS = (optout_log.LOG_NAME, noted.FILE_NAME)
-_COUNTED = ("publication", "subscriber", "subscription", "suppression", "issue")
 
 
 @dataclass(frozen=True)
@@ -69,7 +61,7 @@ def back_up(database: Database, url: str, state_dir: Path, folder: Path, keys: P
             raise RefusedError("backup.not_empty", folder=folder)
         made_at = utcnow().isoformat(timespec="seconds")
         dump = folder / DUMP[database.dialect]
-        (_dump_sqlite if database.dialect == "sqlite" else _dump_postgresql)(url, dump)
+        copies.dump(database, url, dump)
         manifest = _describe(database, dump, made_at)
         for name in LOGS:
             if (state_dir / name).exists():
@@ -118,7 +110,8 @@ def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:
     try:
         if database.dialect != manifest.kind:
             raise RefusedError("backup.other_kind", kind=manifest.kind, place=database.place)
-        _refuse_filled(database)
+        if copies.is_filled(database):
+            raise RefusedError("backup.database_filled", place=database.place)
         # Locked first: whatever happens below, nothing is sent from it.
         known = memory.recall(state_dir)
         epoch = max(manifest.epoch, known.epoch if known else 0) + 1
@@ -127,7 +120,7 @@ def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:
         for name in LOGS:
             _add_lines(folder / name, state_dir / name)
         dump = folder / DUMP[manifest.kind]
-        (_load_sqlite if manifest.kind == "sqlite" else _load_postgresql)(url, dump, database)
+        copies.load(database, url, dump)
         for key in sorted((folder / KEYS).glob("*")):
             if key.is_file() and not (keys / key.name).exists():
                 keys.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -141,18 +134,7 @@ def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:
 
 
 def _describe(database: Database, dump: Path, made_at: str) -> Manifest:
-    """What is in the copy: of SQLite read from the copy itself; of PostgreSQL as it is now, a moment later."""
-    copy = open_database(f"sqlite:///{dump}") if database.dialect == "sqlite" else database
-    try:
-        with copy.read() as conn:
-            progress = epochs.read_progress(conn)
-            tables = [schema.metadata.tables[name] for name in _COUNTED]
-            counts = {each.name: conn.execute(select(func.count()).select_from(each)).scalar_one() for each in tables}
-    finally:
-        if copy is not database:
-            copy.close()
-            for beside in ("-wal", "-shm"):
-                Path(f"{dump}{beside}").unlink(missing_ok=True)
+    progress, counts = copies.look_into(database, dump)
     return Manifest(
         FORMAT_NO,
         made_at,
@@ -164,85 +146,6 @@ def _describe(database: Database, dump: Path, made_at: str) -> Manifest:
         counts,
         {},
     )
-
-
-def _dump_sqlite(url: str, target: Path) -> None:
-    path = make_url(url).database
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as source, sqlite3.connect(target) as copy:
-        source.backup(copy)  # one moment: writers go on in the write-ahead log
-    source.close()
-    copy.close()
-
-
-def _load_sqlite(url: str, dump: Path, database: Database) -> None:
-    path = Path(make_url(url).database or "").expanduser().absolute()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    made = path.with_name(f"{path.name}.restoring")
-    shutil.copyfile(dump, made)
-    made.chmod(0o600)
-    _sync(made)
-    for beside in ("-wal", "-shm"):
-        Path(f"{path}{beside}").unlink(missing_ok=True)
-    made.replace(path)
-    _sync(path.parent)
-
-
-def _dump_postgresql(url: str, target: Path) -> None:
-    _run(["pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={target}"], url)
-
-
-def _load_postgresql(url: str, dump: Path, database: Database) -> None:
-    options = ["--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction"]
-    _run(["pg_restore", *options, str(dump)], url)
-
-
-def _run(command: Sequence[str], url: str) -> None:
-    """One of PostgreSQL's own programs; the password goes by the environment, where `ps` does not show it."""
-    parsed = make_url(url)
-    program = _program(command[0])
-    plain = parsed.set(drivername="postgresql", password=None).difference_update_query(["prepare"])
-    env = {**os.environ, **({"PGPASSWORD": str(parsed.password)} if parsed.password else {}), "LC_ALL": "C"}
-    done = subprocess.run(  # noqa: S603 - our own words and the operator's URL, and no shell
-        [program, "--no-password", f"--dbname={plain.render_as_string(hide_password=False)}", *command[1:]],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        said = next((line for line in done.stderr.splitlines() if "error" in line.lower()), done.stderr.strip())
-        said = said.replace(str(parsed.password), "…") if parsed.password else said
-        raise UnreachableError("backup.program_failed", program=command[0], why=said[:300] or f"exit {done.returncode}")
-
-
-def _program(name: str) -> str:
-    """The newest there is: an older pg_dump refuses a newer server."""
-    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=_major)
-    found = str(installed[-1]) if installed else shutil.which(name)
-    if found is None:
-        raise UnreachableError("backup.no_program", program=name)
-    return found
-
-
-def _major(path: Path) -> int:
-    number = re.search(r"/(\d+)/bin/", str(path))
-    return int(number[1]) if number else 0
-
-
-def _refuse_filled(database: Database) -> None:
-    if database.dialect == "sqlite" and not any(_sqlite_files(database)):
-        return
-    with database.read() as conn:
-        if version(conn) is not None:
-            raise RefusedError("backup.database_filled", place=database.place)
-
-
-def _sqlite_files(database: Database) -> Iterator[Path]:
-    path = Path(database.place.removeprefix("the database file "))
-    if path.exists() and path.stat().st_size:
-        yield path
 
 
 def _add_lines(source: Path, target: Path) -> None:
