@@ -86,7 +86,7 @@ def unlock(yes: Yes = False) -> None:
     _tell_survey(seen)
     confirm("Unlocking lets workers send from this database.", yes=yes)
     unlocking.unlock(ledger.database, state_dir, ledger.actor)
-    tell("unlocked; issues under way are paused")
+    tell("unlocked; issues under way are paused" if seen.under_way else "unlocked")
     for each in seen.under_way:
         hint(f"corranto issue show {each.slug}", f"corranto issue resume {each.slug}")
 
