@@ -1,5 +1,7 @@
 """`db backup`, `db restore` and `db unlock`, as an operator and cron give them."""
 
+# ruff: noqa: F811 - a fixture has the name of its argument
+
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ from tests.path.test_cli import Said, corranto, publication, readers  # noqa: F4
 
 
 @pytest.fixture
-def backup(corranto: Callable[..., Said], readers: Path, publication: str, tmp_path: Path) -> Path:  # noqa: F811
+def backup(corranto: Callable[..., Said], readers: Path, publication: str, tmp_path: Path) -> Path:
     """Of a publication with readers."""
     corranto("subscriber", "import", str(readers), "-p", publication, "--consent", "a form")
     folder = tmp_path / "backup"
@@ -25,7 +27,7 @@ def test_a_backup_is_restored_into_an_empty_database_and_unlocked(
     corranto: Callable[..., Said],
     backup: Path,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given
     monkeypatch.setenv("CORRANTO_DATABASE_URL", f"sqlite:///{tmp_path / 'new' / 'corranto.sqlite3'}")
@@ -54,7 +56,7 @@ def test_a_backup_is_restored_into_an_empty_database_and_unlocked(
 def test_what_cannot_be_a_backup_is_named(
     corranto: Callable[..., Said],
     backup: Path,
-    tmp_path: Path,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     assert "is not empty" in corranto("db", "backup", str(backup)).err
     assert "is no backup" in corranto("db", "restore", str(tmp_path / "nothing"), "--yes").err
