@@ -58,8 +58,9 @@ class Guests:
     def _show_out(self, newest: "PatientProtocol", guests: list["PatientProtocol"]) -> None:
         # The oldest that waits for nothing from us, then the oldest that we wait for; when all are being answered,
         # whoever came last comes again.
-        idle = (each for each in guests if each.is_idle)
-        slow = (each for each in guests if each.is_slow and each is not newest)
+        others = [each for each in guests if each is not newest]
+        idle = (each for each in others if each.is_idle)
+        slow = (each for each in others if each.is_slow)
         out = next(idle, None) or next(slow, newest)
         self.leave(out)
         out.transport.abort()
