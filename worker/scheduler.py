@@ -3,9 +3,11 @@ on which all workers died."""
 
 import uuid
 
-from worker import log, metrics, metrics_port
+from worker import clock, log, metrics, metrics_port
+from worker.consent.attendance import EVERY_S, Attendance
 from worker.dispatch.nudger import Nudger, open_broker
 from worker.dispatch.tick import TICK_S, Tick
+from worker.domain.process import Role
 from worker.settings import Settings
 from worker.stop_signal import StopSignal
 from worker.storage.engine import open_database
@@ -24,8 +26,13 @@ def run(settings: Settings) -> int:
         settings.metrics_host, settings.metrics_port, metrics.render, "scheduler", settings.state_dir
     )
     _log.info("scheduler ready", metrics=shown.place)
+    attendance, attended_at = Attendance(database, settings.state_dir, Role.SCHEDULER), -EVERY_S
     while not told.wait(TICK_S):
+        if clock.monotonic() - attended_at >= EVERY_S:
+            attended_at = clock.monotonic()
+            attendance.attend()
         tick.run()
+    attendance.end()
     shown.stop()
     broker.close()
     database.close()

@@ -106,7 +106,7 @@ class SendingProcess:
             self.sender.note = None
             Slice(self.sender, issue_id).run(nudge_no)
         except UnreachableError as error:
-            self.sender.note = error.trouble
+            self.sender.note_away(error.trouble)
         finally:
             with self._idle:
                 self._active -= 1
@@ -204,7 +204,8 @@ class SendingProcess:
                 self.sender.batches.fellows = workers.count_alive(conn, SILENT_AFTER_S)
             if lives:
                 release_unknown(self.database, self.sender.batches, self.id)
-        except UnreachableError:
+        except UnreachableError as error:
+            self.sender.wishes.note(error.trouble)
             return True
         return lives
 

@@ -106,6 +106,7 @@ class Slice:
     def claim(self) -> Batch | None:
         """Commit a claim of what may be sent now; None when nothing may."""
         sender = self._sender
+        sender.wishes.fulfil()
         gate, size = sender.hand_over.gate, sender.settings.claim_size
         slots, wait_s = reserve_slots(gate, size, sender.draining, may_wait=not self.batches)
         if not slots:
@@ -137,7 +138,7 @@ class Slice:
     def hand_over(self, batch: Batch, until: float = math.inf) -> None:
         """Recheck, build, give to the connections, portion by portion. After `until`, what is not built goes back."""
         sender, claim_id = self._sender, batch.claim.id
-        sender.fulfil_noted()
+        sender.wishes.fulfil()
         read_batch(self._database, batch, sender.worker_id)
         sender.tell(Step.RECHECKED, claim_id, len(batch.due) - len(batch.recheck.skips))
         if not batch.is_live:
@@ -178,10 +179,10 @@ class Slice:
     def recheck(self) -> None:
         """Ask again who left meanwhile; while the database is away the last answer grows old by itself."""
         try:
-            self._sender.fulfil_noted()
+            self._sender.wishes.fulfil()
             recheck_batches(self._database, self.batches, self._sender.worker_id, self._timing.recheck_s)
         except UnreachableError as error:
-            self._sender.note = error.trouble
+            self._sender.note_away(error.trouble)
         except Exception:
             # Who cannot ask must not send: what is on the wire comes back, the rest is released.
             _log.critical("a recheck met an error of our own, its claims stop", issue=self._issue_id, exc_info=True)
@@ -268,6 +269,11 @@ class Slice:
             return False
         if fault := sender.hand_over.fresh_fault:
             self._postpone_for(fault)
+            return False
+        if missing := sender.wishes.missing():
+            sender.note = missing
+            sender.draining.wait(self._timing.again_s)
+            sender.nudger.send(self._issue_id, nudge_no)
             return False
         return True
 

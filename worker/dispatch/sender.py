@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable
 
-from worker.consent import noted
 from worker.dispatch.batches import Batches
 from worker.dispatch.build import Builders
 from worker.dispatch.events import Hook, Step
@@ -11,6 +10,7 @@ from worker.dispatch.hand_over import HandOver
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.rates import RateGate
 from worker.dispatch.room import Room
+from worker.dispatch.wishes import NotedWishes
 from worker.errors import Trouble
 from worker.journal.marks import ClaimLog
 from worker.journal.own import Journal
@@ -46,19 +46,21 @@ class Sender:
         """Told of each settled result, for metrics."""
         self.batches = Batches(fixed_return_path=settings.return_path == "fixed")
         self.room = Room()
+        self.wishes = NotedWishes(database, settings.state_dir)
         self.builders = Builders(database, settings)
         gate = RateGate(database, relay.key, settings.rate)
         self.hand_over = HandOver(
             relay, gate, self.batches, journal, self.draining, fresh_s=settings.optout_fresh_s, hook=hook
         )
 
+    def note_away(self, trouble: Trouble) -> None:
+        """The database did not answer a slice or a recheck."""
+        self.note = trouble
+        self.wishes.note(trouble)
+
     def tell(self, step: Step, claim_id: int, number: int) -> None:
         if self.hook is not None:
             self.hook(step, claim_id, number)
-
-    def fulfil_noted(self) -> None:
-        """Before each question who left: wishes that came while the database was away. Raises UnreachableError."""
-        noted.fulfil(self.database, self.settings.state_dir)
 
     def close(self, grace_s: float) -> None:
         """End the connections; what is cut off is recorded before this returns."""

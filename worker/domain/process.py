@@ -1,4 +1,4 @@
-"""A worker process as the ledger knows it: its states, and how long one may be silent. Pure."""
+"""A process as the database knows it: its role, a worker's states, and how long one may be silent. Pure."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,6 +6,15 @@ from enum import StrEnum
 
 SILENT_AFTER_S = 10.0
 """A process beats every second: one not heard for this long is hung, cut off or dead, and counts as not working."""
+
+
+class Role(StrEnum):
+    """What a process that holds no claims is there for."""
+
+    WEB = "web"
+    """Answers readers; while the database is away it notes who wants to leave."""
+    SCHEDULER = "scheduler"
+    """Notices the time."""
 
 
 class WorkerState(StrEnum):

@@ -22,7 +22,7 @@ from worker.domain.process import Outfit, WorkerState, is_alive
 from worker.errors import CorrantoError, Trouble
 from worker.metrics import LedgerReading
 from worker.settings import Settings
-from worker.storage import workers
+from worker.storage import presences, workers
 from worker.storage.engine import Database
 from worker.storage.ledger import deliveries, gauges, issues
 from worker.transport.next_hop import Relay
@@ -40,15 +40,17 @@ IN_FLIGHT = (IssueState.HOLDING, IssueState.SCHEDULED, IssueState.HELD_LATE, Iss
 
 @dataclass(frozen=True)
 class Process:
-    """A worker process. `beat_age_s`: seconds since its last heartbeat, by the database's clock."""
+    """One process. `beat_age_s`: seconds since its last heartbeat, by the database's clock."""
 
     label: str
     state: str
     beat_age_s: float
     up_s: float
-    note: Trouble | None
+    note: Trouble | None = None
     outfit: Outfit | None = None
-    """What it works with; None when it does not say."""
+    """What a worker works with; None when it does not say."""
+    role: str = "worker"
+    """worker, scheduler or web."""
 
     @property
     def is_alive(self) -> bool:
@@ -101,7 +103,7 @@ class Status:
     @property
     def troubles(self) -> list[Trouble]:
         """What somebody should look at, the most pressing first; empty when what is due can leave."""
-        alive = [process for process in self.processes if process.is_alive]
+        alive = [process for process in self.processes if process.is_alive and process.role == "worker"]
         return [
             *self.place_troubles,
             *([self.broker_trouble] if self.broker_trouble else []),
@@ -120,7 +122,7 @@ class Status:
         for process in self.processes:
             # One that was found dead was dealt with: its claims are in doubt, and the ledger says so.
             if not process.is_alive and process.state != WorkerState.LOST and process.beat_age_s < FORGOTTEN_AFTER_S:
-                yield Trouble("status.silent", label=process.label, seconds=process.beat_age_s)
+                yield Trouble("status.silent", role=process.role, label=process.label, seconds=process.beat_age_s)
         for process in alive:
             if process.note:
                 yield Trouble("status.worker_note", label=process.label, note=process.note)
@@ -144,6 +146,7 @@ class Status:
             "metrics": self.metrics,
             "processes": [
                 {
+                    "role": each.role,
                     "label": each.label,
                     "state": each.state if each.is_alive else WorkerState.LOST,
                     "beat_age_s": round(each.beat_age_s, 1),
@@ -176,6 +179,7 @@ def collect(settings: Settings, database: Database) -> Status:
         now = database.now(conn)
         latency = clock.monotonic() - began
         rows = workers.list_workers(conn)
+        others = presences.list_presences(conn)
         in_flight = tuple(_in_flight(conn, issue, now) for issue in reversed(issues.list_issues(conn, IN_FLIGHT)))
     processes = tuple(
         Process(
@@ -187,6 +191,15 @@ def collect(settings: Settings, database: Database) -> Status:
             row.outfit,
         )
         for row in rows
+    ) + tuple(
+        Process(
+            row.label,
+            WorkerState.READY,
+            (now - row.seen_at).total_seconds(),
+            (now - row.started_at).total_seconds(),
+            role=row.role,
+        )
+        for row in others
     )
     place, trouble = _ask_broker(settings.broker_url.get_secret_value())
     relay, metrics = relay_place(settings), spell_metrics(settings)

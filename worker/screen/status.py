@@ -38,7 +38,7 @@ def _verdict(status: Status) -> list[Line]:
             for trouble in troubles
             for line in paragraph(word(trouble), first="! ", rest="  ", style="bold yellow")
         ]
-    alive = sum(process.is_alive for process in status.processes)
+    alive = sum(process.is_alive and process.role == "worker" for process in status.processes)
     oldest = max((each.oldest_waiting_s or 0 for each in status.in_flight), default=0)
     waits = f", nothing older than {spell_span(oldest)}" if oldest else ""
     return [Line(f"All well: {count(alive, 'worker')}, {count(len(status.in_flight), 'open issue')}{waits}.", "green")]
@@ -48,6 +48,7 @@ def _processes(processes: tuple[Process, ...]) -> list[Line]:
     rows = [
         (
             each.label,
+            each.role,
             each.state if each.is_alive else WorkerState.LOST,
             f"{spell_span(each.beat_age_s)} ago",
             spell_span(each.up_s),
@@ -55,7 +56,7 @@ def _processes(processes: tuple[Process, ...]) -> list[Line]:
         )
         for each in processes
     ]
-    head, *rest = table(("worker", "state", "heard", "up", "note"), rows, width=PLAIN_WIDTH)
+    head, *rest = table(("process", "role", "state", "heard", "up", "note"), rows, width=PLAIN_WIDTH)
     return [Line(head, "bold"), *(Line(text) for text in rest)]
 
 

@@ -41,7 +41,7 @@ from worker.domain.delivery import (
     SkipReason,
 )
 from worker.domain.issue import AudienceKind, IssueKind, IssueState, WaitReason
-from worker.domain.process import WorkerState
+from worker.domain.process import Role, WorkerState
 from worker.domain.subscription import Channel, ConsentEvent, SubscriptionState
 from worker.domain.suppression import SuppressionReason
 
@@ -461,6 +461,24 @@ worker = Table(
     Column("note", Text, nullable=False, default="", comment="what it waits for: a Trouble as JSON"),
     Column("outfit", Text, comment="relay, limits, broker and a mark of the key, as JSON"),
     CheckConstraint(_one_of("state", WorkerState), name="state"),
+)
+
+presence = Table(
+    "presence",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("role", String(9), nullable=False),
+    Column("host_id", String(80), nullable=False, comment="boot id and uuid of the state directory"),
+    Column("label", Text, nullable=False, comment="host name and process id, for people"),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column(
+        "seen_at",
+        UtcDateTime,
+        nullable=False,
+        comment="it lived, and no wish noted on its host before was still unfulfilled",
+    ),
+    CheckConstraint(_one_of("role", Role), name="role"),
+    comment="processes that hold no claims",
 )
 
 lease = Table(

@@ -15,13 +15,14 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from worker import metrics, metrics_port
-from worker.consent import noted
+from worker.consent.attendance import EVERY_S, Attendance
+from worker.domain.process import Role
 from worker.errors import UnreachableError
 from worker.log import logger
 from worker.loopback import is_host_trouble
 from worker.operations.status import read_gauges
 from worker.settings import Settings
-from worker.storage.engine import Database, open_database
+from worker.storage.engine import open_database
 from worker.web.app import create_app
 from worker.web.places import read_networks
 from worker.web.protocol import protocol_for
@@ -32,8 +33,6 @@ GRACE_S = 2
 KEEP_ALIVE_S = 5  # a page's pictures share a connection; an idle one takes the place of another
 BACKLOG = 256
 """Connections accepted in one go: fewer than there are places, so that each is heard before it must make room."""
-
-FULFIL_EVERY_S = 1.0  # a look at a file's size, unless wishes wait
 
 LARGEST_HEAD = 32_768
 """Octets of request line and headers; our longest path has some 60."""
@@ -68,26 +67,26 @@ def serve(settings: Settings) -> int:
     shown = metrics_port.start(settings.metrics_host, settings.metrics_port, metrics.render, "web", settings.state_dir)
     _log.info("web_ready", host=settings.web_host, port=port, base_url=settings.base_url, metrics=shown.place)
     ended = threading.Event()
-    threading.Thread(target=_fulfil_noted, args=(settings, database, ended), name="noted", daemon=True).start()
+    attendance = Attendance(database, settings.state_dir, Role.WEB)
+    attending = threading.Thread(target=_attend, args=(attendance, ended), name="attendance", daemon=True)
+    attending.start()
     try:
         _Server(server_config(app, settings)).run(sockets=[listener])
     finally:
         ended.set()
+        attending.join(GRACE_S)
+        attendance.end()
         listener.close()
         shown.stop()
         database.close()
     return 0
 
 
-def _fulfil_noted(settings: Settings, database: Database, ended: threading.Event) -> None:
+def _attend(attendance: Attendance, ended: threading.Event) -> None:
     """Wishes to leave that came while the database was away, as soon as it is back: the host may have no worker."""
-    while not ended.wait(FULFIL_EVERY_S):
-        try:
-            noted.fulfil(database, settings.state_dir)
-        except UnreachableError:
-            continue
-        except Exception:
-            _log.exception("noted wishes to leave could not be fulfilled")
+    while not ended.is_set():
+        attendance.attend()
+        ended.wait(EVERY_S)
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:

@@ -4,5 +4,5 @@ Kept free of alembic, which takes long to import: every process compares its dat
 `corranto db upgrade` migrates (`storage.migrations.upgrade`).
 """
 
-VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+VERSIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
 HEAD = VERSIONS[-1]
