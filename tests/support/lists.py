@@ -14,7 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -286,9 +286,9 @@ class Newsroom:
         return {f"CORRANTO_{key.upper()}": value for key, value in {**own, **self.given}.items()}
 
     @contextmanager
-    def hand(self, hook: Hook | None = None, **changes: str) -> Iterator["Hand"]:
-        """A worker in this process; ended in order unless the test let it die."""
-        hand = Hand(self.database, settings_for(**self._named(changes)), hook)
+    def hand(self, hook: Hook | None = None, times: float = 1.0, **changes: str) -> Iterator["Hand"]:
+        """A worker in this process; ended in order unless the test let it die. SMTP times are `times` as long."""
+        hand = Hand(self.database, settings_for(**self._named(changes)), hook, times)
         try:
             yield hand
         finally:
@@ -299,9 +299,9 @@ class Newsroom:
         return {"url": given.pop("database_url"), "state_dir": self.folder / "state", **given}
 
     @contextmanager
-    def relayed_by(self, relay: ScriptedRelay) -> Iterator["Hand"]:
+    def relayed_by(self, relay: ScriptedRelay, times: float = 1.0, **changes: str) -> Iterator["Hand"]:
         """A worker in this process, whose relay follows a scenario."""
-        with relay_in_thread(relay) as url, self.hand(smtp_url=url) as hand:
+        with relay_in_thread(relay) as url, self.hand(times=times, smtp_url=url, **changes) as hand:
             yield hand
 
     def bury(self) -> int:
@@ -324,12 +324,14 @@ class Nudges(Nudger):
 class Hand:
     """A worker that moves when told."""
 
-    def __init__(self, database: Database, settings: Settings, hook: Hook | None = None) -> None:
+    def __init__(self, database: Database, settings: Settings, hook: Hook | None = None, times: float = 1.0) -> None:
         self.database, self.settings, self.id = database, settings, str(uuid4())
         self.nudges = Nudges()
         self.pages = Pages()
         self.journal = Journal(settings.state_dir, self.id)
-        self.sender = Sender(database, settings, relay_of(settings), self.journal, self.id, self.nudges, hook)
+        relay = relay_of(settings)
+        relay = replace(relay, timeouts=relay.timeouts.scaled(times))
+        self.sender = Sender(database, settings, relay, self.journal, self.id, self.nudges, hook)
         self.lives = True
         with database.write() as conn:
             workers.register(conn, self.id, self.journal.host_id, "test:1", outfit_of(settings))
