@@ -47,6 +47,8 @@ class OptOut:
     answered_at: float
     took_s: float = 0.0
     may_be_on_its_way: bool = False
+    was_in_flight: bool = False
+    """Whether a worker held this reader's copy when the wish came, so that the answer had to wait for it."""
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from pathlib import Path
 OFFERS = (
     b"250-lab.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-ENHANCEDSTATUSCODES\r\n250 CHUNKING\r\n"
 )
-PLANS = ("cut", "later", "gone", "full", "bye", "slow")
+PLANS = ("cut", "later", "gone", "full", "bye", "slow", "mixed")
 """Line cut instead of a final reply; 451 at the end; 550 5.1.1 to RCPT; 452 4.3.1 to RCPT; 421 after a taken mail;
-a reply after a tenth of a second."""
+a reply after a tenth of a second; one reply of several lines with two codes, which is no reply."""
 
 
 class LabRelay:
@@ -115,6 +115,10 @@ class _Talk:
             self._relay.write_down("body", rcpt, 0, message_id)
             self._writer.transport.abort()
             return False
+        if self._fate == "mixed":
+            self._relay.write_down("body", rcpt, 0, message_id)
+            self._writer.write(b"250-2.0.0 taken\r\n451 4.3.0 later\r\n")
+            return True
         code, text = (451, "4.4.2 later") if self._fate == "later" else (250, "2.0.0 taken")
         self._relay.write_down("body", rcpt, code, message_id, text)
         self._writer.write(f"{code} {text}\r\n".encode())

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,12 @@ from tests.lab.checker import History, Kill, OptOut, Row, Said
 from tests.support.lists import Newsroom, WorkerProcess
 from tests.support.sink import ROOT
 from tests.support.web_server import exchange, running_web
+from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import IssueState
+from worker.errors import UnreachableError
 from worker.storage import schema
 from worker.storage.ledger import issues
+from worker.storage.people import subscriptions
 from worker.tokens import Keyring, Purpose, Token
 
 CRASHING = """
@@ -47,6 +50,10 @@ class LabRelay:
     url: str
     log: Path
 
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
     def said(self) -> list[Said]:
         lines = self.log.read_bytes().splitlines(keepends=True)
         return [Said(**json.loads(line)) for line in lines if line.endswith(b"\n")]
@@ -54,14 +61,14 @@ class LabRelay:
 
 @contextmanager
 def lab_relay(
-    folder: Path, seed: int = 1, plan: dict[str, float] | None = None, delay_s: float = 0.0
+    folder: Path, seed: int = 1, plan: Mapping[str, float] | None = None, delay_s: float = 0.0
 ) -> Iterator[LabRelay]:
     """Misbehaves by shares, see `relay.PLANS`."""
     log = folder / "relay.log"
     log.touch()
     command = [sys.executable, "-m", "tests.lab.relay", str(log), "--seed", str(seed), "--delay", str(delay_s)]
     process = subprocess.Popen(
-        [*command, "--plan", json.dumps(plan or {})], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [*command, "--plan", json.dumps(dict(plan or {}))], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     try:
         assert process.stdout is not None
@@ -71,10 +78,10 @@ def lab_relay(
         process.communicate()
 
 
-def history_of(desk: Newsroom, relay: LabRelay, **more: object) -> History:
-    """What one run left behind, of the issue `spring`."""
+def history_of(desk: Newsroom, relay: LabRelay, slug: str = "spring", **more: object) -> History:
+    """What one run left behind, of one issue."""
     with desk.database.read() as conn:
-        issue = issues.get(conn, "spring")
+        issue = issues.get(conn, slug)
         table, reader = schema.delivery, schema.subscriber
         columns = (table.c.n, reader.c.address, table.c.state, table.c.tries, table.c.reason, table.c.doubts)
         found = conn.execute(
@@ -115,13 +122,23 @@ class Leaving:
             if stop.is_set() or number not in found:
                 return
             token = keyring.sign(Token(Purpose.UNSUBSCRIBE, number, 1, 1))
-            began = time.monotonic()
+            flies, began = self._flies(number), time.monotonic()
             request = f"POST /u/{token} HTTP/1.0\r\nContent-Length: 0\r\n\r\n".encode()
             answer = exchange(place, request)
             now = time.monotonic()
             assert b" 200 " in answer[:20], answer
-            self.answers.append(OptOut(found[number], now, now - began, b"may be on its way" in answer))
+            late, noted = b"may be on its way" in answer, b"Noted" in answer
+            self.answers.append(OptOut(found[number], now, now - began, late, flies or late or noted))
             stop.wait(0.05)
+
+    def _flies(self, subscription_id: int) -> bool:
+        """Whether a worker holds a copy for this reader; also true while nobody can tell."""
+        try:
+            with self.desk.database.read() as conn:
+                now = self.desk.database.now(conn)
+                return bool(subscriptions.copies_leaving(conn, [subscription_id], now))
+        except UnreachableError:
+            return True
 
 
 def owner_of(desk: Newsroom, worker: WorkerProcess) -> str:
@@ -147,24 +164,32 @@ def holds_nothing(desk: Newsroom, owner: str) -> bool:
 
 
 def kill_run(
-    desk: Newsroom, relay: LabRelay, *, deliveries: int, kills: int, seed: int, workers: int = 2, **changes: str
+    desk: Newsroom,
+    relay: LabRelay,
+    *,
+    deliveries: int,
+    kills: int,
+    seed: int,
+    doubt: DoubtPolicy = DoubtPolicy.NEVER_TWICE,
+    at_the_end: Callable[[], None] = lambda: None,
+    **changes: str,
 ) -> History:
-    """Send an issue while its workers are killed, one at a time, at random moments under load."""
+    """Send an issue while its workers are killed, one of two at a time, at random moments under load."""
     dice = random.Random(seed)
     desk.readers(deliveries)
     done: list[Kill] = []
     leaving, stop = Leaving(desk, seed, deliveries), threading.Event()
     with ExitStack() as running:
         place = running.enter_context(running_web(desk.settings, desk.database))
-        alive = [running.enter_context(desk.worker(smtp_url=relay.url, **changes)) for _ in range(workers)]
-        desk.queue()
+        alive = [running.enter_context(desk.worker(smtp_url=relay.url, **changes)) for _ in range(2)]
+        desk.queue(doubt=doubt)
         press = threading.Thread(target=leaving.press, args=(place, stop))
         press.start()
         try:
             for number in range(kills):
                 at = deliveries * (number + dice.random()) / (kills + 1)
-                desk.until(lambda at=at: _progress(desk) >= at or _is_over(desk), "mails leave")
-                if _is_over(desk):
+                desk.until(lambda at=at: done_so_far(desk) >= at or is_over(desk), "mails leave")
+                if is_over(desk):
                     break
                 victim = alive.pop(dice.randrange(len(alive)))
                 owner, before = owner_of(desk, victim), doubts_of(desk)
@@ -174,28 +199,29 @@ def kill_run(
                 alive.append(running.enter_context(desk.worker(smtp_url=relay.url, **changes)))
                 desk.until(lambda owner=owner: holds_nothing(desk, owner), "its claims are dealt with")
                 done.append(Kill(doubts_of(desk) - before, time.monotonic() - killed_at))
-            _bring_forward(desk)
+            at_the_end()
+            bring_forward(desk)
         finally:
             stop.set()
             press.join(30)
     return history_of(desk, relay, kills=done, opt_outs=leaving.answers)
 
 
-def _bring_forward(desk: Newsroom) -> None:
-    """Deferred copies are due in minutes; here they are due now, again and again, until the issue is over."""
+def bring_forward(desk: Newsroom) -> None:
+    """Wait for the end of the issue. Deferred copies are due in minutes; here they are due now, again and again."""
 
-    def is_over() -> bool:
+    def over() -> bool:
         if desk.totals().deferred and not desk.totals().waiting:
             desk.bring_forward()
-        return _is_over(desk)
+        return is_over(desk)
 
-    desk.until(is_over, "the issue is over")
+    desk.until(over, "the issue is over")
 
 
-def _progress(desk: Newsroom) -> int:
+def done_so_far(desk: Newsroom) -> int:
     totals = desk.totals()
     return totals.audience - totals.waiting - totals.sending
 
 
-def _is_over(desk: Newsroom) -> bool:
+def is_over(desk: Newsroom) -> bool:
     return desk.issue().state in (IssueState.FINISHED, IssueState.PAUSED)

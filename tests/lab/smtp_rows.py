@@ -190,7 +190,7 @@ def _judge(desk: Newsroom, row: SmtpRow, relay: ScriptedRelay, slug: str) -> lis
         wrong.append(f"not all were taken: {dict(states)} {issue.state}")
     if row.outcome in (R, D) and states["accepted"] != READERS - 1:
         wrong.append(f"others paid for it: {dict(states)} {issue.state}")
-    is_told = issue.state is IssueState.PAUSED and issue.stopped_reason or desk.wait_reason(slug)
+    is_told = (issue.state is IssueState.PAUSED and issue.stopped_reason) or desk.wait_reason(slug)
     if row.everybody and (states["accepted"] or not is_told):
         wrong.append(f"nobody is told why nothing leaves: {dict(states)} {issue.state}")
     return wrong

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import redis
 from sqlalchemy import update
@@ -78,41 +77,16 @@ def test_a_relay_that_stops_in_the_middle_costs_at_most_what_was_on_the_wire(tmp
         desk.assert_books_add_up()
 
 
-class Cluster:
-    """A PostgreSQL of one test's own, which it may stop."""
-
-    def __init__(self, home: Path) -> None:
-        home.mkdir()
-        found, self._stop = postgresql._start(home)
-        self.home, self.data, self.port = home, found["data"], found["port"]
-        self.url = f"{found['url']}/desk"
-        with psycopg.connect(f"{found['url']}/postgres", autocommit=True) as conn:
-            conn.execute("CREATE DATABASE desk TEMPLATE corranto_template")
-
-    def stop(self) -> None:
-        subprocess.run(self._stop, check=True, capture_output=True)
-
-    def start(self) -> None:
-        program = find_program("pg_ctl")
-        assert program
-        options = (
-            f"-c port={self.port} -c unix_socket_directories={self.home} -c listen_addresses=127.0.0.1 -c fsync=off"
-        )
-        rights = postgresql.unprivileged()
-        command = [program, "-D", self.data, "-w", "-t", "60", "-l", str(self.home / "log"), "-o", options, "start"]
-        postgresql._run(command, rights, self.home)
-
-
 @pytest.fixture
-def cluster(run_folder: Path, tmp_path: Path) -> Iterator[Cluster]:
+def cluster(run_folder: Path, tmp_path: Path) -> Iterator[postgresql.Cluster]:
     # Below the run's folder: the server has dropped root, and pytest's own folders are closed to others.
-    made = Cluster(run_folder / f"own{tmp_path.name}")
+    made = postgresql.Cluster(run_folder / f"own{tmp_path.name}")
     yield made
-    subprocess.run(made._stop, check=False, capture_output=True)
+    subprocess.run(made.kill_command, check=False, capture_output=True)
 
 
 @pytest.mark.needs("postgresql")
-def test_postgresql_may_be_restarted_while_sending(tmp_path: Path, cluster: Cluster) -> None:
+def test_postgresql_may_be_restarted_while_sending(tmp_path: Path, cluster: postgresql.Cluster) -> None:
     # Given
     with newsroom(tmp_path, cluster.url) as desk:
         desk.readers([f"slow+0.02.reader{n}@example.org" for n in range(800)])

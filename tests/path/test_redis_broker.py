@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import subprocess
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -12,11 +11,10 @@ from typing import Any
 import pytest
 import redis
 import structlog
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
 from tests.support.nudged import JOIN_MS, QUEUE, Woken, declare, working
-from tests.support.programs import find_program, free_port, require
+from tests.support.programs import free_port, require
+from tests.support.redis import OwnRedis
 from tests.support.words import refuses
 from worker.broker import redis as redis_store
 from worker.broker.build import build_broker, ping
@@ -36,34 +34,6 @@ def no_database() -> Database:
 
 def broker_on(url: str, namespace: str = "corranto") -> NudgeBroker:
     return build_broker(url, database=no_database, secret=b"a secret of the tests", namespace=namespace)
-
-
-class OwnRedis:
-    """A server that one test may stop and start."""
-
-    def __init__(self, home: Path) -> None:
-        self.home, self.port = home, free_port()
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/1"
-
-    def start(self, *options: str) -> None:
-        program = find_program("redis-server")
-        assert program
-        command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.home), "--save", ""]
-        self.process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
-        retry = Retry(ConstantBackoff(0.05), 200)
-        password = options[1] if "--requirepass" in options else None
-        with redis.Redis(port=self.port, password=password, retry=retry) as client:
-            client.ping()
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
 
 
 @pytest.fixture

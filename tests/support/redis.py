@@ -53,3 +53,31 @@ def _start(home: Path) -> tuple[dict[str, Any], list[str]]:
     with redis.Redis(port=port, retry=retry, retry_on_error=[redis.ConnectionError]) as client:
         client.ping()
     return {"port": port, "pid": process.pid}, ["kill", str(process.pid)]
+
+
+class OwnRedis:
+    """A server that one test may stop and start."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.port = home, free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/1"
+
+    def start(self, *options: str) -> None:
+        program = find_program("redis-server")
+        assert program
+        command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.home), "--save", ""]
+        self.process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
+        retry = Retry(ConstantBackoff(0.05), 200)
+        password = options[1] if "--requirepass" in options else None
+        with redis.Redis(port=self.port, password=password, retry=retry) as client:
+            client.ping()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
