@@ -60,10 +60,11 @@ def test_no_envelope_is_written_beyond_the_limit_of_mails_a_connection_has(form:
 
 
 @forms
-def test_a_mail_that_breaks_lines_is_tried_on_three_of_them_and_not_on_a_fourth(form: str):
+def test_a_mail_that_breaks_lines_begins_three_of_them_and_not_a_fourth(form: str):
     handed, server = play([On("rcpt", CLOSE, line="r1@")], form)
     assert verdicts(handed) == [ACCEPTED, TRANSIENT, ACCEPTED]
-    assert sum(line.startswith("RCPT TO:<r1@") for line in server.lines) == 3
+    # The line that took another mail before may have been closed for that one.
+    assert sum(line.startswith("RCPT TO:<r1@") for line in server.lines) == 4
 
 
 def test_words_left_over_behind_the_replies_to_a_group_leave_its_mail_in_doubt_and_reach_no_other_reader():

@@ -379,6 +379,15 @@ def test_a_limit_of_mails_per_connection_costs_no_mail(form: str, end: bytes):
 
 
 @forms
+@pytest.mark.parametrize("steps", [(KEEP, USUAL, CLOSE), (KEEP, USUAL, RESET), (KEEP, USUAL, b"421 4.4.2 bye\r\n", CLOSE)])
+def test_a_relay_that_closes_after_each_mail_costs_connections_and_no_mail(form: str, steps: Any):
+    handed, server = play([On("body", *steps)], form, count=12)
+    assert verdicts(handed) == [ACCEPTED] * 12
+    assert readers(server) == [f"r{n}" for n in range(12)]
+    assert server.connections >= 12
+
+
+@forms
 def test_our_own_limit_of_mails_per_connection_is_kept_in_good_order(form: str):
     handed, server = play([], form, count=7, per_connection=3)
     assert verdicts(handed) == [ACCEPTED] * 7

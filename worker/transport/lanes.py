@@ -65,7 +65,6 @@ class Lanes:
         # many mails had been judged then
         self._begun_at = -math.inf  # when the last of them began
         self._excused: _Excused | None = None
-        self._most = relay.per_connection  # mails a connection carries, as far as the relay has told
         self.connections = 0
         """Sessions open now."""
         self._is_stopped = False
@@ -230,7 +229,7 @@ class Lanes:
         if self.connections == self._relay.connections:
             self._health.note_all_open()
         self.staff_soon()
-        relay = replace(self._relay, per_connection=self._most)
+        relay = replace(self._relay, per_connection=self._lessons.most(self._relay.per_connection, self._now()))
         return Session(relay, wire, offer, lessons=self._lessons, now=self._now)
 
     def _note_refusal(self, refusal: OpeningError) -> None:
@@ -249,9 +248,10 @@ class Lanes:
         self.connections -= 1
         if session.broken is not None and session.broken.cause is not Cause.LET_GO:
             self._health.note_broken()
-        if session.found_limit is not None and session.found_limit < self._most:
-            self._most = max(session.found_limit, 1)
-            _log.info("the relay takes fewer mails over one connection", relay=self._relay.key, most=self._most)
+        now, found = self._now(), session.found_limit
+        if found is not None and found < self._lessons.most(self._relay.per_connection, now):
+            self._lessons.learn_most(found, now)
+            _log.info("the relay takes fewer mails over one connection", relay=self._relay.key, most=max(found, 1))
         if session.is_barren and not self._is_stopped:
             self._note_barren(session.broken, is_ours=session.failed, doubts=session.doubts)
         await session.quit()

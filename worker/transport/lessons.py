@@ -34,6 +34,7 @@ class Lessons:
         """Whether a mail was judged in the present form."""
         self.chunking_works = False
         self._left_out: dict[str, float] = {}
+        self._most: tuple[int, float] | None = None
         self._trial: object | None = None
 
     def usable(self, offer: Offer, now: float, who: object) -> Offer:
@@ -57,6 +58,16 @@ class Lessons:
             self.chunking_works = False
         if name == PIPELINING:
             self.is_proven = False
+
+    def most(self, ours: int, now: float) -> int:
+        """Mails over one connection: our own limit, or the smaller one that the relay has shown within the hour."""
+        if self._most is not None and now >= self._most[1]:
+            self._most = None
+        return min(ours, self._most[0]) if self._most else ours
+
+    def learn_most(self, mails: int, now: float) -> None:
+        """The relay has taken so many over one connection, and then no more."""
+        self._most = max(mails, 1), now + FORGET_AFTER_S
 
     def end_trial(self, who: object) -> None:
         """That session is over."""

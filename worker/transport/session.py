@@ -338,4 +338,5 @@ class Session:
         phase = Phase.LOCAL
         if broken is not None and self._phases:
             phase = self._phases[min(len(self._wire.answered), len(self._phases) - 1)]
-        mails.settle(why, replies, phase, body_is_stuck=self._wire.body_is_stuck)
+        is_closed = broken is not None and broken.cause is Cause.CLOSED
+        mails.settle(why, replies, phase, body_is_stuck=self._wire.body_is_stuck, is_closed=is_closed)
