@@ -379,7 +379,9 @@ def test_a_limit_of_mails_per_connection_costs_no_mail(form: str, end: bytes):
 
 
 @forms
-@pytest.mark.parametrize("steps", [(KEEP, USUAL, CLOSE), (KEEP, USUAL, RESET), (KEEP, USUAL, b"421 4.4.2 bye\r\n", CLOSE)])
+@pytest.mark.parametrize(
+    "steps", [(KEEP, USUAL, CLOSE), (KEEP, USUAL, RESET), (KEEP, USUAL, b"421 4.4.2 bye\r\n", CLOSE)]
+)
 def test_a_relay_that_closes_after_each_mail_costs_connections_and_no_mail(form: str, steps: Any):
     handed, server = play([On("body", *steps)], form, count=12)
     assert verdicts(handed) == [ACCEPTED] * 12
