@@ -355,8 +355,8 @@ def under_load(ground: Ground) -> None:
         {},
         {"bye": 0.1, "full": 0.001},
     )
-    # Some milliseconds a mail, or an issue is over before all its kills.
-    with lab_relay(ground.folder, ground.seed, plans[ground.seed % len(plans)], delay_s=0.008) as relay:
+    # Some time for each mail, or an issue is over before all its kills.
+    with lab_relay(ground.folder, ground.seed, plans[ground.seed % len(plans)], delay_s=0.04) as relay:
         ground.judge(_kill(ground, relay))
 
 
