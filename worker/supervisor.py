@@ -34,6 +34,8 @@ class Member:
 
     name: str
     is_last: bool = False
+    command: str = ""
+    """What it runs, when its name is another one."""
 
 
 class Tree:
@@ -91,6 +93,16 @@ class Tree:
             pass
         return self.stop()
 
+    def kill(self, name: str) -> None:
+        """End one member as a crash would; it does not count as lost."""
+        process = self._running.pop(name)
+        _kill_group(process)
+        process.wait()
+
+    def add(self, member: Member) -> None:
+        """Start one more, while this process has no threads. Raises OSError."""
+        self._spawn(member)
+
     def stop(self) -> int:
         """End all members, the last ones after the others, within the grace; then by force. Safe to repeat."""
         code = 0
@@ -110,7 +122,7 @@ class Tree:
         if self._log_dir is not None:
             output = (self._log_dir / f"{member.name}.log").open("ab")
         # -P: a folder called worker where the command was called must not be taken for ours.
-        command = [sys.executable, "-P", "-m", "worker.cli", member.name]
+        command = [sys.executable, "-P", "-m", "worker.cli", member.command or member.name]
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and our own words
             command,
             stdin=subprocess.DEVNULL,

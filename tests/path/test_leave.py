@@ -14,6 +14,10 @@ from worker.domain.address import parse_address
 from worker.domain.issue import IssueState
 from worker.domain.subscription import Channel
 from worker.domain.suppression import SuppressionReason
+from worker.operations.deliveries import list_copies
+from worker.operations.report import build
+from worker.screen.deliveries import spell_why
+from worker.screen.report import render_report
 from worker.storage import schema
 from worker.storage.engine import open_database
 
@@ -221,3 +225,36 @@ def test_readers_who_leave_while_their_issue_is_sent_by_a_process_are_left_alone
     assert desk.copies()["last@example.org"] == 0
     assert desk.totals().accepted == 200
     desk.assert_books_add_up()
+
+
+def test_screens_say_when_somebody_left_and_what_became_of_the_copy(both_desks: Newsroom) -> None:
+    # Given: one leaves while the issue is sent and is left out, one whose copy is on its way
+    desk = both_desks
+    desk.readers(3)
+    desk.queue()
+    with desk.hand() as hand:
+        hand.tick()
+        hand.work(most=1)
+        leaves(desk, "reader2@example.org")
+        part = hand.slice()
+        batch = part.claim()
+        assert batch is not None
+        part.hand_over(batch)
+        leaves(desk, "reader3@example.org")
+        part.give_back()
+        hand.send()
+
+    # When
+    report = build(desk.database, "spring")
+    with desk.database.read() as conn:
+        [row] = [row for row in list_copies(desk.database, report.issue.id) if row.state == "skipped"]
+        ended = conn.execute(select(schema.subscription.c.ended_at).where(schema.subscription.c.id == 2)).scalar_one()
+
+    # Then
+    assert row.address == "reader2@example.org"
+    assert spell_why(row) == f"opted out at {ended:%H:%M:%S} UTC"
+    assert report.silence.withheld == 1
+    assert report.silence.late <= 1
+    assert (report.silence.longest_s > 0) is (report.silence.late == 1)
+    lines = " ".join(line.text for line in render_report(report))
+    assert "1 copy did not leave any more" in lines

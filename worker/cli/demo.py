@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.output import end
+from worker.demo import plug
 from worker.demo.place import FOLDER, WEB_PORT
 from worker.demo.show import DemoOptions, run
 
@@ -17,10 +18,17 @@ def demo(
     port: Annotated[
         int | None, typer.Option("--port", min=1, max=65_535, help=f"Web port. Default: {WEB_PORT}, or the next free.")
     ] = None,
-    folder: Annotated[Path, typer.Option("--folder", help="Where it keeps its data.", show_default=False)] = FOLDER,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where it keeps its data.", show_default=False)
+    ] = None,
+    pull_the_plug: Annotated[
+        bool, typer.Option("--pull-the-plug", help="Kill a worker while readers get their mail, and count.")
+    ] = False,
 ) -> None:
     """Start everything with invented readers, send a sample issue, and show where to look. Nothing leaves this machine.
 
     A second run carries on with the same data. Ctrl-C ends it and leaves no process.
     """
-    end(run(DemoOptions(readers=recipients, leaves=leave, fresh=fresh, port=port, folder=folder)))
+    if pull_the_plug:
+        end(plug.run(folder or plug.PLACE, port))
+    end(run(DemoOptions(readers=recipients, leaves=leave, fresh=fresh, port=port, folder=folder or FOLDER)))

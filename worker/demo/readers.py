@@ -101,6 +101,14 @@ def count_troubles(number: int) -> Troubles:
     return Troubles(*(round(number * share / PER) for share in (BOUNCING, DEFERRING, DROPPING)))
 
 
+def _slow(number: int, seconds: float) -> Iterator[Invented]:
+    for one in invent(number):
+        email = one.email
+        for fault in ("bounce-550.", "defer-451.", "drop."):
+            email = email.removeprefix(fault)
+        yield one._replace(email=f"slow+{seconds:g}.{email}")
+
+
 def invent(number: int) -> Iterator[Invented]:
     """So many readers, the same ones every time, the difficult ones spread among them."""
     troubles = count_troubles(number)
@@ -115,10 +123,10 @@ def invent(number: int) -> Iterator[Invented]:
         yield Invented(f"{at.get(i, '')}{local}@{domain}", name, people.language)
 
 
-def as_csv(number: int) -> str:
-    """The readers as a file for `subscriber import`."""
+def as_csv(number: int, slow_s: float = 0.0) -> str:
+    """The readers as a file for `subscriber import`; with `slow_s` none is difficult, and all are slow."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(Invented._fields)
-    writer.writerows(invent(number))
+    writer.writerows(_slow(number, slow_s) if slow_s else invent(number))
     return text.getvalue()

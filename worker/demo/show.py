@@ -4,13 +4,10 @@ In order: the folder is held; the schema stands; the processes start and warm up
 web answers, the sample is queued; its hold can be undone; progress until nothing more leaves now; the sum; the URLs.
 """
 
-import http.client
 import itertools
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
@@ -20,6 +17,7 @@ from worker.compose.findings import Level
 from worker.demo.place import FOLDER, SAMPLES, Place, announce, hold
 from worker.demo.readers import LANGUAGES, MAX_READERS, count_troubles
 from worker.demo.seed import ACTOR, Seeded, seed
+from worker.demo.stage import Ended, Stage, near
 from worker.dispatch import orders
 from worker.dispatch.progress import Progress, observe
 from worker.dispatch.queue import prepare, queue_issue
@@ -27,7 +25,6 @@ from worker.domain.delivery import DoubtPolicy, Totals
 from worker.domain.issue import Issue, IssueState
 from worker.errors import CorrantoError, UnreachableError, UsageError
 from worker.operations.issues import list_issues
-from worker.operations.schema import upgrade_schema
 from worker.operations.verify import prove
 from worker.quantities import count, spell_span
 from worker.screen import progress
@@ -35,16 +32,13 @@ from worker.screen.keyboard import Keys
 from worker.screen.proof import render_proof
 from worker.screen.report import equation
 from worker.screen.sentences import word
-from worker.screen.terminal import clean, out_console
+from worker.screen.terminal import clean
 from worker.settings import Settings
-from worker.storage.engine import Database, open_database
+from worker.storage.engine import Database
 from worker.supervisor import Member, Tree
 
 NEWSLETTER, STATEMENT = SAMPLES / "2026-11-members.md", SAMPLES / "2026-11-statement.md"
 GRACE_S = 2.0
-READY_S = 60.0
-"""The processes start within two seconds; a machine that is busy with something else gets a minute."""
-
 STUCK_S = 120.0
 """With --exit nobody watches: no progress for so long is a failure."""
 
@@ -63,10 +57,6 @@ class DemoOptions:
     folder: Path
 
 
-class _Ended(Exception):
-    """Raised when a signal asked for the end."""
-
-
 def run(options: DemoOptions) -> int:
     """Run the demo; returns its exit code. Raises RefusedError, UsageError, UnreachableError."""
     if not 1 <= options.readers <= MAX_READERS:
@@ -78,67 +68,44 @@ def run(options: DemoOptions) -> int:
         show = _Show(options, place, own, tree)
         try:
             return show.run()
-        except _Ended:
+        except Ended:
             return 0
         finally:
             show.end()
 
 
-class _Show:
-    """One run: what it started, it ends."""
+class _Show(Stage):
+    """The sample issue from start to sum."""
 
     def __init__(self, options: DemoOptions, place: Place, own: Settings, tree: Tree) -> None:
-        self._options, self._place, self._settings, self._tree = options, place, own, tree
-        self._console: Console = out_console()
-        self._database: Database | None = None
+        super().__init__(place, own, tree)
+        self._options = options
         self._took_s: float | None = None
 
     def run(self) -> int:
-        about = f": all of it runs in {_near(self._place.folder)}; nothing leaves this computer"
-        self._console.print(Text.assemble(("Corranto demo", "bold"), clean(about)))
-        url = self._settings.database_url.get_secret_value()
-        schema = upgrade_schema(url, self._settings.secrets)
-        database = self._database = open_database(url, self._settings.secrets)
-        age = f"created, schema {schema.version}" if self._place.is_new else "as it was left; --fresh starts anew"
+        about = f": all of it runs in {near(self.place.folder)}; nothing leaves this computer"
+        self.console.print(Text.assemble(("Corranto demo", "bold"), clean(about)))
+        database, schema = self.open()
+        age = f"created, schema {schema.version}" if self.place.is_new else "as it was left; --fresh starts anew"
         self._row("database", "SQLite", age)
         self._row("broker", "SQL", "in the same database")
-        self._tree.start()
-        self._row("mail sink", f"127.0.0.1:{self._place.sink_port}", "takes all mail, delivers none")
-        seeded = seed(database, self._settings, self._place.folder, self._options.readers)
+        self.tree.start()
+        self._row("mail sink", f"127.0.0.1:{self.place.sink_port}", "takes all mail, delivers none")
+        seeded = seed(database, self.settings, self.place.folder, self._options.readers)
         self._row("readers", *self._spell_readers(seeded))
-        self._wait_ready()
-        announce(self._place)
-        if self._place.moved:
+        self.wait_ready()
+        announce(self.place)
+        if self.place.moved:
             self._row("note", "another web port than last time: links in earlier mails do not work")
         issue = self._queue(database)
         last = self._follow(database, issue)
         return self._conclude(database, last)
 
     def end(self) -> None:
-        """Everything that was started is gone when this returns."""
-        if not self._options.leaves and self._tree.asked_by is not None:
-            self._console.print("\nstopping", style="dim")
-        self._tree.stop()
-        if self._database is not None:
-            self._database.close()
-
-    def _step(self) -> None:
-        """Let the tree breathe. Raises _Ended after a signal, UnreachableError when a process died."""
-        if self._tree.step():
-            return
-        if self._tree.lost is None:
-            raise _Ended
-        path = self._place.logs / f"{self._tree.lost}.log"
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-12:]
-        said = "\n".join(f"  {clean(log.scrub(line))}" for line in lines)
-        raise UnreachableError("demo.member_ended", member=self._tree.lost, path=path, said=said)
-
-    def _wait_ready(self) -> None:
-        deadline = clock.monotonic() + READY_S
-        while _ask("127.0.0.1", self._settings.web_port, "/readyz")[0] != 200:
-            self._step()
-            if clock.monotonic() > deadline:
-                raise UnreachableError("demo.web_silent", path=self._place.logs / "web.log")
+        """As any stage, saying so to who pressed Ctrl-C."""
+        if not self._options.leaves and self.tree.asked_by is not None:
+            self.console.print("\nstopping", style="dim")
+        super().end()
 
     def _queue(self, database: Database) -> Issue:
         """The newsletter sample, queued unless an earlier run did."""
@@ -146,17 +113,17 @@ class _Show:
         if known is not None:
             self._row("issue", NEWSLETTER.name, f"queued earlier, {known.state}")
             return known
-        prepared = prepare(database, self._settings, NEWSLETTER)
+        prepared = prepare(database, self.settings, NEWSLETTER)
         draft = prepared.draft
         lint = f"lint: {count(draft.errors, 'error')}, {count(draft.count(Level.WARN), 'warning')}"
         self._row("issue", NEWSLETTER.name, lint)
         queued = queue_issue(
             database,
-            self._settings,
+            self.settings,
             prepared,
             due_at=None,
             zone=draft.publication.zone,
-            hold_s=self._settings.hold_s,
+            hold_s=self.settings.hold_s,
             doubt=DoubtPolicy.NEVER_TWICE,
             actor=ACTOR,
         )
@@ -166,20 +133,20 @@ class _Show:
 
     def _follow(self, database: Database, issue: Issue) -> Progress:
         """Show hold and sending until nothing more leaves now: copies deferred by the sink are left to their time."""
-        seen = observe(database, self._settings, issue.id)
+        seen = observe(database, self.settings, issue.id)
         seen_at = moved_at = clock.monotonic()
-        self._console.print()
+        self.console.print()
         # Transient: what was shown on the way makes room for the sum.
-        with Keys() as keys, Live(console=self._console, auto_refresh=False, transient=True) as screen:
+        with Keys() as keys, Live(console=self.console, auto_refresh=False, transient=True) as screen:
             while not _is_still(seen):
-                if self._console.is_terminal:
+                if self.console.is_terminal:
                     screen.update(_view(seen, can_undo=keys.is_open), refresh=True)
-                self._step()
+                self.step()
                 if keys.read(0.0) == "u" and seen.issue.state is IssueState.HOLDING:
                     orders.undo(database, seen.issue.slug, ACTOR)
                 if clock.monotonic() - seen_at < 0.25:
                     continue
-                before, seen = seen, observe(database, self._settings, issue.id, seen)
+                before, seen = seen, observe(database, self.settings, issue.id, seen)
                 seen_at = clock.monotonic()
                 if seen.issue.started_at is not None:
                     self._took_s = (clock.utcnow() - seen.issue.started_at).total_seconds()
@@ -192,69 +159,69 @@ class _Show:
     def _conclude(self, database: Database, last: Progress) -> int:
         totals = last.totals
         if last.issue.state is IssueState.DRAFT:
-            self._console.print("  Undone: nobody was mailed, the issue is a draft again.")
+            self.console.print("  Undone: nobody was mailed, the issue is a draft again.")
         if totals.audience:
-            self._console.print(Text("  ").append_text(progress.bar(totals)).append(_spell_done(last, self._took_s)))
-            self._console.print()
+            self.console.print(Text("  ").append_text(progress.bar(totals)).append(_spell_done(last, self._took_s)))
+            self.console.print()
         for line in equation(totals) if totals.audience else []:
-            self._console.print(f"  {line.text.replace(' adds up', ' ✓ adds up')}", style=line.style or "bold")
+            self.console.print(f"  {line.text.replace(' adds up', ' ✓ adds up')}", style=line.style or "bold")
         if self._options.leaves:
             return self._verdict(database, last)
         self._show_links(database)
         while True:
-            self._step()
+            self.step()
 
     def _verdict(self, database: Database, last: Progress) -> int:
         """0 when the books were proved and mail got through; else 1, saying why."""
         try:
-            proof = prove(database, self._settings.state_dir)
+            proof = prove(database, self.settings.state_dir)
         except CorrantoError as error:
-            self._console.print(f"  {clean(word(error))}", style="red")
+            self.console.print(f"  {clean(word(error))}", style="red")
             return 1
         for line in render_proof(proof):
-            self._console.print(f"  {line.text}", style=line.style or None)
+            self.console.print(f"  {line.text}", style=line.style or None)
         good = proof.adds_up and last.totals.adds_up and last.totals.accepted > 0
-        return 0 if good and _as_scripted(last.totals, self._options, is_new=self._place.is_new) else 1
+        return 0 if good and _as_scripted(last.totals, self._options, is_new=self.place.is_new) else 1
 
     def _show_links(self, database: Database) -> None:
-        base = self._place.base_url
+        base = self.place.base_url
         links = {
             "Inbox": (f"{base}/sink", "open a mail and press Unsubscribe"),
             "Readers": (f"{base}/", "what there is, and how to leave"),
             "Health": (f"{base}/readyz", ""),
         }
-        if metrics := _metrics(self._settings):
+        if metrics := _metrics(self.settings):
             links["Metrics"] = (metrics, "of the web process; the worker shows its own")
-        self._console.print()
+        self.console.print()
         width = max(len(url) for url, _ in links.values()) + 2
         for name, (url, what) in links.items():
-            self._console.print(f"  {name:<10} {url:<{width}}{f'← {what}' if what else ''}".rstrip())
-        self._console.print(f"\nNext: {self._next_step(database)}", style="bold")
-        self._console.print(f"      {self._command()} issue report latest       Ctrl-C stops everything.")
+            self.console.print(f"  {name:<10} {url:<{width}}{f'← {what}' if what else ''}".rstrip())
+        self.console.print(f"\nNext: {self._next_step(database)}", style="bold")
+        self.console.print(f"      {self._command()} issue report latest       Ctrl-C stops everything.")
 
     def _next_step(self, database: Database) -> str:
         """A command that will not be refused: a sample that was not queued yet, or a copy of one."""
-        samples = self._place.samples
+        samples = self.place.samples
         statement = samples / STATEMENT.name
         listed = [view.issue for view in list_issues(database)]
         taken = {issue.slug for issue in listed if issue.state is not IssueState.DRAFT}
         if NEWSLETTER.stem not in taken:
-            return f"{self._command()} queue {_near(samples / NEWSLETTER.name)}"
+            return f"{self._command()} queue {near(samples / NEWSLETTER.name)}"
         if STATEMENT.stem not in taken:
             return (
-                f"{self._command()} queue {_near(statement)} --hold 5m\n"
+                f"{self._command()} queue {near(statement)} --hold 5m\n"
                 "      Meanwhile leave all newsletters from a mail of the inbox:\n"
                 "      the report names that copy skipped."
             )
         numbers = itertools.count(2)
         copy = next(path for n in numbers if (path := statement.with_stem(f"statement-{n}")).stem not in taken)
-        return f"cp {_near(statement)} {_near(copy)}\n      {self._command()} queue {_near(copy)} --hold 5m"
+        return f"cp {near(statement)} {near(copy)}\n      {self._command()} queue {near(copy)} --hold 5m"
 
     def _command(self) -> str:
         """How to speak to this demo from another terminal in this folder: ./run finds it by itself in its place."""
-        if called() != "corranto" and self._place.folder == FOLDER:
+        if called() != "corranto" and self.place.folder == FOLDER:
             return called()
-        return f"CORRANTO_CONFIG={_near(self._place.own_config)} {called()}"
+        return f"CORRANTO_CONFIG={near(self.place.own_config)} {called()}"
 
     def _spell_readers(self, seeded: Seeded) -> tuple[str, str]:
         if not seeded.added:
@@ -265,7 +232,7 @@ class _Show:
         return f"{seeded.readers:,} in {len(LANGUAGES)} languages", hard
 
     def _row(self, name: str, what: str, more: str = "") -> None:
-        self._console.print(f"  {name:<10} {clean(what):<24} {clean(more)}".rstrip())
+        self.console.print(f"  {name:<10} {clean(what):<24} {clean(more)}".rstrip())
 
 
 def _view(seen: Progress, *, can_undo: bool) -> Text:
@@ -304,22 +271,3 @@ def _metrics(own: Settings) -> str | None:
     """The web process's metrics page, the one that reads the ledger."""
     of_web = (each for each in metrics_port.targets(own.state_dir) if each.role == "web")
     return next((f"http://{each.address}/metrics" for each in of_web), None)
-
-
-def _ask(host: str, port: int, path: str) -> tuple[int, bytes]:
-    """(status, body); status 0 when nobody answers."""
-    connection = http.client.HTTPConnection(host, port, timeout=2.0)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException):
-        return 0, b""
-    finally:
-        connection.close()
-
-
-def _near(path: Path) -> str:
-    """A path as one types it where the demo was called."""
-    absolute, here = path.absolute(), Path.cwd()
-    return shlex.quote(str(absolute.relative_to(here) if absolute.is_relative_to(here) else absolute))

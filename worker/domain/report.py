@@ -58,6 +58,18 @@ class Leavers:
 
 
 @dataclass(frozen=True)
+class Silence:
+    """What became of the copies for readers who left while the issue was being sent."""
+
+    withheld: int
+    """Copies that did not leave any more."""
+    late: int
+    """Copies that the relay had or took after their reader's press: they were on their way."""
+    longest_s: float
+    """The longest time from a press to the reply for such a copy; 0 without one."""
+
+
+@dataclass(frozen=True)
 class Span:
     """When the first and the last copy of a state became known; None without any."""
 

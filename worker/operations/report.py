@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from worker.domain.delivery import DeliveryState, Totals
 from worker.domain.issue import Issue
-from worker.domain.report import Doubt, Leavers, Refusal, Span
+from worker.domain.report import Doubt, Leavers, Refusal, Silence, Span
 from worker.log import scrub
 from worker.operations.issues import count_unbegun
 from worker.storage.engine import Database
@@ -27,6 +27,7 @@ class Report:
     accepted: Span
     leavers: Leavers
     doubts: list[Doubt]
+    silence: Silence
     would_get: int | None = None
     """As in `operations.issues.IssueView`."""
 
@@ -48,6 +49,7 @@ class Report:
             "reasons": [{"state": str(state), "reason": why, "rows": rows} for state, why, rows in self.reasons],
             "replies": [{**asdict(each), "example": scrub(each.example)} for each in self.refusals],
             "unsubscribed": asdict(self.leavers),
+            "after_leaving": asdict(self.silence),
             "in_doubt": [asdict(each) for each in self.doubts],
         }
 
@@ -66,5 +68,6 @@ def build(database: Database, issue: str | int) -> Report:
             reports.span(conn, named.id, DeliveryState.ACCEPTED),
             reports.leavers(conn, named.id),
             reports.doubts(conn, named.id, MOST_DOUBTS),
+            reports.silence(conn, named.id),
             count_unbegun(conn, named),
         )

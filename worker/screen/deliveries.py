@@ -13,6 +13,10 @@ def spell_why(row: DeliveryRow) -> str:
     """Why it is in its state: our reason, the relay's code once and its words, the next try."""
     said = " ".join(str(part) for part in (row.code, row.enhanced, strip_code(row.reply_text, row.enhanced)) if part)
     reason = REASON_WORDS.get(row.reason, row.reason) if row.reason else ""
+    if row.left_at is not None:
+        # Kept from before the day of the copy, the clock alone would say nothing.
+        form = "%H:%M:%S" if row.at is None or row.left_at.date() == row.at.date() else "%Y-%m-%d %H:%M:%S"
+        reason = f"opted out at {row.left_at:{form}} UTC"
     why = ": ".join(part for part in (reason, said) if part)
     next_try = "" if row.next_try is None else f"next try {row.next_try:%H:%M} UTC"
     return "; ".join(part for part in (why, next_try) if part)

@@ -163,11 +163,23 @@ def _trouble(per: dict[DeliveryState, int]) -> float:
 def _leaving(report: Report) -> list[Line]:
     left = report.leavers
     if not left.people:
-        return [Line("Nobody left through this issue.")]
+        return [Line("Nobody left through this issue."), *_silence(report)]
     ways = ", ".join(f"{CHANNEL_WORDS.get(way, way)} {n}" for way, n in sorted(left.by_channel.items()))
     ended = f", ending {count(left.subscriptions, 'subscription')}" if left.subscriptions > left.people else ""
     back = f"; {left.came_back} came back" if left.came_back else ""
-    return paragraph(f"{count(left.people, 'reader')} left through this issue{ended} ({ways}){back}.", rest="  ")
+    said = f"{count(left.people, 'reader')} left through this issue{ended} ({ways}){back}."
+    return [*paragraph(said, rest="  "), *_silence(report)]
+
+
+def _silence(report: Report) -> list[Line]:
+    """From the press to silence, for copies that had not left when their reader pressed."""
+    quiet, said = report.silence, []
+    if quiet.withheld:
+        said.append(f"{count(quiet.withheld, 'copy', 'copies')} did not leave any more")
+    if quiet.late:
+        was = "was" if quiet.late == 1 else "were"
+        said.append(f"{count(quiet.late, 'copy', 'copies')} {was} on the way, {quiet.longest_s:.1f} s after the press")
+    return paragraph(f"Of those who left while it was being sent: {'; '.join(said)}.", rest="  ") if said else []
 
 
 def _doubts(report: Report) -> list[Line]:

@@ -135,6 +135,8 @@ class DeliveryRow:
     """When it may be claimed again, aware UTC."""
     reply_text: str
     """The relay's last words about it, cut and escaped; or ""."""
+    left_at: datetime | None = None
+    """When its reader left, of a copy that was withheld for that; aware UTC."""
 
 
 def list_by_state(
@@ -150,12 +152,23 @@ def list_by_state(
         .limit(1)
         .scalar_subquery()
     )
+    left_at = (
+        select(subscription.c.ended_at)
+        .join(issue, issue.c.publication_id == subscription.c.publication_id)
+        .where(
+            issue.c.id == delivery.c.issue_id,
+            subscription.c.subscriber_id == delivery.c.subscriber_id,
+            delivery.c.reason == SkipReason.OPTED_OUT,
+        )
+        .scalar_subquery()
+    )
     query = (
         select(
             *(delivery.c[name] for name in ("n", "reason", "code", "enhanced", "provider", "tries", "at", "next_try")),
             *(subscriber.c[name] for name in ("address", "name")),
             shown.label("state"),
             last.label("reply_text"),
+            left_at.label("left_at"),
         )
         .join(subscriber, subscriber.c.id == delivery.c.subscriber_id)
         .where(delivery.c.issue_id == issue_id, delivery.c.n > after_n)

@@ -5,11 +5,11 @@ Read only, and after the fact: these read an issue's rows, where progress reads 
 
 from sqlalchemy import Connection, and_, func, select
 
-from worker.domain.delivery import DeliveryState, DoubtReason
+from worker.domain.delivery import DeliveryState, DoubtReason, SkipReason
 from worker.domain.provider import Provider
-from worker.domain.report import TRIED, Doubt, Leavers, Refusal, Span
+from worker.domain.report import TRIED, Doubt, Leavers, Refusal, Silence, Span
 from worker.domain.subscription import ConsentEvent
-from worker.storage.schema import consent_log, delivery, reply, subscriber, subscription
+from worker.storage.schema import consent_log, delivery, issue, reply, subscriber, subscription
 
 
 def by_provider(conn: Connection, issue_id: int) -> dict[str, dict[DeliveryState, int]]:
@@ -90,6 +90,26 @@ def leavers(conn: Connection, issue_id: int) -> Leavers:
         by_channel={row.channel: int(row.people) for row in by_channel},
         came_back=int(back.people) if back else 0,
     )
+
+
+def silence(conn: Connection, issue_id: int) -> Silence:
+    """How soon nothing left any more to those who left meanwhile."""
+    query = (
+        select(delivery.c.state, delivery.c.reason, delivery.c.at, subscription.c.ended_at)
+        .join(issue, issue.c.id == delivery.c.issue_id)
+        .join(
+            subscription,
+            (subscription.c.subscriber_id == delivery.c.subscriber_id)
+            & (subscription.c.publication_id == issue.c.publication_id),
+        )
+        .where(delivery.c.issue_id == issue_id, subscription.c.ended_at >= issue.c.started_at)
+    )
+    withheld, late = 0, []
+    for row in conn.execute(query):
+        withheld += row.reason == SkipReason.OPTED_OUT
+        if row.state == DeliveryState.ACCEPTED and row.at > row.ended_at:
+            late.append((row.at - row.ended_at).total_seconds())
+    return Silence(withheld, len(late), max(late, default=0.0))
 
 
 def doubts(conn: Connection, issue_id: int, limit: int) -> list[Doubt]:
