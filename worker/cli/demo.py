@@ -17,7 +17,9 @@ def demo(
     port: Annotated[
         int | None, typer.Option("--port", min=1, max=65_535, help=f"Web port. Default: {WEB_PORT}, or the next free.")
     ] = None,
-    folder: Annotated[Path, typer.Option("--folder", help="Where it keeps its data.", show_default=False)] = FOLDER,
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="DIR", help="Where it keeps its data.", show_default=False)
+    ] = FOLDER,
 ) -> None:
     """Start everything with invented readers, send a sample issue, and show where to look. Nothing leaves this machine.
 

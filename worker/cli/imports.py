@@ -16,7 +16,9 @@ app = typer.Typer(
 
 @app.command("list")
 def list_all(
-    publication: Annotated[str | None, typer.Option("--publication", "-p", help="Only this publication's.")] = None,
+    publication: Annotated[
+        str | None, typer.Option("-p", "--publication", metavar="SLUG", help="Only this publication's.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the imports, newest first."""

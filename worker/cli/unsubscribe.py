@@ -13,7 +13,9 @@ from worker.errors import UsageError
 
 def unsubscribe(
     address: Annotated[str, typer.Argument(help="The reader's address.")],
-    publication: Annotated[str | None, typer.Option("--publication", "-p", help="End this publication only.")] = None,
+    publication: Annotated[
+        str | None, typer.Option("-p", "--publication", metavar="SLUG", help="End this publication only.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="End all publications.")] = False,
 ) -> None:
     """End a reader's subscription. It holds at once, also for an issue that is being sent."""
