@@ -9,6 +9,7 @@ from worker.cli.output import hint, tell, warn
 from worker.consent import optout
 from worker.domain.address import read_address
 from worker.errors import UsageError
+from worker.screen.instants import When
 
 
 def unsubscribe(
@@ -32,7 +33,7 @@ def unsubscribe(
         wait_s=ledger.settings.optout_fresh_s,
     )
     if done.already:
-        tell(f"{shown} left already, on {done.since:%Y-%m-%d %H:%M} UTC; nothing to end")
+        tell(f"{shown} left already, on {When(done.since, 'UTC').spell()}; nothing to end")
     else:
         tell(f"{shown} no longer gets: {', '.join(done.changed)}")
     for subject in done.on_its_way:
