@@ -388,3 +388,9 @@ def test_a_variable_of_the_layout_is_not_told_to_take_a_default() -> None:
     [finding] = [each for each in lint(newsletter("{{ unsubscribe_url }}\n"), FACTS) if each.code == 501]
 
     assert said(finding.fix) == "remove it; the footer already has it"
+
+
+def test_a_name_like_no_other_is_answered_with_a_tag_that_works() -> None:
+    [finding] = [each for each in lint(newsletter("Dear {{ frist_nm }}.\n"), FACTS) if each.code == 501]
+
+    assert 'such as {{ name | default("…") }}, or import it' in said(finding.fix)

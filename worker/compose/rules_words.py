@@ -140,7 +140,8 @@ def _nearest(tag: str, name: str, known: frozenset[str]) -> str:
     """What to write for a name that is not known: the whole tag, to be pasted, where one name is near."""
     near = get_close_matches(name.lower(), sorted(known), n=1, cutoff=0.6)
     if not near:
-        return f"use one of {', '.join(sorted(known))}, or import it as a column"
+        such = ' such as {{ name | default("…") }},' if tag.startswith("{{") and "default" not in tag else ""
+        return f"use one of {', '.join(sorted(known))},{such} or import it as a column"
     meant = re.sub(rf"\b{re.escape(name)}\b", near[0], tag, count=1)
     if tag.startswith("{{") and "default" not in tag:
         meant = f'{{{{ {meant[2:-2].strip()} | default("…") }}}}'
