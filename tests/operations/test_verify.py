@@ -96,9 +96,9 @@ def _result_without_claim(conn: Connection, issue_id: int) -> None:
         (_miscount_a_claim, "claim 2", "says 3 rows left, has 4"),
         (_claim_twice, "issue 1", "claims 2 and 3 hold the same rows"),
         (_lose_the_owner, "claim 2", "belongs to worker w1, which is not known"),
-        (_orphan_a_retry, "from row 25", "belong to claim 999, which is gone"),
+        (_orphan_a_retry, "from row 25", "1 open row belongs to claim 999, which is gone"),
         (_finish_early, "issue 1", "is finished and has 25 open rows"),
-        (_lose_the_text, "table issue", "need their compiled text"),
+        (_lose_the_text, "table issue", "1 row needs a compiled text that is not there"),
         (_result_without_claim, "from row 1", "5 rows with a result and without a claim"),
     ],
 )

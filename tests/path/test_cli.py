@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -710,3 +711,12 @@ def test_closed_output_is_silence_and_no_fault(corranto: Callable[..., Said], pu
 
     assert done.returncode == 0
     assert "fault" not in done.stderr
+
+
+def test_help_shows_what_is_to_be_typed_in_one_form(corranto: Callable[..., Said]) -> None:
+    for words in (["lint"], ["preview"], ["explain"], ["dkim", "create"], ["subscriber", "import"], ["db", "backup"]):
+        shown = corranto(*words, "--help").out
+
+        assert not re.search(r"[{}<>]|list\[|\[\[|\.\.\.\.", shown), shown
+    assert "lint [OPTIONS] FILE..." in corranto("lint", "--help").out
+    assert "preview [OPTIONS] FILE [OUT]" in corranto("preview", "--help").out

@@ -3,6 +3,8 @@
 import io
 import math
 import random
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -142,6 +144,47 @@ def test_a_see_through_colour_stays_see_through(tmp_path: Path, mode: str, width
     seen = shown(take_in(tmp_path / "a.png"))
 
     assert [seen.getpixel((x, 5))[3] for x in (2, seen.width - 3)] == [255, 0]  # type: ignore[index]
+
+
+def png(depth: int, colours: int, row: bytes, width: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """A PNG of three equal rows, of forms that the library reads and does not write."""
+    header = struct.pack(">IIBBBBB", width, 3, depth, colours, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + row) * 3)
+    parts = [(b"IHDR", header), *chunks, (b"IDAT", pixels), (b"IEND", b"")]
+    packed = [struct.pack(">I", len(body)) + name + body for name, body in parts]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(part + struct.pack(">I", zlib.crc32(part[4:])) for part in packed)
+
+
+@pytest.mark.parametrize(("depth", "row"), [(1, b"\x40"), (2, b"\x1b"), (4, bytes.fromhex("0123"))])
+def test_a_see_through_grey_of_few_bits_stays_see_through_and_no_other_does(
+    tmp_path: Path, depth: int, row: bytes
+) -> None:
+    # Given greys 0, 1 and so on, of which the second is see-through
+    greys = min(4, 2**depth)
+    (tmp_path / "a.png").write_bytes(png(depth, 0, row, greys, (b"tRNS", b"\0\1")))
+
+    seen = shown(take_in(tmp_path / "a.png"))
+
+    assert [seen.getpixel((x, 1))[3] for x in range(greys)] == [255, 0, 255, 255][:greys]  # type: ignore[index]
+    assert seen.getpixel((0, 1)) == (0, 0, 0, 255)
+
+
+@pytest.mark.parametrize(("depth", "row"), [(8, bytes([100, 255])), (16, bytes([100, 100, 255, 255]))])
+def test_a_grey_profile_is_converted_whether_or_not_parts_are_see_through(
+    tmp_path: Path, depth: int, row: bytes
+) -> None:
+    # Given a grey profile whose values are light itself
+    curve = b"curv" + bytes(4) + struct.pack(">I", 0)
+    white = b"XYZ " + bytes(4) + struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D)
+    tags = struct.pack(">I4sII4sII", 2, b"wtpt", 156, 20, b"kTRC", 176, 12)
+    head = struct.pack(">I4sI4s4s4s12s4s", 188, b"none", 0x02400000, b"mntr", b"GRAY", b"XYZ ", bytes(12), b"acsp")
+    head += bytes(28) + struct.pack(">3I", 0xF6D6, 0x10000, 0xD32D) + bytes(48)
+    profile = head + tags + white + curve
+    (tmp_path / "a.png").write_bytes(png(depth, 4, row, 1, (b"iCCP", b"g\0\0" + zlib.compress(profile))))
+
+    [colour] = fields(take_in(tmp_path / "a.png"), 1)
+
+    assert_seen_alike([colour], [(168, 168, 168)])
 
 
 def test_the_bands_of_a_picture_made_smaller_leave_no_seam(tmp_path: Path) -> None:

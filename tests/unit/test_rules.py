@@ -353,3 +353,44 @@ def test_braces_in_the_sender_s_name_are_read_as_what_they_show() -> None:
     odd = replace(FACTS, publication=replace(FACTS.publication, from_name="The {{ river }} letters"))
 
     assert lint(newsletter(), odd) == []
+
+
+@pytest.mark.parametrize("line", ['language: "en', "language: [en", "language: 'en", 'language: "en" US'])
+def test_a_line_that_cannot_be_read_is_one_finding(line: str) -> None:
+    issue = newsletter(front=line + "\n")
+
+    on_it = [finding for finding in lint(issue, FACTS) if finding.line == issue.faults[0][0]]
+
+    assert len(on_it) == 1
+    assert isinstance(on_it[0].why, Trouble)
+    assert on_it[0].why.code.startswith("yaml.")
+
+
+@pytest.mark.parametrize(
+    ("written", "pasted"),
+    [
+        ("{{ nmae }}", '{{ name | default("…") }}'),
+        ("{{ nmae | upper }}", '{{ name | upper | default("…") }}'),
+        ('{{ Name | default("you") }}', '{{ name | default("you") }}'),
+        ("{% if contry %}a{% endif %}", "{% if country %}"),
+    ],
+)
+def test_a_misspelled_variable_is_named_with_what_to_paste(written: str, pasted: str) -> None:
+    [finding] = [each for each in lint(newsletter(f"Dear {written}, hello.\n"), FACTS) if each.code == 501]
+
+    assert "is not known for this publication" in said(finding.why)
+    assert f"Write {pasted}" in said(finding.fix)
+    mended = newsletter(f"Dear {pasted}a, hello.\n" + ("{% endif %}" if "{%" in pasted else ""))
+    assert ("E501", 7) not in found(mended)
+
+
+def test_a_variable_of_the_layout_is_not_told_to_take_a_default() -> None:
+    [finding] = [each for each in lint(newsletter("{{ unsubscribe_url }}\n"), FACTS) if each.code == 501]
+
+    assert said(finding.fix) == "remove it; the footer already has it"
+
+
+def test_a_name_like_no_other_is_answered_with_a_tag_that_works() -> None:
+    [finding] = [each for each in lint(newsletter("Dear {{ frist_nm }}.\n"), FACTS) if each.code == 501]
+
+    assert 'such as {{ name | default("…") }}, or import it' in said(finding.fix)

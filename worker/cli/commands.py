@@ -95,4 +95,31 @@ def find_command(word: str) -> Any:  # noqa: ANN401 - a click command, whose typ
     if app is None:
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command()(getattr(module, word))
-    return get_command(app)
+    return _in_plain_help(get_command(app))
+
+
+def _in_plain_help(command: Any) -> Any:  # noqa: ANN401 - as above
+    """The command with what is to be typed in capitals everywhere: FILE, [ISSUE], --limit N; choices as a|b.
+
+    The library shows {FILE}, <path> and list[Path] by turns.
+    """
+    for param in command.params:
+        if param.param_type_name == "argument":
+            name = (param.metavar or param.name.upper()).strip("[]")
+            many = "..." if param.nargs != 1 else ""
+            name = name.removesuffix("...")
+            usage = f"{name}{many}" if param.required else f"[{name}{many}]"
+            param.metavar = name
+            param.get_usage_pieces = lambda _, usage=usage: [usage]
+            param.display_type_rich = lambda **_: None
+        elif param.metavar is None and not param.is_flag:
+            typed = param.type_descriptor
+            if not typed.is_choice:
+                param.metavar = (
+                    "FILE" if typed.is_path else "N" if typed.is_ranged or typed.annotation is int else "TEXT"
+                )
+            else:
+                param.metavar = "|".join(str(getattr(choice, "value", choice)) for choice in typed.choices)
+    for each in getattr(command, "commands", {}).values():
+        _in_plain_help(each)
+    return command

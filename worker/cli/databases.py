@@ -1,5 +1,6 @@
 """`corranto db`: make and check the ledger's tables; copies of it, and what makes an older one fit to send."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from worker.operations import unlock as unlocking
 from worker.operations.schema import check_schema, upgrade_schema
 from worker.operations.unlock import Survey
 from worker.quantities import count
+from worker.screen.instants import When
 from worker.screen.sentences import word
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="The ledger's database.")
@@ -54,7 +56,7 @@ def backup(
     keys = settings.dkim_dir if with_keys else None
     made = backups.back_up(ledger.database, settings.database_url.get_secret_value(), settings.state_dir, folder, keys)
     rows = ", ".join(count(number, name) for name, number in made.counts.items())
-    tell(f"wrote {folder}: {rows}, as of {made.made_at}")
+    tell(f"wrote {folder}: {rows}, as of {_spell_made(made.made_at)}")
     say("Keep CORRANTO_SECRET_KEYS beside it: without them no old link opens and no address can be looked up.")
 
 
@@ -67,7 +69,7 @@ def restore(
     settings = open_settings()
     found = backups.read_backup(folder)
     rows = ", ".join(count(number, name) for name, number in found.counts.items())
-    confirm(f"This restores {rows}, as of {found.made_at}.", yes=yes)
+    confirm(f"This restores {rows}, as of {_spell_made(found.made_at)}.", yes=yes)
     url = settings.database_url.get_secret_value()
     backups.restore(folder, url, settings.state_dir, settings.dkim_dir)
     tell(f"restored {folder}; nothing is sent from it yet")
@@ -91,11 +93,16 @@ def unlock(yes: Yes = False) -> None:
         hint(f"corranto issue show {each.slug}", f"corranto issue resume {each.slug}")
 
 
+def _spell_made(iso: str) -> str:
+    return When(datetime.fromisoformat(iso), "UTC").spell()
+
+
 def _tell_survey(seen: Survey) -> None:
     assert seen.lock is not None
     warn(word(seen.lock).partition(". Nothing is sent")[0])
     if seen.last_act is not None:
-        tell(f"its last act was on {seen.last_act:%d %b %Y, %H:%M} UTC; now it is {seen.now:%d %b %Y, %H:%M} UTC")
+        last, now = (When(at, "UTC").spell() for at in (seen.last_act, seen.now))
+        tell(f"its last act was on {last}; now it is {now}")
     for each in seen.under_way:
         tell(
             f"{each.slug} is {each.state}: {count(each.would_get, 'copy', 'copies')} would leave; "

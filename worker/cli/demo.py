@@ -19,7 +19,7 @@ def demo(
         int | None, typer.Option("--port", min=1, max=65_535, help=f"Web port. Default: {WEB_PORT}, or the next free.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Where it keeps its data.", show_default=False)
+        Path | None, typer.Option("--folder", metavar="DIR", help="Where it keeps its data.", show_default=False)
     ] = None,
     pull_the_plug: Annotated[
         bool, typer.Option("--pull-the-plug", help="Kill a worker while readers get their mail, and count.")

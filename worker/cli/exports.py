@@ -18,7 +18,9 @@ from worker.errors import UsageError
 
 def export(
     address: Annotated[str | None, typer.Argument(metavar="[ADDRESS]", help="One reader, as JSON.")] = None,
-    publication: Annotated[str | None, typer.Option("--publication", "-p", help="All of its readers, as CSV.")] = None,
+    publication: Annotated[
+        str | None, typer.Option("-p", "--publication", metavar="SLUG", help="All of its readers, as CSV.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
 ) -> None:
     """Everything kept about one reader as JSON (for a request of access), or a publication's readers as CSV."""

@@ -8,6 +8,7 @@ from worker.cli.context import open_ledger
 from worker.cli.output import Json, Yes, confirm, hint, say, tell, tell_json, tell_table
 from worker.consent import imports
 from worker.quantities import count
+from worker.screen.instants import When
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, no_args_is_help=True, help="Imports of readers, and taking one back."
@@ -16,7 +17,9 @@ app = typer.Typer(
 
 @app.command("list")
 def list_all(
-    publication: Annotated[str | None, typer.Option("--publication", "-p", help="Only this publication's.")] = None,
+    publication: Annotated[
+        str | None, typer.Option("-p", "--publication", metavar="SLUG", help="Only this publication's.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the imports, newest first."""
@@ -31,7 +34,7 @@ def list_all(
         rows = [
             [
                 one.id,
-                f"{one.at:%Y-%m-%d %H:%M}",
+                When(one.at, "UTC").spell_second(),
                 one.publication,
                 f"{one.counts.get('added', 0):,}",
                 one.file_name,
@@ -39,7 +42,7 @@ def list_all(
             ]
             for one in listed
         ]
-        tell_table(["ID", "WHEN (UTC)", "PUBLICATION", "ADDED", "FILE", "CONSENT"], rows, right=[0, 3])
+        tell_table(["ID", "WHEN", "PUBLICATION", "ADDED", "FILE", "CONSENT"], rows, right=[0, 3])
 
 
 @app.command()

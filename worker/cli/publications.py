@@ -25,7 +25,9 @@ Privacy = Annotated[str | None, typer.Option("--privacy-url", metavar="URL", hel
 Language = Annotated[
     str | None, typer.Option("--language", metavar="TAG", help="Main language, such as en or zh-Hans.")
 ]
-Zone = Annotated[str | None, typer.Option("--zone", help="Time zone of its editors, such as Europe/Paris.")]
+Zone = Annotated[
+    str | None, typer.Option("--zone", metavar="ZONE", help="Time zone of its editors, such as Europe/Paris.")
+]
 Description = Annotated[str | None, typer.Option("--description", help="A sentence for the page that lists it.")]
 
 

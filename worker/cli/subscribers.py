@@ -149,7 +149,9 @@ def show(address: Address, json: Json = False) -> None:
 
 @app.command("list")
 def list_some(
-    publication: Annotated[str | None, typer.Option("--publication", "-p", help="Only this publication's.")] = None,
+    publication: Annotated[
+        str | None, typer.Option("-p", "--publication", metavar="SLUG", help="Only this publication's.")
+    ] = None,
     state: Annotated[SubscriptionState | None, typer.Option(help="Only those in this state.")] = None,
     domain: Annotated[str | None, typer.Option(help="Only addresses at this domain.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="At most so many.")] = 100,

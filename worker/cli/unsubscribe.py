@@ -9,11 +9,14 @@ from worker.cli.output import hint, tell, warn
 from worker.consent import optout
 from worker.domain.address import read_address
 from worker.errors import UsageError
+from worker.screen.instants import When
 
 
 def unsubscribe(
     address: Annotated[str, typer.Argument(help="The reader's address.")],
-    publication: Annotated[str | None, typer.Option("--publication", "-p", help="End this publication only.")] = None,
+    publication: Annotated[
+        str | None, typer.Option("-p", "--publication", metavar="SLUG", help="End this publication only.")
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="End all publications.")] = False,
 ) -> None:
     """End a reader's subscription. It holds at once, also for an issue that is being sent."""
@@ -30,7 +33,7 @@ def unsubscribe(
         wait_s=ledger.settings.optout_fresh_s,
     )
     if done.already:
-        tell(f"{shown} left already, on {done.since:%Y-%m-%d %H:%M} UTC; nothing to end")
+        tell(f"{shown} left already, on {When(done.since, 'UTC').spell()}; nothing to end")
     else:
         tell(f"{shown} no longer gets: {', '.join(done.changed)}")
     for subject in done.on_its_way:

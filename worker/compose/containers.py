@@ -32,6 +32,10 @@ class Facts:
     decoded: int = 0
     gamma: float = 0.0
     """What a PNG without profile says of its brightness (gAMA), 0 when nothing."""
+    depth: int = 8
+    """Bits of a channel of a PNG."""
+    grey: bool = False
+    """Whether a PNG holds light and dark only, with or without what is see-through."""
     lossless: bool = False
     animation: bytes = b""
     """The same animation without any text, place or program in it; b"" for a still."""
@@ -72,9 +76,11 @@ def _png(data: bytes) -> Facts:
         frames if moves else 1,
         width * height * octets,
         gamma,
-        True,
-        _png_of(data, chunks, _APNG_KEPT) if moves else b"",
-        _png_of(data, chunks, _PNG_KEPT),
+        depth,
+        colours in (0, 4),
+        lossless=True,
+        animation=_png_of(data, chunks, _APNG_KEPT) if moves else b"",
+        still=_png_of(data, chunks, _PNG_KEPT),
     )
 
 

@@ -74,6 +74,9 @@ def rewrite(kind: str, data: bytes, facts: Facts, max_width: int, most_decoded: 
     if isinstance(picture, JpegImageFile):
         _draft(picture, wanted, most_decoded)
     picture.load()
+    if facts.grey and facts.depth in (2, 4) and isinstance(picture.info.get("transparency"), int):
+        # The library spreads the greys over 8 bits and leaves the see-through one as the file counts.
+        picture.info["transparency"] *= 255 // (2**facts.depth - 1)
     wanted = (min(wanted[0], picture.width), min(wanted[1], picture.height))
     made = _as_it_is(picture) if wanted == picture.size and not _has_colours_of_its_own(picture, facts) else None
     made = made or _in_bands(picture, wanted, _converter(picture, facts))
@@ -118,7 +121,7 @@ def _as_it_is(picture: Image.Image) -> Image.Image | None:
 
 
 def _has_colours_of_its_own(picture: Image.Image, facts: Facts) -> bool:
-    return _profile_of(picture) is not None or _is_odd_gamma(facts.gamma)
+    return _profile_of(picture, facts) is not None or _is_odd_gamma(facts.gamma)
 
 
 def _is_odd_gamma(gamma: float) -> bool:
@@ -152,7 +155,7 @@ def _in_bands(picture: Image.Image, wanted: tuple[int, int], convert: Convert) -
 def _converter(picture: Image.Image, facts: Facts) -> Convert:
     """From the picture's own colours to L, RGB or RGBA in sRGB."""
     transparency = picture.info.get("transparency")
-    profile = _profile_of(picture)
+    profile = _profile_of(picture, facts)
     gamma = facts.gamma if profile is None and _is_odd_gamma(facts.gamma) else 0.0
     plain = _plain_mode(picture.mode, transparency is not None)
     to_srgb = None if profile is None else _transform(profile)
@@ -217,7 +220,7 @@ def _in_eight_bits(colour: object) -> object:
     return colour
 
 
-def _profile_of(picture: Image.Image) -> ImageCms.ImageCmsProfile | None:
+def _profile_of(picture: Image.Image, facts: Facts) -> ImageCms.ImageCmsProfile | None:
     """The picture's colour profile; None for none, for sRGB, and for one that does not belong to it."""
     octets = picture.info.get("icc_profile")
     if not octets:
@@ -228,7 +231,9 @@ def _profile_of(picture: Image.Image) -> ImageCms.ImageCmsProfile | None:
         name = (profile.profile.profile_description or "").strip()
     except (OSError, ValueError, TypeError, SyntaxError, ImageCms.PyCMSError):
         return None
-    expected = "CMYK" if picture.mode == "CMYK" else "GRAY" if picture.mode in ("1", "L", "LA", "I;16", "I") else "RGB"
+    # A grey PNG with 16 bits and see-through parts is decoded as RGBA.
+    is_grey = facts.grey or picture.mode in ("1", "L", "LA", "I;16", "I")
+    expected = "CMYK" if picture.mode == "CMYK" else "GRAY" if is_grey else "RGB"
     if space != expected:
         return None
     return None if name.startswith("sRGB") and expected == "RGB" else profile

@@ -53,7 +53,10 @@ def lint(issue: IssueText, facts: LintFacts) -> list[Finding]:
     compiled = facts.compiled or _try_compile(issue, facts, findings)
     if compiled is not None:
         findings += [finding for rule in _ON_RESULT for finding in rule(issue, compiled)]
-    findings = [_waived(finding, issue) for finding in dict.fromkeys(findings)]
+    # What was made of a line that could not be read is nothing an editor wrote.
+    unread = {line: structural(line, fault) for line, fault in issue.faults if fault.code.startswith("yaml.")}
+    sound = [each for each in dict.fromkeys(findings) if unread.get(each.line or 0, each).why == each.why]
+    findings = [_waived(finding, issue) for finding in sound]
     findings.sort(key=lambda finding: (_ORDER.index(finding.level), finding.line or 0, finding.code))
     return [finding for level in Level for finding in [f for f in findings if f.level is level][:MOST_FINDINGS]]
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 from itertools import islice
 
 from worker.compose.findings import ERROR, WARN, Authored, Finding, LintFacts, authored_texts, issue_references
@@ -117,20 +118,34 @@ def _in_tags(field: Authored, known: frozenset[str]) -> Iterator[Finding]:
             names = sound[tag] = sound.get(tag) or _names_in(tag, loops)
         except TemplateProblem as problem:
             together[-1] = "\n" * tag.count("\n")
-            yield _variable(field, line + problem.line - 1, problem.trouble)
-            continue
+            bare = str(problem.trouble.fields.get("name", "")) if problem.trouble.code == "tag.without_default" else ""
+            if not bare or (bare in known and bare not in SYSTEM_VARIABLES):
+                yield _variable(field, line + problem.line - 1, problem.trouble)
+                continue
+            names = [bare]  # a default would not help a name that cannot be used at all
         for name in names:
             if name in SYSTEM_VARIABLES and name not in said:
                 fix = "remove it; the footer already has it"
                 yield _variable(field, line, f"{name} belongs to the layout", fix)
             elif name not in known and name not in said:
-                fix = f"use one of {', '.join(sorted(known))}, or import it as a column"
-                yield _variable(field, line, f"{name} is not known for this publication", fix)
+                yield _variable(field, line, f"{name} is not known for this publication", _nearest(tag, name, known))
             said.add(name)
     try:
         check_template("".join([*together, text[at:]]))
     except TemplateProblem as problem:
         yield _variable(field, problem.line - 1, problem.trouble)
+
+
+def _nearest(tag: str, name: str, known: frozenset[str]) -> str:
+    """What to write for a name that is not known: the whole tag, to be pasted, where one name is near."""
+    near = get_close_matches(name.lower(), sorted(known), n=1, cutoff=0.6)
+    if not near:
+        such = ' such as {{ name | default("…") }},' if tag.startswith("{{") and "default" not in tag else ""
+        return f"use one of {', '.join(sorted(known))},{such} or import it as a column"
+    meant = re.sub(rf"\b{re.escape(name)}\b", near[0], tag, count=1)
+    if tag.startswith("{{") and "default" not in tag:
+        meant = f'{{{{ {meant[2:-2].strip()} | default("…") }}}}'
+    return f"did you mean {near[0]}? Write {meant}; known are {', '.join(sorted(known))}"
 
 
 def _names_in(tag: str, loops: frozenset[str]) -> list[str]:

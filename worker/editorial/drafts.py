@@ -121,7 +121,10 @@ def _find_publication(conn: Connection, text: IssueText) -> tuple[Publication, I
     known = publications.list_publications(conn)
     if not known:
         raise IssueFileError("issue_file.publication", path=text.path, line=line, cause=problem)
-    told = not text.publication and bool(text.faults)  # one of them is of the key, or of a line that may have held it
+    # One of them is of the key, of a line that may have held it, or of the very line.
+    told = (not text.publication and bool(text.faults)) or any(
+        at == line and fault.code.startswith("yaml.") for at, fault in text.faults
+    )
     faults = text.faults if told else (*text.faults, (line, problem))
     return known[0], replace(text, faults=tuple(sorted(faults, key=lambda fault: fault[0])))
 

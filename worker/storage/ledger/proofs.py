@@ -4,6 +4,7 @@ Read only. Each function is one statement, so that it sees settled transactions 
 Each returns what is wrong and nothing else: an empty list is the proof.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -172,8 +173,8 @@ def stranded_rows(conn: Connection, issue_id: int | None = None) -> list[Discrep
     return [
         Discrepancy(
             f"issue {row.issue_id}, from row {row.n}",
-            f"{row.rows} open rows belong to "
-            + ("no claim and lie behind the next number" if row.claim is None else f"claim {row.claim}, which is gone"),
+            f"{count(row.rows, 'open row belongs', 'open rows belong')} to "
+            + ("no claim, behind the next number" if row.claim is None else f"claim {row.claim}, which is gone"),
         )
         for row in conn.execute(_of(query, delivery.c.issue_id, issue_id))
     ]
@@ -212,7 +213,7 @@ def ended_with_open_rows(conn: Connection, issue_id: int | None = None) -> list[
         .group_by(issue.c.id, issue.c.state)
     )
     return [
-        Discrepancy(f"issue {row.id}", f"is {row.state} and has {row.rows} open rows")
+        Discrepancy(f"issue {row.id}", f"is {row.state} and has {count(row.rows, 'open row')}")
         for row in conn.execute(_of(query, issue.c.id, issue_id))
     ]
 
@@ -249,7 +250,7 @@ def orphans(conn: Connection) -> Iterator[Discrepancy]:
         (figure, "name a picture", exists().where(media.c.sha256 == func.substr(figure.c.media, 1, 64))),
         (
             issue,
-            "need their compiled text",
+            "need a compiled text",
             or_(issue.c.state == IssueState.DRAFT, exists().where(compiled_issue.c.issue_id == issue.c.id)),
         ),
         (
@@ -267,7 +268,8 @@ def orphans(conn: Connection) -> Iterator[Discrepancy]:
     for table, names, there in lost:
         number = conn.execute(select(func.count()).select_from(table).where(not_(there))).scalar_one()
         if number:
-            yield Discrepancy(f"table {table.name}", f"{number} rows {names} that is not there")
+            said = names if number > 1 else re.sub(r"\b(name|need)\b", r"\1s", names).replace("have ", "has ")
+            yield Discrepancy(f"table {table.name}", f"{count(number, 'row')} {said} that is not there")
 
 
 def broken_checks(conn: Connection) -> Iterator[Discrepancy]:
