@@ -378,6 +378,19 @@ def test_a_state_folder_where_nothing_can_be_kept_is_said(settings: Settings, da
     assert any("CORRANTO_STATE_DIR=/proc/corranto" in sentence for sentence in said(odd, database))
 
 
+def test_a_closed_door_is_said_once(settings: Settings, database: Database) -> None:
+    # Given
+    cause = "nothing listens at 127.0.0.1:1025"
+    issue_id = planned_issue(database, 2)
+    with database.write() as conn:
+        conn.execute(update(schema.worker).values(note=Trouble("relay.fault", cause=cause).to_json()))
+        issues.wait_until(conn, issue_id, 60, WaitReason.RELAY, cause)
+
+    # Then
+    (trouble,) = status.collect(settings, database).troubles
+    assert trouble.code == "status.issue_waits"
+
+
 def test_watching_names_the_closed_door_between_two_tries_too(settings: Settings, database: Database) -> None:
     # Given an issue that was just nudged again, while the worker still finds the relay closed
     issue_id = planned_issue(database, 2)

@@ -99,7 +99,7 @@ def test_a_signing_key_that_cannot_be_used_pauses_the_issue(desk: Newsroom) -> N
     (folder / "c1.pem").write_text("no key")
     send(desk)
     assert desk.issue().state is IssueState.PAUSED
-    assert "dkim.key_unusable" in desk.issue().stopped_reason
+    assert desk.issue().stopped_reason.startswith(f"safety stop: the DKIM key {folder / 'c1.pem'} cannot be used: ")
 
 
 def test_what_no_worker_could_build_is_not_queued(desk: Newsroom) -> None:

@@ -63,7 +63,7 @@ class Builders:
         except UnreachableError as error:
             if not error.code.startswith("dkim."):
                 raise
-            self._reasons[issue_id] = str(error)
+            self._reasons[issue_id] = _about_key(**error.trouble.fields)
         except Exception as error:
             is_said = isinstance(error, HeaderError)
             self._reasons[issue_id] = str(error) if is_said else f"its text cannot be read ({type(error).__name__})"
@@ -114,6 +114,11 @@ class Builders:
 
     def close(self) -> None:
         self.signing.shutdown(wait=False)
+
+
+def _about_key(path: str, reason: str = "", why: str = "") -> str:
+    """What is said of a signing key that is there and does not serve."""
+    return f"the DKIM key {path} cannot be {'read' if reason else 'used'}: {reason or why}"
 
 
 def build_batch(

@@ -123,8 +123,10 @@ class Status:
             # One that was found dead was dealt with: its claims are in doubt, and the ledger says so.
             if not process.is_alive and process.state != WorkerState.LOST and process.beat_age_s < FORGOTTEN_AFTER_S:
                 yield Trouble("status.silent", role=process.role, label=process.label, seconds=process.beat_age_s)
+        said = {each.wait.fields.get("cause") for each in self.in_flight if each.wait is not None}
         for process in alive:
-            if process.note:
+            # What an issue waits for is said there, once for all workers.
+            if process.note and process.note.fields.get("cause") not in said - {None}:
                 yield Trouble("status.worker_note", label=process.label, note=process.note)
             if self.outfit and process.outfit and (names := process.outfit.differs(self.outfit)):
                 there, here = (
