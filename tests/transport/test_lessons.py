@@ -163,6 +163,23 @@ def test_what_was_left_out_is_tried_again_by_one_session_after_an_hour():
     assert lessons.usable(offer, 100.0 + FORGET_AFTER_S, "two").chunking
 
 
+def test_how_many_mails_a_connection_carries_is_forgotten_after_an_hour():
+    lessons = Lessons()
+    lessons.note_limit(3, 100.0)
+    assert lessons.most(1000, 100.0 + FORGET_AFTER_S - 1) == 3
+    assert lessons.most(1000, 100.0 + FORGET_AFTER_S) == 1000
+    assert lessons.most(2, 100.0) == 2, "never more than is wanted"
+
+
+def test_a_relay_that_closes_behind_the_same_number_twice_has_told_its_limit():
+    lessons = Lessons()
+    for number in (20, 7):
+        lessons.note_close(number, 0.0)
+    assert lessons.most(1000, 0.0) == 1000, "a restart closes at any number"
+    lessons.note_close(7, 0.0)
+    assert lessons.most(1000, 0.0) == 7
+
+
 @pytest.mark.parametrize(
     ("code", "used", "vain"),
     [

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.scripted_smtp import CLOSE, HANG, LISTEN, USUAL, On, ScriptedRelay
+from tests.support.scripted_smtp import CLOSE, HANG, LISTEN, RESET, USUAL, On, ScriptedRelay
 from tests.transport.handing import FORMS, HASTY, PATIENT, Handed, hand, mails, relay_for, run
 from worker.domain.envelope import Envelope
 from worker.transport.next_hop import Timeouts
@@ -60,11 +60,52 @@ def test_no_envelope_is_written_beyond_the_limit_of_mails_a_connection_has(form:
 
 
 @forms
-def test_a_mail_that_breaks_lines_begins_three_of_them_and_not_a_fourth(form: str):
+def test_a_mail_that_breaks_lines_is_tried_on_three_of_them_and_not_on_a_fourth(form: str):
     handed, server = play([On("rcpt", CLOSE, line="r1@")], form)
     assert verdicts(handed) == [ACCEPTED, TRANSIENT, ACCEPTED]
-    # The line that took another mail before may have been closed for that one.
-    assert sum(line.startswith("RCPT TO:<r1@") for line in server.lines) == 4
+    assert sum(line.startswith("RCPT TO:<r1@") for line in server.lines) == 3
+
+
+@forms
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param((CLOSE,), id="a close"),
+        pytest.param((RESET,), id="a reset"),
+        pytest.param((b"221 2.0.0 bye\r\n", CLOSE), id="221"),
+        pytest.param((b"421 4.7.0 enough\r\n", CLOSE), id="421"),
+    ],
+)
+@pytest.mark.parametrize("mails_each", [1, 2])
+def test_a_relay_that_goes_behind_each_few_mails_gets_them_all_and_the_number_is_learned(
+    form: str, end: Any, mails_each: int
+):
+    # Given a relay that ends each connection at a MAIL, and several lanes that prepare the next mail meanwhile
+    class Knowing(ScriptedRelay):
+        asked = 0
+
+        def answer(self, event: str, connection: int) -> bytes | None:
+            self.asked = connection
+            return None
+
+    server = Knowing([], FORMS[form])
+
+    class Going(On):
+        def applies(self, event: str, line: str) -> bool:
+            carried = sum(taken.connection == server.asked for taken in server.taken)
+            return event == "mail" and carried >= mails_each
+
+    server.scenario.append(Going("mail", *end))
+
+    async def story() -> Handed:
+        async with server:
+            return await hand(relay_for(server, connections=4), mails(60))
+
+    # Then
+    handed = run(story())
+    assert verdicts(handed) == [ACCEPTED] * 60
+    assert len(server.taken) == 60
+    assert server.lines.count("QUIT") > 60 // mails_each // 2, "most connections are left in time"
 
 
 def test_words_left_over_behind_the_replies_to_a_group_leave_its_mail_in_doubt_and_reach_no_other_reader():

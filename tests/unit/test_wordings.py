@@ -48,6 +48,7 @@ USED_UP = [
 PACE = [
     "454 Throttling failure: Maximum sending rate exceeded.",
     "452 4.4.5 Messages per second limit exceeded",
+    "550 发送过于频繁",
     "421 4.7.28 Our system has detected an unusual rate of unsolicited mail originating from your IP address",
     "450 4.2.1 Peak SMTP relay limit exceeded for this customer.",
     "450 4.7.1 Too many messages per minute, slow down",
@@ -59,6 +60,7 @@ PACE = [
 ]
 PER_CONNECTION = [
     "452 4.4.5 too many messages in this session",
+    "421 4.7.0 too many messages this session",
     "452 4.5.3 too many recipients",
     "452 4.5.3 Too many recipients received this session",
     "421 4.7.0 max messages per connection exceeded",

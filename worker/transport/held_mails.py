@@ -91,7 +91,9 @@ class HeldMails:
         self.is_ready = False
         is_plain_goodbye = outcome.code == 421 and outcome.limit in (Limit.NONE, Limit.SESSION)
         if self._is_worn_by(outcome) or is_plain_goodbye:
-            self._give_back(transaction, outcome, is_goodbye=is_plain_goodbye)
+            # Between two mails it is said of the connection; of its first one it may be this mail's doing.
+            is_between = self.taken or self.judged
+            self.source.give_back(transaction, replace(outcome, phase=Phase.LOCAL) if is_between else outcome)
         else:
             self.judged += 1
             self.source.record(transaction, _of_first_mail(outcome))
@@ -116,17 +118,14 @@ class HeldMails:
         self.is_ready = False
         self.source.record(transaction, outcome)
 
-    def settle(
-        self, why: str, replies: Mapping[Phase, Reply], phase: Phase, *, body_is_stuck: bool, is_closed: bool = False
-    ) -> None:
+    def settle(self, why: str, replies: Mapping[Phase, Reply], phase: Phase, *, body_is_stuck: bool) -> None:
         """The session is over: settle every mail by the replies that came, else as doubt or as not sent.
 
-        `phase` is where it ended, `is_closed` by the relay. One that cannot be settled does not keep the others from
-        it.
+        `phase` is where it ended. One that cannot be settled does not keep the others from it.
         """
         with ExitStack() as steps:  # the last one pushed is the first one done
             if self.current is not None:
-                steps.callback(self._settle_current, why, replies, phase, is_closed=is_closed)
+                steps.callback(self._settle_current, why, replies, phase)
             if self.rider is not None:
                 steps.callback(self._give_back_rider, why)
             if self.sent is not None:
@@ -176,13 +175,7 @@ class HeldMails:
         assert transaction is not None
         self.source.give_back(transaction, unsent(Phase.LOCAL, why))
 
-    def _give_back(self, transaction: Transaction, outcome: Outcome, *, is_goodbye: bool) -> None:
-        """Nothing of it was taken. A relay that closes after it took mails says nothing of the one behind them, which
-        begins the next connection: only there is a close a strike."""
-        is_innocent = is_goodbye and self.taken > 0
-        self.source.give_back(transaction, replace(outcome, phase=Phase.LOCAL) if is_innocent else outcome)
-
-    def _settle_current(self, why: str, replies: Mapping[Phase, Reply], phase: Phase, *, is_closed: bool) -> None:
+    def _settle_current(self, why: str, replies: Mapping[Phase, Reply], phase: Phase) -> None:
         refusal: Outcome | None = None
         try:
             for asked in (Phase.MAIL, Phase.RCPT, Phase.DATA):
@@ -196,7 +189,7 @@ class HeldMails:
             else:
                 transaction, self.current = self.current, None
                 assert transaction is not None
-                self._give_back(transaction, unsent(phase, why), is_goodbye=is_closed)
+                self.source.give_back(transaction, unsent(phase, why))
 
 
 def _of_first_mail(outcome: Outcome) -> Outcome:

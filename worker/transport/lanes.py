@@ -229,7 +229,8 @@ class Lanes:
         if self.connections == self._relay.connections:
             self._health.note_all_open()
         self.staff_soon()
-        relay = replace(self._relay, per_connection=self._lessons.most(self._relay.per_connection, self._now()))
+        most = self._lessons.most(self._relay.per_connection, self._now())
+        relay = replace(self._relay, per_connection=most)
         return Session(relay, wire, offer, lessons=self._lessons, now=self._now)
 
     def _note_refusal(self, refusal: OpeningError) -> None:
@@ -248,13 +249,20 @@ class Lanes:
         self.connections -= 1
         if session.broken is not None and session.broken.cause is not Cause.LET_GO:
             self._health.note_broken()
-        now, found = self._now(), session.found_limit
-        if found is not None and found < self._lessons.most(self._relay.per_connection, now):
-            self._lessons.learn_most(found, now)
-            _log.info("the relay takes fewer mails over one connection", relay=self._relay.key, most=max(found, 1))
+        self._learn_limit(session)
         if session.is_barren and not self._is_stopped:
             self._note_barren(session.broken, is_ours=session.failed, doubts=session.doubts)
         await session.quit()
+
+    def _learn_limit(self, session: Session) -> None:
+        now, configured = self._now(), self._relay.per_connection
+        before = self._lessons.most(configured, now)
+        if session.found_limit is not None:
+            self._lessons.note_limit(session.found_limit, now)
+        elif session.closed_after is not None:
+            self._lessons.note_close(session.closed_after, now)
+        if (most := self._lessons.most(configured, now)) < before:
+            _log.info("the relay takes fewer mails over one connection", relay=self._relay.key, most=most)
 
     def _note_barren(self, broken: Broken | None, *, is_ours: bool, doubts: int = 0) -> None:
         if doubts and self._health.is_resting(self._now()):

@@ -34,7 +34,8 @@ class Lessons:
         """Whether a mail was judged in the present form."""
         self.chunking_works = False
         self._left_out: dict[str, float] = {}
-        self._most: tuple[int, float] | None = None
+        self._carries: tuple[int, float] | None = None  # mails a connection may carry, and until when that holds
+        self._closed_after: int | None = None
         self._trial: object | None = None
 
     def usable(self, offer: Offer, now: float, who: object) -> Offer:
@@ -59,15 +60,22 @@ class Lessons:
         if name == PIPELINING:
             self.is_proven = False
 
-    def most(self, ours: int, now: float) -> int:
-        """Mails over one connection: our own limit, or the smaller one that the relay has shown within the hour."""
-        if self._most is not None and now >= self._most[1]:
-            self._most = None
-        return min(ours, self._most[0]) if self._most else ours
+    def most(self, configured: int, now: float) -> int:
+        """How many mails to hand over one connection, of those we would."""
+        if self._carries is None or now >= self._carries[1]:
+            self._carries = None
+            return configured
+        return min(configured, self._carries[0])
 
-    def learn_most(self, mails: int, now: float) -> None:
-        """The relay has taken so many over one connection, and then no more."""
-        self._most = max(mails, 1), now + FORGET_AFTER_S
+    def note_limit(self, mails: int, now: float) -> None:
+        """The relay says that a connection carries so many mails and no more."""
+        self._carries = max(mails, 1), now + FORGET_AFTER_S
+
+    def note_close(self, mails: int, now: float) -> None:
+        """It closed a connection behind so many, without a reason. The same number twice in a row is a limit."""
+        if mails == self._closed_after:
+            self.note_limit(mails, now)
+        self._closed_after = mails
 
     def end_trial(self, who: object) -> None:
         """That session is over."""

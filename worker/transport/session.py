@@ -26,6 +26,10 @@ NEXT_REPLY_S = 20.0
 MAX_REFUSALS = 4
 """Non-2yz replies before a connection is closed: Postfix delays each reply after a few errors by seconds."""
 
+_GOODBYES = (221, 421)
+_BEFORE_ENVELOPE = (Phase.BODY, Phase.RSET, Phase.MAIL)
+"""What a write begins with behind which nothing is known of the current mail."""
+
 
 class Session:
     """A fenced line and the mails on it."""
@@ -59,6 +63,8 @@ class Session:
         """Bodies of this session that nobody knows the fate of."""
         self.found_limit: int | None = None
         """After how many mails the relay said that a connection carries no more."""
+        self.closed_after: int | None = None
+        """After how many mails the relay closed the line between two, without a reason."""
         self.failed = False
         """Whether an error of our own ended it."""
 
@@ -94,6 +100,7 @@ class Session:
         Does not raise Broken. Any other error is ours: the line is cut and every mail settled before it is raised.
         """
         mails = HeldMails(source, self._offer, self._taken)
+        was_whole = self._wire.broken is None  # a line that idled too long says nothing about how many it carries
         try:
             while not self.is_over and (mails.current or mails.begin_next()):
                 if mails.is_ready or await self._send_envelope(mails):
@@ -106,7 +113,7 @@ class Session:
         finally:
             if not self.failed:
                 self._learn(mails)
-            self._settle_rest(mails)
+            self._settle_rest(mails, was_whole=was_whole)
             self.judged += mails.judged
             self.doubts += mails.doubts
             self._taken = mails.taken
@@ -160,22 +167,25 @@ class Session:
             self._phases = (phase,)
             self._wire.send(command, 1, wait_s, wait_s)
             replies += await self._wire.replies()
-            if not replies[-1].is_positive:
+            if not replies[-1].is_positive or replies[-1].code == 221:
                 break
         return replies
 
     def _settle_refusal(self, mails: HeldMails, replies: list[Reply]) -> bool:
         """Settle the current mail by the first refusal of MAIL, RCPT or DATA, if there is one."""
         for phase, reply in zip((Phase.MAIL, Phase.RCPT, Phase.DATA), replies, strict=False):
+            if reply.code == 221:
+                reply = reply._replace(code=421)
             if reply.is_positive or (phase is Phase.DATA and reply.code == 354):
                 continue
             self._must_reset = True
             if self._is_form_refused(mails, phase, reply):
                 mails.return_current("the relay does not take what it announces")
                 return True
-            self._refusals += 1
             if reply.code == 421:
                 self._close_on_421()
+            else:
+                self._refusals += 1
             mails.refuse_current(judge(phase, reply))
             self._retire_if_worn(mails)
             return True
@@ -322,7 +332,7 @@ class Session:
         elif len(phases) > 1 and not is_proven and any(map(is_about_pipelining, answered)):
             self._give_up(PIPELINING, broken.text)
 
-    def _settle_rest(self, mails: HeldMails) -> None:
+    def _settle_rest(self, mails: HeldMails, *, was_whole: bool) -> None:
         if self.failed:
             self._wire.break_off(Cause.LET_GO, "an error of our own ended the connection")
             mails.settle_after_error("an error of our own ended the connection")
@@ -336,7 +346,23 @@ class Session:
         stands = stands and not mails.is_worn  # what followed the end of a connection's limit means nothing
         replies = dict(zip(self._phases, self._wire.answered, strict=False)) if stands else {}
         phase = Phase.LOCAL
-        if broken is not None and self._phases:
+        is_goodbye = self._is_goodbye(self.judged + mails.judged)
+        if broken is not None and self._phases and not is_goodbye:
             phase = self._phases[min(len(self._wire.answered), len(self._phases) - 1)]
-        is_closed = broken is not None and broken.cause is Cause.CLOSED
-        mails.settle(why, replies, phase, body_is_stuck=self._wire.body_is_stuck, is_closed=is_closed)
+        mails.settle(why, replies, phase, body_is_stuck=self._wire.body_is_stuck)
+        if is_goodbye and was_whole and mails.taken and not self._refusals:
+            self.closed_after = mails.taken
+
+    def _is_goodbye(self, judged: int) -> bool:
+        """Whether the relay ended the line between two mails: it has judged some, and said of the one that was prepared
+        nothing but that it goes (RFC 5321 3.8). Then that mail has no part in it."""
+        broken, said = self._wire.broken, self._wire.answered
+        if broken is None or not self._phases or self._phases[0] not in _BEFORE_ENVELOPE:
+            return False
+        if self._phases[0] is Phase.BODY:
+            if not said:
+                return False
+            judged, said = judged + 1, said[1:]
+        unasked = self._wire.surplus
+        is_end = broken.cause is Cause.CLOSED or (broken.cause is Cause.SURPLUS and bool(unasked))
+        return is_end and judged > 0 and all(reply.code in _GOODBYES for reply in (*said, *unasked))

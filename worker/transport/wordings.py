@@ -64,6 +64,7 @@ _PER_SESSION = _any(
     r"(?:smtp[ -]*)?(?:session|connection)\b(?!s)",
     r"\b(?:session|connection)(?:'s)? (?:message|mail|email|transaction|recipient|delivery)s? (?:limit"
     r"|count|maximum)",
+    r"too many (?:messages|e?-?mails|recipients|transactions) this (?:session|connection)\b",
     r"(?:reconnect|open (?:a )?new connection|new session)",
 )
 _HOURS = (
@@ -91,6 +92,7 @@ _RATE = _any(
     r"|is )?(?:exceeded|reached)",
     r"per (?:second|minute|\d+ ?(?:s|min))|slow(?:er)? down|flood|concurrent|\[(?:IP)?TSS?\d\d\]"
     r"|temporarily deferred",
+    r"频繁|频率",  # too often, frequency: large Chinese providers
     r"trop de (?:connexions|messages|mails)|zu viele|tenant has exceeded threshold",
 )
 _GREYLIST = re.compile(r"gr[ae]y.?list|grau.?liste", re.IGNORECASE)
