@@ -88,10 +88,10 @@ class Wire(asyncio.Protocol):
         `tail` is how many octets at the end of `data` are not the body's: while more than these wait in the transport
         the body is stuck. Raises Broken when the line is over, was not quiet, or still holds unwritten bytes.
         """
+        # Before anything may raise: what answered the last group must never be read as answers to this one.
+        self.answered, self._expected = [], replies
         self.require_quiet()
         assert self._transport is not None
-        self.answered = []
-        self._expected = replies
         self._then_s = then_s
         # The high-water mark makes pause_writing mean exactly "more than the tail has not left".
         self._transport.set_write_buffer_limits(high=tail, low=tail)
