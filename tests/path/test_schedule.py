@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import update
 
-from tests.support.lists import Newsroom
+from tests.support.lists import Newsroom, Nudges
 from worker.dispatch import orders
+from worker.dispatch.tick import Tick
 from worker.domain.issue import IssueState
 from worker.storage import schema
 
@@ -108,3 +109,20 @@ def test_an_audience_that_emptied_while_the_issue_was_scheduled_finishes(both_de
     assert desk.states() == {"skipped": 1}
     assert desk.issue().state is IssueState.FINISHED
     desk.assert_books_add_up()
+
+
+def test_what_is_due_begins_although_the_state_folder_cannot_be_written(desk: Newsroom) -> None:
+    # Given a folder that is none, as one on a disk that was not mounted
+    desk.readers(1)
+    desk.queue()
+    closed = desk.folder / "closed"
+    closed.write_text("")
+    settings = desk.settings.model_copy(update={"state_dir": closed})
+    nudges = Nudges()
+
+    # When
+    Tick(desk.database, settings, nudges, "t1").run()
+
+    # Then
+    assert desk.issue().state is IssueState.SENDING
+    assert nudges.waiting

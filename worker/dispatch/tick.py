@@ -45,6 +45,7 @@ class Tick:
         self._observer = Observer()
         self._due = {"bury": 0.0, "probe": 0.0, "sweep": 0.0}
         self._trouble = ""
+        self._is_blind = False
         self._dead_since: float | None = None
 
     def run(self) -> None:
@@ -72,7 +73,16 @@ class Tick:
 
     def _bury(self) -> None:
         life = timedelta(seconds=self._settings.retry_life_s)
-        buried = bury_dead_workers(self._database, self._settings.state_dir, life, self._observer)
+        try:
+            buried = bury_dead_workers(self._database, self._settings.state_dir, life, self._observer)
+        except UnreachableError as error:
+            if error.trouble.code != "journal.cannot_be_kept":
+                raise
+            # Only this machine's dead workers need the folder; what is due begins all the same.
+            if not self._is_blind:
+                _log.error("this host's dead workers cannot be looked for", cause=str(error))
+            self._is_blind = True
+            return
         for issue_id in buried.given_back:
             nudge_again(self._database, self._nudger, issue_id)
 
