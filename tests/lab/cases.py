@@ -58,7 +58,7 @@ FULL = [
     *_on(BOTH, faults.under_load, 10_000, 15, rounds=10),
     *_on(BOTH, faults.at_each_line, 300),
     *_on(BOTH, faults.smtp_rows, 12),
-    *_on(BOTH, faults.told_to_stop, 12_000, 60),
+    *_on(BOTH, faults.told_to_stop, 6_000, 24),
     *_on(BOTH, faults.stopped_and_woken, 3_000),
     *_on(BOTH, faults.spoiled_lines_to_the_relay, 5_000, 6),
     *_on(("postgresql",), faults.spoiled_lines_to_the_database, 8_000, rounds=2),

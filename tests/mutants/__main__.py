@@ -72,7 +72,9 @@ def run_room(name: str, room: Room) -> tuple[Counter[str], list[Survivor]]:
     lines = ["[mutmut]", "source_paths=worker", "use_git_change_detection=false", "only_mutate="]
     lines += [f"    {path}" for path in room.code]
     lines += ["pytest_add_cli_args_test_selection=", *(f"    {path}" for path in room.tests)]
-    lines += ["pytest_add_cli_args=", "    -p", "    no:xdist", "    -p", "    no:cacheprovider"]
+    # Each mutant is a run of its own, and starting a database server takes longer than all its tests.
+    quick = ("-p", "no:xdist", "-p", "no:cacheprovider", "-k", "not postgresql")
+    lines += ["pytest_add_cli_args=", *(f"    {word}" for word in quick)]
     lines += ["also_copy=", *(f"    {item}" for item in COPIED if item != "worker")]
     (place / "setup.cfg").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with (place / "log").open("w", encoding="utf-8") as log:

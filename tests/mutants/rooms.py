@@ -14,7 +14,7 @@ ROOMS = {
     "tokens": Room(("worker/tokens.py",), ("tests/unit/test_tokens.py", "tests/unit/test_hashes.py")),
     "journal": Room(
         ("worker/journal/*.py",),
-        ("tests/unit/test_journal.py", "tests/path/test_late_journal.py", "tests/path/test_crash.py"),
+        ("tests/unit/test_journal.py", "tests/path/test_late_journal.py", "tests/path/test_restore.py"),
     ),
     "transport": Room(
         ("worker/transport/*.py",),
