@@ -22,7 +22,8 @@ def leave(database: Database, folder: Path, subscription_id: int) -> OptOut:
 
 def words(folder: Path) -> list[str]:
     log = folder / optout_log.LOG_NAME
-    return [line.split(" ", 1)[1] for line in log.read_text().splitlines()] if log.exists() else []
+    said = [line.split(" ", 1)[1] for line in log.read_text().splitlines()] if log.exists() else []
+    return [line for line in said if not line.startswith("did ")]
 
 
 def test_a_reader_is_in_the_log_before_the_database_has_it(
@@ -38,6 +39,15 @@ def test_a_reader_is_in_the_log_before_the_database_has_it(
 
     # Then a restore of yesterday's database finds the line, and the commit itself is a durable one
     assert at_commit == [("durable", [f"out {here}:1"])]
+
+
+def test_the_log_says_once_the_database_has_it(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    (here,) = readers.reader(JANE, newsline)
+    leave(database, tmp_path, here)
+    said = (tmp_path / optout_log.LOG_NAME).read_text().splitlines()
+    assert [line.split(" ", 1)[1] for line in said] == [f"out {here}:1", f"did {here}:1"]
 
 
 def test_a_crash_between_log_and_commit_leaves_a_line_and_a_reader_who_can_press_again(

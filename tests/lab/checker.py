@@ -77,6 +77,8 @@ class History:
     repeats: bool = False
     """Whether a copy in doubt may be repeated once (never-miss)."""
     slowest_recovery_s: float = 10.0
+    is_spoiled: bool = False
+    """Whether lines to the relay lose what was written: a body may have left here and never come there."""
     orders: int = 0
     """Times that an editor had copies sent again."""
 
@@ -160,7 +162,8 @@ def _row(row: Row, copy: _Copy, history: History) -> Iterator[Violation]:
         yield Violation("more bodies than tries", where)
     if row.state == "bounced" and not any(_blames_reader(said) for said in copy.refused):
         yield Violation("blamed for what the relay did not say of them", where)
-    if row.state == "in_doubt" and not copy.bodies and row.reason not in ("host_lost", "worker_lost"):
+    may_be_lost = history.is_spoiled or row.reason in ("host_lost", "worker_lost")
+    if row.state == "in_doubt" and not copy.bodies and not may_be_lost:
         yield Violation("in doubt without a body", where)
     if row.state == "in_doubt" and row.doubts < 1:
         yield Violation("in doubt and not counted", where)

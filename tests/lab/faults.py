@@ -112,7 +112,7 @@ def spoiled_lines_to_the_relay(ground: Ground) -> None:
         given = {"octets": (60_000, 900_000), "ends": ends, "seed": ground.seed, "delay_s": 0.002}
         with proxy_to(relay.port, **given) as proxy:
             spoiled = replace(relay, url=f"smtp://127.0.0.1:{proxy.port}")
-            ground.judge(_kill(ground, spoiled))
+            ground.judge(replace(_kill(ground, spoiled), is_spoiled=True))
 
 
 def spoiled_lines_to_the_database(ground: Ground) -> None:

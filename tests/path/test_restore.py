@@ -241,6 +241,39 @@ def test_one_line_too_many_in_the_log_is_made_true(desk: Newsroom) -> None:
     assert states == ["ended", "confirmed"]
 
 
+@pytest.mark.parametrize(
+    ("log", "locked"),
+    [
+        ([f"out {n}:1" for n in range(1, 17)], None),  # a web process that died with all its places taken
+        (["out 1:1 2:1 3:1"], None),  # one press that ended all
+        ([f"out {n}:1" for n in range(1, 18)], "lock.older_than_log"),
+        (["out 1:1", "did 1:1"], "lock.older_than_log"),
+        (["erased 1", "did 1"], "lock.older_than_log"),
+        (["out 1:1", "did 1:1", "undo 1:2"], None),
+    ],
+)
+def test_a_crash_is_told_from_an_older_database(desk: Newsroom, log: list[str], locked: str | None) -> None:
+    desk.readers(20)
+    begin(desk)
+    lines = "".join(f"2026-11-27T10:00:00+00:00 {line}\n" for line in log)
+    (state_of(desk) / "optouts.log").write_text(lines)
+    assert begin(desk) == locked
+
+
+def test_one_opt_out_since_the_backup_is_enough_to_know_it(desk: Newsroom) -> None:
+    desk.readers(3)
+    assert begin(desk) is None
+    folder = backup_of(desk)
+    leave(desk, "reader2@example.org")
+    with restored(desk, folder) as old:
+        assert begin(old) == "lock.older"
+        unlock.unlock(old.database, state_of(desk), "an operator")
+        assert begin(old) is None
+        with old.database.read() as conn:
+            states = conn.execute(select(schema.subscription.c.state).order_by(schema.subscription.c.id)).scalars()
+            assert list(states) == ["confirmed", "ended", "confirmed"]
+
+
 def test_a_backup_is_whole_private_and_proven(both_desks: Newsroom) -> None:
     desk = both_desks
     desk.readers(3)

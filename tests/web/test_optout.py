@@ -54,7 +54,7 @@ def test_an_opt_out_ends_one_subscription_and_leaves_its_evidence(
     assert tuple(line) == ("ended", "one_click", issue, 1)
     assert tuple(act) == ("reader", "subscription.end", f"subscription:{here}")
     log = (tmp_path / "optouts.log").read_text()
-    assert re.fullmatch(rf"[0-9T:.+-]+ out {here}:1\n", log)
+    assert re.fullmatch(rf"[0-9T:.+-]+ out {here}:1\n[0-9T:.+-]+ did {here}:1\n", log)
 
 
 def test_a_repeated_opt_out_changes_nothing_and_says_since_when(
@@ -242,7 +242,7 @@ def test_an_undo_restores_the_subscription_one_generation_later_and_its_old_link
         assert conn.execute(text("SELECT ended_by, ended_issue_id FROM subscription")).one() == (None, None)
     assert leave(database, tmp_path, here).changed == ("Newsline",)
     words = [line.split(" ", 1)[1] for line in (tmp_path / "optouts.log").read_text().splitlines()]
-    assert words == [f"out {here}:1", f"undo {here}:2", f"out {here}:2"]
+    assert words == [f"out {here}:1", f"did {here}:1", f"undo {here}:2", f"out {here}:2", f"did {here}:2"]
     with database.read() as conn:
         events = list(conn.execute(text("SELECT event FROM consent_log ORDER BY id")).scalars())
     assert events == ["ended", "undone", "ended"]

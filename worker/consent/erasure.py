@@ -35,6 +35,7 @@ def erase_reader(
     optout_log.append_erased(state_dir, reader.id)
     with database.write_durably() as conn:
         erased = subscribers.erase_subscriber(conn, reader.id, actor=actor, keep_no=keep_no)
+    optout_log.confirm(state_dir, [str(reader.id)])
     # SQLite's log beside the file still holds the row as it was.
     database.checkpoint()
     ended = sum(each.state is not SubscriptionState.ENDED for each in theirs)  # by leaving, just now

@@ -239,4 +239,5 @@ def _end(database: Database, reach: Sequence[Subscription], wish: Wish, state_di
         changed = subscriptions.end(conn, ids, channel=wish.channel, issue_id=wish.issue_id, evidence=evidence)
         for one in changed:
             acts.record(conn, wish.actor, "subscription.end", f"subscription:{one.id}", {"ended": 1})
+    optout_log.confirm(state_dir, [f"{one.id}:{one.generation}" for one in news])
     return changed

@@ -1,7 +1,9 @@
 """The opt-out log: one line for each wish to leave, beside the database, so that no restore brings a reader back.
 
 `TIME out|undo ID:GENERATION ...` of subscriptions, `TIME erased ID` of a reader; ids only, no address. A line is on
-disk when `append` returns: the file, and the folder that names it, are synced.
+disk when `append` returns: the file, and the folder that names it, are synced. `TIME did ...` with the same ids follows
+once the database has it: a line without it may be of a process that died in between, one with it that the database
+does not know proves that the database is an older one.
 """
 
 import os
@@ -39,6 +41,12 @@ def append(
 def append_erased(state_dir: Path, subscriber_id: int, *, sync: Callable[[int], None] = os.fsync) -> None:
     """Write that a reader is erased, so that a restored copy does not bring the data back."""
     _append(state_dir, "erased", str(subscriber_id), sync)
+
+
+def confirm(state_dir: Path, ids: Sequence[str]) -> None:
+    """The database has what the line with these ids says. Not synced: without it the line only says less."""
+    if ids:
+        _append(state_dir, "did", " ".join(ids), lambda _: None)
 
 
 def _append(state_dir: Path, word: str, ids: str, sync: Callable[[int], None]) -> None:

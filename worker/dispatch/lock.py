@@ -18,8 +18,9 @@ from worker.storage import epochs, workers
 from worker.storage.engine import Database
 from worker.storage.epochs import Progress
 
-LINES_OF_A_CRASH = 1
-"""A process that dies between the opt-out log and its commit leaves one line; more say that the database is older."""
+LINES_OF_A_CRASH = 16
+"""A web process that dies between the opt-out log and its commits leaves as many lines as it takes wishes at once; more
+say that the database is older, and so does one of which the log says that the database had it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Comparison:
         ahead = max(self.marks.highest_claim, known.highest_claim)
         if known.epoch > self.database.epoch or ahead > self.database.highest_claim:
             return Trouble("lock.older", claims=max(ahead - self.database.highest_claim, 0))
-        if self.missing.count > LINES_OF_A_CRASH:
+        if self.missing.known or self.missing.lines > LINES_OF_A_CRASH:
             return Trouble("lock.older_than_log", count=self.missing.count)
         return None
 
