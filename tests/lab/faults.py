@@ -220,23 +220,18 @@ def full_disk(ground: Ground) -> None:
 
 
 def poison(ground: Ground) -> None:
-    """One reader in fifty cannot be rendered: each of them fails by itself, everybody else is served."""
+    """One reader in fifty has an address that this relay cannot take: each fails by itself, all others are served."""
     desk = ground.desk
-    desk.readers(ground.size)
-    with desk.database.write() as conn:
-        conn.exec_driver_sql(
-            "UPDATE subscriber SET name = 'Reader of many letters, and so on, and so on, and on' WHERE id % 50 = 0"
-        )
-    body = "Dear {% for letter in name %}{{ letter }}{% endfor %}, the gauge stood at four metres."
-    with lab_relay(ground.folder, ground.seed) as relay:
-        desk.queue(file=desk.write("spring", body=body))
+    desk.readers([f"{'reader' if n % 50 else 'leserä'}{n}@example.org" for n in range(1, ground.size + 1)])
+    with lab_relay(ground.folder, ground.seed, without="SMTPUTF8") as relay:
+        desk.queue()
         with desk.worker(smtp_url=relay.url):
             bring_forward(desk)
         history = history_of(desk, relay)
         ground.judge(history)
         failed = sum(row.state == "failed" for row in history.rows)
         if failed != ground.size // 50:
-            ground.violate("others failed with those that cannot be rendered", str(failed))
+            ground.violate("others failed with those whom the relay cannot take", str(failed))
 
 
 def never_miss(ground: Ground) -> None:
@@ -283,7 +278,7 @@ def restored_in_mid_issue(ground: Ground) -> None:
             bring_forward(old)
         history = history_of(old, relay, opt_outs=leaving.answers)
         doubts = sum(row.state == "in_doubt" for row in history.rows)
-        ground.judge(replace(history, slowest_recovery_s=60.0), old)
+        ground.judge(replace(history, is_restored=True), old)
         if doubts == ground.size:
             ground.violate("everybody is in doubt after a restore")
 

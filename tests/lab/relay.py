@@ -25,9 +25,11 @@ a reply after a tenth of a second; one reply of several lines with two codes, wh
 class LabRelay:
     """All connections of one relay."""
 
-    def __init__(self, log: Path, seed: int, plan: dict[str, float], delay_s: float = 0.0) -> None:
+    def __init__(self, log: Path, seed: int, plan: dict[str, float], delay_s: float = 0.0, without: str = "") -> None:
         self._log = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._seed, self._plan, self._delay_s = seed, plan, delay_s
+        lines = OFFERS.splitlines(keepends=True)
+        self.offers = b"".join(line for line in lines if not without or without.encode() not in line)
         self._tries: dict[str, int] = {}
 
     def fate(self, rcpt: str) -> str:
@@ -68,7 +70,7 @@ class _Talk:
         while line := await self._reader.readline():
             verb = line[:4].upper()
             if verb == b"EHLO":
-                self._writer.write(OFFERS)
+                self._writer.write(self._relay.offers)
             elif verb == b"RCPT":
                 self._take_rcpt(line)
             elif verb == b"DATA" and self._rcpt:
@@ -128,8 +130,10 @@ class _Talk:
         return True
 
 
-async def _run(log: Path, seed: int, plan: dict[str, float], delay_s: float) -> None:
-    server = await asyncio.start_server(LabRelay(log, seed, plan, delay_s).serve, "127.0.0.1", 0, limit=1 << 22)
+async def _run(log: Path, seed: int, plan: dict[str, float], delay_s: float, without: str) -> None:
+    server = await asyncio.start_server(
+        LabRelay(log, seed, plan, delay_s, without).serve, "127.0.0.1", 0, limit=1 << 22
+    )
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()
@@ -141,5 +145,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plan", type=json.loads, default={})
     parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--without", default="", help="an extension that is not announced")
     given = parser.parse_args()
-    asyncio.run(_run(given.log, given.seed, given.plan, given.delay))
+    asyncio.run(_run(given.log, given.seed, given.plan, given.delay, given.without))

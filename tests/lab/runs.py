@@ -61,14 +61,17 @@ class LabRelay:
 
 @contextmanager
 def lab_relay(
-    folder: Path, seed: int = 1, plan: Mapping[str, float] | None = None, delay_s: float = 0.0
+    folder: Path, seed: int = 1, plan: Mapping[str, float] | None = None, delay_s: float = 0.0, without: str = ""
 ) -> Iterator[LabRelay]:
     """Misbehaves by shares, see `relay.PLANS`."""
     log = folder / "relay.log"
     log.touch()
     command = [sys.executable, "-m", "tests.lab.relay", str(log), "--seed", str(seed), "--delay", str(delay_s)]
     process = subprocess.Popen(
-        [*command, "--plan", json.dumps(dict(plan or {}))], stdout=subprocess.PIPE, text=True, cwd=ROOT
+        [*command, "--plan", json.dumps(dict(plan or {})), "--without", without],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     )
     try:
         assert process.stdout is not None
