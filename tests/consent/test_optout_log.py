@@ -130,3 +130,12 @@ def test_the_log_is_for_its_owner_only_and_keeps_what_is_there(tmp_path: Path) -
     # Then
     assert words(tmp_path) == ["out 1:1", "undo 1:2"]
     assert (tmp_path / optout_log.LOG_NAME).stat().st_mode & 0o077 == 0
+
+
+def test_a_line_that_a_full_disk_tore_off_does_not_swallow_the_next(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    (here,) = readers.reader(JANE, newsline)
+    (tmp_path / optout_log.LOG_NAME).write_text("2026-11-27T10:00:00+00:00 out 7:1\n2026-11-27T10:00:01+00:00 out 8")
+    leave(database, tmp_path, here)
+    assert words(tmp_path) == ["out 7:1", "out 8", f"out {here}:1"]

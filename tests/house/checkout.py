@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 WORKER = ROOT / "worker"
 
-_NOT_OURS = {".git", ".venv", "demo-data", "state", "dist", "node_modules"}
+_NOT_OURS = {".git", ".venv", ".mutants", "demo-data", "demo-plug", "state", "dist", "node_modules"}
 
 
 def text_files() -> Iterator[tuple[Path, str]]:

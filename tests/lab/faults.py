@@ -44,6 +44,7 @@ from worker.dispatch.nudger import Nudger, open_broker
 from worker.dispatch.reconcile import repeat_never_miss
 from worker.domain.delivery import DoubtPolicy
 from worker.domain.issue import IssueState
+from worker.journal.marks import FILE_NAME
 from worker.operations import unlock
 from worker.operations.backup import back_up, restore
 from worker.storage.engine import open_database
@@ -204,10 +205,12 @@ def full_disk(ground: Ground) -> None:
     try:
         with _sending(ground, {"later": 0.02}, delay_s=0.01) as relay, desk.worker(smtp_url=relay.url) as worker:
             desk.until(lambda: done_so_far(desk) > ground.size // 5, "mails leave")
-            stuffing = state / "stuffing"
+            stuffing, marks = state / "stuffing", state / FILE_NAME
             for size in (65_536, 1):
                 _fill(stuffing, size)
-            desk.until(lambda: "claim" in worker.said and desk.totals().sending == 0, "it stops")
+            with marks.open("ab") as file:  # the last page of each file has room of its own
+                file.write(b"-" * (-marks.stat().st_size % 4096 - 1) + b"\n")
+            desk.until(lambda: "cannot be written down" in worker.said and not desk.totals().sending, "it stops")
             so_far = len(relay.said())
             threading.Event().wait(3.0)
             if len(relay.said()) > so_far:

@@ -1,6 +1,7 @@
 """Between two steps of a slice: stops hold, old answers count for nothing, and what is told happens in order."""
 
 import math
+import os
 import threading
 from collections import Counter
 
@@ -19,6 +20,7 @@ from worker.dispatch.process import SendingProcess
 from worker.dispatch.recheck import RECHECK_S
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
+from worker.errors import UnreachableError
 from worker.storage import schema
 from worker.storage.engine import Database, open_database
 from worker.storage.ledger import claims, issues
@@ -512,3 +514,29 @@ def test_the_first_wait_that_is_stored_is_not_shorter_than_a_second(desk: Newsro
     with desk.database.read() as conn:
         assert (issue.nudge_at - desk.database.now(conn)).total_seconds() > 0
     assert "421" in desk.wait_reason()
+
+
+def test_nothing_leaves_while_what_begins_cannot_be_written_down(desk: Newsroom) -> None:
+    # Given a disk without room for the claim log
+    desk.readers(3)
+    desk.queue()
+    with desk.hand() as hand:
+        hand.tick()
+        hand.work(most=1)
+        kept, hand.sender.claim_log._file = hand.sender.claim_log._file, os.open("/dev/full", os.O_RDWR)
+        hand.sender.draining.wait = lambda timeout=None: False  # type: ignore[method-assign]
+
+        # When
+        with pytest.raises(UnreachableError) as refused:
+            hand.work(most=1)
+
+        # Then
+        assert refused.value.trouble.code == "journal.cannot_be_kept"
+        assert desk.copies().total() == 0
+        assert (desk.totals().waiting, desk.totals().sending) == (3, 0)
+
+        # When there is room again
+        hand.sender.claim_log._file = kept
+        hand.send()
+    assert desk.copies().total() == 3
+    desk.assert_books_add_up()

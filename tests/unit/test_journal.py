@@ -18,6 +18,7 @@ from tests.support.words import refuses
 from worker.errors import UnreachableError
 from worker.journal import others
 from worker.journal.host import host_id
+from worker.journal.marks import ClaimLog, read_marks
 from worker.journal.others import is_dead
 from worker.journal.own import HEADER_OCTETS, Journal
 from worker.journal.slot import OCTETS, Mark, Slot, pack, seed_of, unpack, whereabouts
@@ -317,3 +318,12 @@ def test_processes_that_begin_at_once_agree_on_the_host(tmp_path: Path) -> None:
     ]
     assert {process.communicate()[0] for process in processes} == {f"{host_id(tmp_path)}\n"}
     assert [path.name for path in tmp_path.iterdir()] == ["host-uuid"]
+
+
+def test_a_line_that_a_full_disk_tore_off_does_not_swallow_the_next(tmp_path: Path) -> None:
+    (tmp_path / "claims.log").write_text("1 1 1-200\n2 1 201-4")
+    log = ClaimLog(tmp_path)
+    assert log.note(3, 1, (401, 600)) == ""
+    log.close()
+    assert read_marks(tmp_path).begun == {1: ((1, 200), (401, 600))}
+    assert read_marks(tmp_path).highest_claim == 3

@@ -6,6 +6,7 @@ once the database has it: a line without it may be of a process that died in bet
 does not know proves that the database is an older one.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -54,8 +55,12 @@ def _append(state_dir: Path, word: str, ids: str, sync: Callable[[int], None]) -
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # One write to an append-only descriptor: lines of several web processes never mix.
-        with _opened(state_dir / LOG_NAME, os.O_WRONLY | os.O_APPEND | os.O_CREAT) as descriptor:
-            os.write(descriptor, line)
+        with _opened(state_dir / LOG_NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
+            size = os.fstat(descriptor).st_size
+            if size and os.pread(descriptor, 1, size - 1) != b"\n":
+                line = b"\n" + line  # what a full disk tore off must not swallow this one
+            if os.write(descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             sync(descriptor)
         # The file's name itself must survive a power cut: a new file is lost with its folder's unsynced entry.
         with _opened(state_dir, os.O_RDONLY) as folder:

@@ -28,6 +28,9 @@ from worker.transport.pool import RelayFault, Transaction
 BROKEN_S = 30.0
 """How long an issue waits after an error of our own, so that it does not fill the log."""
 
+UNRECORDED_S = 5.0
+"""How long this process rests when it cannot write down what begins: its disk may be full for hours."""
+
 SHORTEST_WAIT_S = 1.0  # the relay's next try may be due already: one nudge must not chase the other
 
 _log = log.logger("dispatch.send")
@@ -59,6 +62,7 @@ class Slice:
         self._noted_at = -self._timing.slice_s
         self._fingerprint = ""
         self._is_broken = False
+        self._is_unrecorded = False
         self.batches: list[Batch] = []
         """What this slice has claimed."""
 
@@ -118,22 +122,27 @@ class Slice:
             return None
         self.batches.append(batch)
         sender.tell(Step.CLAIMED, batch.claim.id, batch.claim.left)
-        if not self._write_down(batch):
+        if why := self._write_down(batch):
             batch.stop()  # no record, no send: it goes back as it was
+            self._is_unrecorded = True
+            sender.note_unrecorded(why)
+            raise UnreachableError("journal.cannot_be_kept", place=str(sender.settings.state_dir), why=why)
+        sender.note_unrecorded("")
         if (now := clock.monotonic()) - self._noted_at >= self._timing.slice_s:
             self._noted_at = now
             note_claim(self._database, self._issue_id)
         return batch
 
-    def _write_down(self, batch: Batch) -> bool:
-        """The claim in this process's journal, and on disk among all that has begun. False when nothing may leave."""
+    def _write_down(self, batch: Batch) -> str:
+        """The claim in this process's journal, and on disk among all that has begun. Why nothing may leave, or ""."""
         held, sender = batch.claim, self._sender
         numbers: tuple[int, int] | list[int] = held.from_n, held.to_n
         if held.kind is ClaimKind.RETRY:
             with self._database.read() as conn:
                 numbers = deliveries.numbers_of(conn, held)
-        in_journal = sender.journal.claim(held.id, held.issue_id, held.from_n, held.to_n)
-        return in_journal and sender.claim_log.note(held.id, held.issue_id, numbers)
+        if not sender.journal.claim(held.id, held.issue_id, held.from_n, held.to_n):
+            return "it has no free place"
+        return sender.claim_log.note(held.id, held.issue_id, numbers)
 
     def hand_over(self, batch: Batch, until: float = math.inf) -> None:
         """Recheck, build, give to the connections, portion by portion. After `until`, what is not built goes back."""
@@ -239,6 +248,8 @@ class Slice:
             with self._database.write() as conn:
                 number = issues.bump_nudge(conn, self._issue_id)
             self._sender.nudger.send(self._issue_id, number)
+        if self._is_unrecorded:
+            self._sender.draining.wait(UNRECORDED_S)  # other machines go on meanwhile
 
     # Between the steps.
 

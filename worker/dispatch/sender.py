@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 
+from worker import log
 from worker.dispatch.batches import Batches
 from worker.dispatch.build import Builders
 from worker.dispatch.events import Hook, Step
@@ -18,6 +19,8 @@ from worker.settings import Settings
 from worker.storage.engine import Database
 from worker.storage.ledger.settlements import Result
 from worker.transport.relay import Relay
+
+_log = log.logger("dispatch.sender")
 
 
 class Sender:
@@ -44,6 +47,7 @@ class Sender:
         """What this process waits for. Every slice's thread writes, the heartbeat's reads: the last word counts."""
         self.on_result: Callable[[Result], None] = lambda result: None
         """Told of each settled result, for metrics."""
+        self._unrecorded = ""
         self.batches = Batches(fixed_return_path=settings.return_path == "fixed")
         self.room = Room()
         self.wishes = NotedWishes(database, settings.state_dir)
@@ -52,6 +56,14 @@ class Sender:
         self.hand_over = HandOver(
             relay, gate, self.batches, journal, self.draining, fresh_s=settings.optout_fresh_s, hook=hook
         )
+
+    def note_unrecorded(self, why: str) -> None:
+        """What begins cannot be written down, or "" when it can: said once, and once when it is over."""
+        before, self._unrecorded = self._unrecorded, why
+        if why and not before:
+            _log.error("nothing is sent, because what begins cannot be written down", why=why)
+        elif before and not why:
+            _log.warning("what begins can be written down again")
 
     def note_away(self, trouble: Trouble) -> None:
         """The database did not answer a slice or a recheck."""

@@ -4,6 +4,7 @@ A line per claim, on disk before anything of it is built: `CLAIM ISSUE N-N`, or 
 A restored database lets an issue go on only for numbers that no line names.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -45,7 +46,7 @@ class ClaimLog:
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._compact()
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             folder = os.open(state_dir, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -54,17 +55,20 @@ class ClaimLog:
         except OSError as error:
             raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
 
-    def note(self, claim_id: int, issue_id: int, numbers: Range | list[int]) -> bool:
-        """Put a claim on disk. False when it is not there: nothing of it may be built then."""
+    def note(self, claim_id: int, issue_id: int, numbers: Range | list[int]) -> str:
+        """Put a claim on disk. Why it is not there, "" when it is: nothing of it may be built before."""
         said = f"{numbers[0]}-{numbers[1]}" if isinstance(numbers, tuple) else ",".join(map(str, numbers))
         line = f"{claim_id} {issue_id} {said}\n".encode()
         try:
+            size = os.fstat(self._file).st_size
+            if size and os.pread(self._file, 1, size - 1) != b"\n":
+                line = b"\n" + line  # what a full disk tore off must not swallow this one
             if os.write(self._file, line) != len(line):
-                return False
+                return os.strerror(errno.ENOSPC)
             os.fdatasync(self._file)
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
 
     def close(self) -> None:
         os.close(self._file)
