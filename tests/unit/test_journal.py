@@ -19,6 +19,7 @@ from worker.errors import UnreachableError
 from worker.journal import others
 from worker.journal.host import host_id
 from worker.journal.marks import ClaimLog, read_marks
+from worker.journal.memory import Memory, recall, remember
 from worker.journal.others import is_dead
 from worker.journal.own import HEADER_OCTETS, Journal
 from worker.journal.slot import OCTETS, Mark, Slot, pack, seed_of, unpack, whereabouts
@@ -327,3 +328,67 @@ def test_a_line_that_a_full_disk_tore_off_does_not_swallow_the_next(tmp_path: Pa
     log.close()
     assert read_marks(tmp_path).begun == {1: ((1, 200), (401, 600))}
     assert read_marks(tmp_path).highest_claim == 3
+
+
+def test_a_long_claim_log_is_melted_down_to_what_had_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given
+    monkeypatch.setattr("worker.journal.marks.COMPACT_OCTETS", 60)
+    (tmp_path / "claims.log").write_text(
+        "1 1 1-200\n2 1 201-400\n3 2 1-50\n4 1 402-402\n7 2 60,61,70\nnonsense\n8 1 403-"
+    )
+    before = read_marks(tmp_path)
+
+    # When
+    log = ClaimLog(tmp_path)
+
+    # Then
+    after = read_marks(tmp_path)
+    assert after.begun == before.begun == {1: ((1, 400), (402, 402)), 2: ((1, 50), (60, 61), (70, 70))}
+    assert after.highest_claim == before.highest_claim == 7
+    assert len((tmp_path / "claims.log").read_text().splitlines()) == 5
+    assert log.note(9, 3, [5, 6, 8]) == ""
+    assert read_marks(tmp_path).begun[3] == ((5, 6), (8, 8))
+    assert (tmp_path / "claims.log").stat().st_mode & 0o077 == 0
+    log.close()
+
+
+def test_a_claim_log_that_somebody_writes_to_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ClaimLog(tmp_path)
+    assert first.note(1, 1, (1, 200)) == ""
+    monkeypatch.setattr("worker.journal.marks.COMPACT_OCTETS", 1)
+    second = ClaimLog(tmp_path)
+    assert first.note(2, 1, (201, 400)) == ""
+    assert second.note(3, 1, (401, 600)) == ""
+    assert read_marks(tmp_path).begun == {1: ((1, 600),)}
+    assert read_marks(tmp_path).claims == {1, 2, 3}
+    first.close()
+    second.close()
+    third = ClaimLog(tmp_path)
+    assert read_marks(tmp_path).begun == {1: ((1, 600),)}
+    assert (tmp_path / "claims.log").read_text() == "3 1 1-600\n"
+    third.close()
+
+
+@pytest.mark.parametrize("make", [ClaimLog, host_id, lambda place: remember(place, Memory("i", 1, 2))])
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    (tmp_path / "file").write_text("")
+    with refuses(UnreachableError, str(tmp_path / "file" / "state")):
+        make(tmp_path / "file" / "state")
+    made = tmp_path / "one" / "two"
+    make(made)
+    assert made.stat().st_mode & 0o077 == 0
+    assert [path for path in made.iterdir() if path.stat().st_mode & 0o077 and path.name != "host-uuid"] == []
+
+
+def test_what_is_remembered_comes_back_whole(tmp_path: Path) -> None:
+    remember(tmp_path, Memory("an instance", 7, 4711))
+    assert recall(tmp_path) == Memory("an instance", 7, 4711)
+    (tmp_path / "instance.json").write_text('{"instance": "x", "epoch": "no"}')
+    assert recall(tmp_path) is None
+
+
+def test_a_host_is_this_machine_since_its_boot_with_this_folder(tmp_path: Path) -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert host_id(tmp_path) == f"{boot}.{(tmp_path / 'host-uuid').read_text()}"
+    assert host_id(tmp_path) == host_id(tmp_path)
+    assert host_id(tmp_path / "other") != host_id(tmp_path)

@@ -46,7 +46,7 @@ class ClaimLog:
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._compact()
-            self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = self._open()
             folder = os.open(state_dir, os.O_RDONLY)
             try:
                 os.fsync(folder)
@@ -54,6 +54,15 @@ class ClaimLog:
                 os.close(folder)
         except OSError as error:
             raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
+
+    def _open(self) -> int:
+        """The file under its name, held: nobody melts it down while somebody writes to it."""
+        while True:
+            file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(file, fcntl.LOCK_SH)
+            if self._path.exists() and self._path.stat().st_ino == os.fstat(file).st_ino:
+                return file
+            os.close(file)  # it was replaced between the two
 
     def note(self, claim_id: int, issue_id: int, numbers: Range | list[int]) -> str:
         """Put a claim on disk. Why it is not there, "" when it is: nothing of it may be built before."""
@@ -74,7 +83,7 @@ class ClaimLog:
         os.close(self._file)
 
     def _compact(self) -> None:
-        """Only by the first process to begin: the others write to the file that they have open."""
+        """Only by the first process to begin, while no other holds the file it writes to."""
         if not self._path.exists() or self._path.stat().st_size < COMPACT_OCTETS:
             return
         with self._path.open("r+b") as file:
@@ -89,6 +98,7 @@ class ClaimLog:
                 for first, last in ranges
             ]
             made = self._path.with_name(f"{FILE_NAME}.new")
+            made.touch(0o600)
             made.write_text("".join(lines))
             with made.open("rb") as new:
                 os.fsync(new.fileno())
