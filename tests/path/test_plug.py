@@ -12,7 +12,9 @@ from worker.domain.delivery import DeliveryState, SkipReason
 from worker.operations.deliveries import DeliveryRow
 from worker.places import HOME
 
-SMALL = "import sys; from pathlib import Path; from worker.demo import plug; plug.READERS = 900; sys.exit(plug.run({}))"
+SMALL = (
+    "import sys; from pathlib import Path; from worker.demo import plug; plug.READERS = 1400; sys.exit(plug.run({}))"
+)
 
 
 def row(n: int, state: str, reason: str | None = None) -> DeliveryRow:

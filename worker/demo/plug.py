@@ -40,7 +40,7 @@ ISSUE = SAMPLES / "2026-11-statement.md"
 SLOW_S = 0.08
 """How long the sink takes with each mail, so that one can watch: eight at a time are two thousand in twenty seconds."""
 LANES = 4
-LEAVES_AT, PULLED_AT = 0.3, 0.5
+LEAVES_AT, PULLED_AT = 0.2, 0.5
 """When it happens, as a share of the readers."""
 
 _MEMBERS = (Member("sink", is_last=True), Member("web"), Member("scheduler"))
@@ -165,8 +165,11 @@ class _Show(Stage):
 
     def _leave(self, database: Database, issue: Issue) -> None:
         """The reader whose turn is last presses the button of a mail program, as RFC 8058 has it."""
-        waiting = list(list_copies(database, issue.id, DeliveryState.WAITING))
-        last = next((row for row in reversed(waiting) if row.name.isascii()), waiting[-1])
+        # On a machine that is busy with something else all may be claimed by now; a claimed one can still be withheld.
+        waiting = [
+            row for state in ("waiting", "sending") for row in reversed([*list_copies(database, issue.id, state)])
+        ]
+        last = next((row for row in waiting if row.name.isascii()), waiting[0])
         theirs = show_reader(database, last.address or "").subscriptions
         here = next(one for one in theirs if one.publication_id == issue.publication_id)
         token = Keyring(self.settings.keys).sign(Token(Purpose.UNSUBSCRIBE, here.id, here.generation, issue.id))
