@@ -197,3 +197,9 @@ def test_every_line_that_is_no_yaml_is_named_in_one_reading() -> None:
     assert [line for line, _ in reader.faults] == [2, 3, 4]
     assert group.values["kind"] == Text("newsletter", 5)
     assert group.values["subject"] == Text("@home", 2)
+
+
+@pytest.mark.parametrize("value", ["[Update] The bridge opens", "{draft} The bridge opens", "[1/3] Part one"])
+def test_a_value_that_begins_with_a_bracket_is_told_to_stand_in_quotes(value: str) -> None:
+    line, problem = refused(f"kind: statement\nsubject: {value}\npublication: letters\n")
+    assert (line, problem.code) == (3, "yaml.text_after_bracket")

@@ -101,6 +101,8 @@ class Reader:
                     continue
                 if _UNCLOSED.fullmatch(problem.code) and " #" in lines[at]:
                     problem = Trouble("yaml.remark", remark="#" + lines[at].partition(" #")[2][:40])
+                if problem.code == "yaml.misplaced_line" and _BRACKETED.match(lines[at]):
+                    problem = Trouble("yaml.text_after_bracket")
                 if at not in mended:
                     self.note(at + 2, problem)
                 lines[at] = "" if at in mended else _quoted(lines[at])
@@ -244,6 +246,10 @@ def _behind(text: str, begin: int, at: int) -> tuple[str, str]:
     deeper = len(following) - len(following.lstrip()) > indent
     is_behind = not rest or rest[0] in " \t"
     return (rest.strip() if is_behind else ""), (below if deeper and not rest.strip() else "")
+
+
+_BRACKETED = re.compile(r"\s*(?:- +)?[\w-]+: +[\[{]")
+"""`subject: [Update] The bridge`: YAML reads a list, and then does not know what to do with the rest of the line."""
 
 
 class _RefusedByUs(yaml.MarkedYAMLError):
