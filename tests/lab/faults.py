@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -385,10 +385,7 @@ def _every(seconds: float, act: Callable[[], None], over: Callable[[], bool], mo
 def _fill(path: Path, piece: int) -> None:
     """Until nothing more fits."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    try:
+    with suppress(OSError):
         while os.write(file, b"x" * piece):
             pass
-    except OSError:
-        pass
-    finally:
-        os.close(file)
+    os.close(file)

@@ -62,9 +62,8 @@ class Proxy:
         line = _Line(self, near_out, far_out, dice)
         self._open |= {near_out, far_out}
         try:
-            await asyncio.gather(line.carry(near_in, far_out), line.carry(far_in, near_out))
-        except (OSError, asyncio.IncompleteReadError):
-            pass
+            with suppress(OSError):  # an end is what lines are here for
+                await asyncio.gather(line.carry(near_in, far_out), line.carry(far_in, near_out))
         finally:
             for writer in (near_out, far_out):
                 self._open.discard(writer)
@@ -102,9 +101,9 @@ class _Line:
                 each.close()
         elif self._end is End.HALF_CLOSE:
             writer.write_eof()
+            self._left = None  # the other direction goes on for as long as it likes
         else:
-            self._left = -1  # the other direction swallows from now on too
-            await asyncio.Event().wait()
+            await asyncio.Event().wait()  # nothing is left for the other direction either
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -61,3 +61,11 @@ def test_a_killed_worker_costs_nobody_a_mail_and_the_sum_is_told(tmp_path: Path)
     assert "adds up ✓" in said
     assert "books add up" in said
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
+@pytest.mark.parametrize("also", [["--fresh"], ["--exit"], ["--recipients", "5"]])
+def test_what_has_no_meaning_beside_it_is_refused_and_not_ignored(also: list[str]) -> None:
+    command = [sys.executable, "-P", "-m", "worker.cli", "demo", "--pull-the-plug", *also]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=HOME, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "leave --recipients, --fresh and --exit out" in done.stderr

@@ -37,9 +37,9 @@ def test_four_workers_keep_both_windows_across_a_restart(tmp_path: Path, postgre
                 desk.until(lambda: "100/min" in desk.wait_reason(), "it waits for the longer window")
                 desk.until(lambda: desk.totals().sending == 0, "what was leased has left")
 
-    # Then: leases that a worker took to its grave, or could not use in time, are spent, so it may be fewer
+    # Then: leases that a worker took to its grave are spent, so it may be fewer
     times = handed_over(desk)
-    assert 40 <= len(times) <= 100
+    assert 60 <= len(times) <= 100
     assert most_within(times, 1.0) <= 40
     assert set(desk.copies().values()) == {1}
     assert desk.totals().waiting == 130 - len(times)

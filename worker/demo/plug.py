@@ -14,9 +14,9 @@ from worker import clock, log, settings
 from worker.consent.readers import show_reader
 from worker.demo.place import FOLDER, SAMPLES, hold
 from worker.demo.seed import ACTOR, seed
-from worker.demo.show import GRACE_S, STUCK_S
-from worker.demo.stage import Ended, Stage, ask
-from worker.dispatch.progress import Progress, observe
+from worker.demo.show import GRACE_S
+from worker.demo.stage import STUCK_S, Ended, Stage, ask
+from worker.dispatch.progress import Progress
 from worker.dispatch.queue import prepare, queue_issue
 from worker.domain.delivery import DeliveryState, DoubtPolicy, SkipReason
 from worker.domain.issue import Issue, IssueState
@@ -148,20 +148,11 @@ class _Show(Stage):
 
     def _follow(self, database: Database, issue: Issue, share: float) -> None:
         """Until that share of the mails is dealt with; the whole means until the issue is finished."""
-        seen = observe(database, self.settings, issue.id)
-        seen_at = moved_at = clock.monotonic()
         with self.console.status("") as shown:
-            while not _is_there(seen, share):
+            for seen in self.watch(database, issue, stuck_s=STUCK_S):
+                if _is_there(seen, share):
+                    return
                 shown.update(f"{seen.done:,} of {READERS:,}")
-                self.step()
-                if clock.monotonic() - seen_at < 0.2:
-                    continue
-                before, seen = seen, observe(database, self.settings, issue.id, seen)
-                seen_at = clock.monotonic()
-                if seen.done != before.done or seen.issue.state is not before.issue.state:
-                    moved_at = seen_at
-                if seen_at - moved_at > STUCK_S:
-                    raise UnreachableError("demo.stuck", seconds=STUCK_S, cause=seen.cause)
 
     def _leave(self, database: Database, issue: Issue) -> None:
         """The reader whose turn is last presses the button of a mail program, as RFC 8058 has it."""
@@ -178,7 +169,8 @@ class _Show(Stage):
         took_s = clock.monotonic() - began
         if status != 200:
             raise UnreachableError("demo.no_way_out", status=status)
-        self._tell(f"{last.name} presses Unsubscribe, before the mail has left. Answered in {took_s:.2f} s: done.")
+        when = ", before the mail has left" if last.state == DeliveryState.WAITING else ""
+        self._tell(f"{last.name} presses Unsubscribe{when}. Answered in {took_s:.2f} s: done.")
 
     def _conclude(self, database: Database, issue: Issue) -> int:
         rows = list(list_copies(database, issue.id))
@@ -231,8 +223,9 @@ def _sum(found: Counted, *, good: bool) -> str:
     named = f": {', '.join(doubts)}" if doubts else ""
     left = "".join(f": opted out at {_local(row.left_at)}" for row in found.left[:1])
     end = "adds up ✓" if good else "DOES NOT ADD UP"
+    wrong = f" · {found.wrong} to somebody who should have none" if found.wrong else ""
     return (
-        f"{len(found.lost) + found.wrong} lost · {len(found.twice)} twice · {len(doubts)} in doubt{named} · "
+        f"{len(found.lost)} lost · {len(found.twice)} twice{wrong} · {len(doubts)} in doubt{named} · "
         f"{len(found.left)} left out{left} · {end}"
     )
 

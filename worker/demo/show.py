@@ -5,6 +5,7 @@ web answers, the sample is queued; its hold can be undone; progress until nothin
 """
 
 import itertools
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,13 @@ from worker.compose.findings import Level
 from worker.demo.place import FOLDER, SAMPLES, Place, announce, hold
 from worker.demo.readers import LANGUAGES, MAX_READERS, count_troubles
 from worker.demo.seed import ACTOR, Seeded, seed
-from worker.demo.stage import Ended, Stage, near
+from worker.demo.stage import STUCK_S, Ended, Stage, near
 from worker.dispatch import orders
-from worker.dispatch.progress import Progress, observe
+from worker.dispatch.progress import Progress
 from worker.dispatch.queue import prepare, queue_issue
 from worker.domain.delivery import DoubtPolicy, Totals
 from worker.domain.issue import Issue, IssueState
-from worker.errors import CorrantoError, UnreachableError, UsageError
+from worker.errors import CorrantoError, UsageError
 from worker.operations.issues import list_issues
 from worker.operations.verify import prove
 from worker.quantities import count, spell_span
@@ -39,9 +40,6 @@ from worker.supervisor import Member, Tree
 
 NEWSLETTER, STATEMENT = SAMPLES / "2026-11-members.md", SAMPLES / "2026-11-statement.md"
 GRACE_S = 2.0
-STUCK_S = 120.0
-"""With --exit nobody watches: no progress for so long is a failure."""
-
 _MEMBERS = (Member("sink", is_last=True), Member("web"), Member("worker"), Member("scheduler"))
 
 
@@ -133,27 +131,19 @@ class _Show(Stage):
 
     def _follow(self, database: Database, issue: Issue) -> Progress:
         """Show hold and sending until nothing more leaves now: copies deferred by the sink are left to their time."""
-        seen = observe(database, self.settings, issue.id)
-        seen_at = moved_at = clock.monotonic()
         self.console.print()
+        stuck_s = STUCK_S if self._options.leaves else math.inf  # else somebody watches
         # Transient: what was shown on the way makes room for the sum.
         with Keys() as keys, Live(console=self.console, auto_refresh=False, transient=True) as screen:
-            while not _is_still(seen):
-                if self.console.is_terminal:
-                    screen.update(_view(seen, can_undo=keys.is_open), refresh=True)
-                self.step()
-                if keys.read(0.0) == "u" and seen.issue.state is IssueState.HOLDING:
-                    orders.undo(database, seen.issue.slug, ACTOR)
-                if clock.monotonic() - seen_at < 0.25:
-                    continue
-                before, seen = seen, observe(database, self.settings, issue.id, seen)
-                seen_at = clock.monotonic()
+            for seen in self.watch(database, issue, stuck_s=stuck_s):
                 if seen.issue.started_at is not None:
                     self._took_s = (clock.utcnow() - seen.issue.started_at).total_seconds()
-                if seen.done != before.done or seen.issue.state != before.issue.state:
-                    moved_at = seen_at
-                if self._options.leaves and seen_at - moved_at > STUCK_S:
-                    raise UnreachableError("demo.stuck", seconds=STUCK_S, cause=seen.cause)
+                if _is_still(seen):
+                    break
+                if self.console.is_terminal:
+                    screen.update(_view(seen, can_undo=keys.is_open), refresh=True)
+                if keys.read(0.0) == "u" and seen.issue.state is IssueState.HOLDING:
+                    orders.undo(database, seen.issue.slug, ACTOR)
         return seen
 
     def _conclude(self, database: Database, last: Progress) -> int:

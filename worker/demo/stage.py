@@ -1,13 +1,17 @@
 """What every demo stands on: a folder that is held, its processes, its database, and a console to tell of it."""
 
 import http.client
+import math
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 
 from worker import clock, log
 from worker.demo.place import Place
+from worker.dispatch.progress import Progress, observe
+from worker.domain.issue import Issue
 from worker.errors import UnreachableError
 from worker.operations.schema import SchemaState, upgrade_schema
 from worker.screen.terminal import clean, out_console
@@ -17,6 +21,12 @@ from worker.supervisor import Tree
 
 READY_S = 60.0
 """The processes start within two seconds; a machine that is busy with something else gets a minute."""
+
+
+LOOK_S = 0.25  # between two questions to the ledger
+
+STUCK_S = 120.0
+"""Where nobody watches, no progress for so long is a failure."""
 
 
 class Ended(Exception):
@@ -62,6 +72,25 @@ class Stage:
             self.step()
             if clock.monotonic() > deadline:
                 raise UnreachableError("demo.web_silent", path=self.place.logs / "web.log")
+
+    def watch(self, database: Database, issue: Issue, *, stuck_s: float = math.inf) -> Iterator[Progress]:
+        """The issue as it is, over and over, for as long as the caller goes on; the same until the next look.
+
+        Raises what `step` raises, and UnreachableError when nothing moved for `stuck_s`.
+        """
+        seen = observe(database, self.settings, issue.id)
+        seen_at = moved_at = clock.monotonic()
+        while True:
+            yield seen
+            self.step()
+            if clock.monotonic() - seen_at < LOOK_S:
+                continue
+            before, seen = seen, observe(database, self.settings, issue.id, seen)
+            seen_at = clock.monotonic()
+            if seen.done != before.done or seen.issue.state is not before.issue.state:
+                moved_at = seen_at
+            if seen_at - moved_at > stuck_s:
+                raise UnreachableError("demo.stuck", seconds=stuck_s, cause=seen.cause)
 
 
 def ask(host: str, port: int, path: str, method: str = "GET") -> tuple[int, bytes]:

@@ -19,8 +19,8 @@ from worker.storage.engine import Database
 from worker.storage.epochs import Progress
 
 LINES_OF_A_CRASH = 16
-"""A web process that dies between the opt-out log and its commits leaves as many lines as it takes wishes at once; more
-say that the database is older, and so does one of which the log says that the database had it."""
+"""A web process that dies between the opt-out log and its commits leaves as many lines as it takes wishes at once
+(`web.lanes.LEAVING`). More say that the database is older, and so does one of which the log says that it had it."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class Sender:
             _log.warning("what begins can be written down again")
 
     def note_away(self, trouble: Trouble) -> None:
-        """The database did not answer a slice or a recheck."""
+        """Something that a slice or a recheck cannot do without did not answer."""
         self.note = trouble
         self.wishes.note(trouble)
 

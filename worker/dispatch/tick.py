@@ -83,6 +83,7 @@ class Tick:
                 _log.error("this host's dead workers cannot be looked for", cause=str(error))
             self._is_blind = True
             return
+        self._is_blind = False
         for issue_id in buried.given_back:
             nudge_again(self._database, self._nudger, issue_id)
 

@@ -37,8 +37,8 @@ class NotedWishes:
         """When it answered again, by its clock and by ours; None while it may still be away."""
 
     def note(self, trouble: Trouble) -> None:
-        """Something did not answer: what readers wanted meanwhile is to be asked."""
-        if trouble.code == "wishes.elsewhere":
+        """Something did not answer; when it was the database, what readers wanted meanwhile is to be asked."""
+        if not trouble.code.startswith("database."):
             return
         with self._lock:
             self._lost_at = clock.monotonic() if self._lost_at is None else self._lost_at

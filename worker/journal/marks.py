@@ -60,7 +60,7 @@ class ClaimLog:
         while True:
             file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(file, fcntl.LOCK_SH)
-            if self._path.exists() and self._path.stat().st_ino == os.fstat(file).st_ino:
+            if os.fstat(file).st_nlink:
                 return file
             os.close(file)  # it was replaced between the two
 

@@ -4,7 +4,6 @@ Read only. Each function is one statement, so that it sees settled transactions 
 Each returns what is wrong and nothing else: an empty list is the proof.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -237,25 +236,28 @@ def claim_owners(conn: Connection, host_id: str) -> list[tuple[int, str]]:
 
 def orphans(conn: Connection) -> Iterator[Discrepancy]:
     """Rows that name another row which is not there, table by table."""
-    lost: list[tuple[Any, str, ColumnElement[bool]]] = [
-        (delivery, "name an issue", exists().where(issue.c.id == delivery.c.issue_id)),
-        (delivery, "name a subscriber", exists().where(subscriber.c.id == delivery.c.subscriber_id)),
+    lost: list[tuple[Any, str, str, ColumnElement[bool]]] = [
+        (delivery, "name", "an issue", exists().where(issue.c.id == delivery.c.issue_id)),
+        (delivery, "name", "a subscriber", exists().where(subscriber.c.id == delivery.c.subscriber_id)),
         (
             reply,
-            "name a delivery",
+            "name",
+            "a delivery",
             exists().where(delivery.c.issue_id == reply.c.issue_id, delivery.c.n == reply.c.n),
         ),
-        (claim, "name an issue", exists().where(issue.c.id == claim.c.issue_id)),
-        (consent_log, "name a subscription", exists().where(subscription.c.id == consent_log.c.subscription_id)),
-        (figure, "name a picture", exists().where(media.c.sha256 == func.substr(figure.c.media, 1, 64))),
+        (claim, "name", "an issue", exists().where(issue.c.id == claim.c.issue_id)),
+        (consent_log, "name", "a subscription", exists().where(subscription.c.id == consent_log.c.subscription_id)),
+        (figure, "name", "a picture", exists().where(media.c.sha256 == func.substr(figure.c.media, 1, 64))),
         (
             issue,
-            "need a compiled text",
+            "need",
+            "a compiled text",
             or_(issue.c.state == IssueState.DRAFT, exists().where(compiled_issue.c.issue_id == issue.c.id)),
         ),
         (
             subscription,
-            "have ended and need the line of the consent log that says so",
+            "need",
+            "a line of the consent log about their end",
             or_(
                 subscription.c.ended_at.is_(None),
                 exists().where(
@@ -265,11 +267,11 @@ def orphans(conn: Connection) -> Iterator[Discrepancy]:
             ),
         ),
     ]
-    for table, names, there in lost:
+    for table, verb, what, there in lost:
         number = conn.execute(select(func.count()).select_from(table).where(not_(there))).scalar_one()
         if number:
-            said = names if number > 1 else re.sub(r"\b(name|need)\b", r"\1s", names).replace("have ", "has ")
-            yield Discrepancy(f"table {table.name}", f"{count(number, 'row')} {said} that is not there")
+            missing = count(number, f"row {verb}s", f"rows {verb}")
+            yield Discrepancy(f"table {table.name}", f"{missing} {what} that is not there")
 
 
 def broken_checks(conn: Connection) -> Iterator[Discrepancy]:
