@@ -192,7 +192,7 @@ def test_a_line_that_hangs_in_a_body_does_not_excuse_that_all_others_are_refused
                 relay_for(server, connections=10),
                 arm=handed.arm,
                 record=handed.record,
-                pauses=Pauses(first_s=60.0, silent_s=0.05),
+                pauses=Pauses(first_s=60.0, silent_s=0.5),
             )
             # When
             pool.submit(mails(300))
