@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from tests.support.publication import ACTOR, publish
+from tests.support.publication import ACTOR, ANYWHERE, publish
 from tests.support.words import refuses
 from worker.cli.files import show_result
 from worker.consent.dates import DateOrder
@@ -26,7 +26,10 @@ SAMPLES = Path(__file__).parent.parent / "samples" / "csv"
 
 def run(database: Database, path: Path, publication: str = "briefing", **values: Any) -> ImportResult:
     result = import_subscribers(
-        database, publication, path, **{"consent": "the form on our pages", "actor": ACTOR, **values}
+        database,
+        publication,
+        path,
+        **{"consent": "the form on our pages", "actor": ACTOR, "state_dir": ANYWHERE, **values},
     )
     assert result.adds_up
     return result

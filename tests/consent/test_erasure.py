@@ -130,7 +130,7 @@ def test_a_suppression_from_before_outlives_the_erasure_without_the_address(
 ) -> None:
     # Given a suppressed reader
     readers.reader(JANE, newsline)
-    suppress_addresses(database, [JANE], evidence=f"letter of {JANE}", actor="editor", wait_s=0)
+    suppress_addresses(database, [JANE], evidence=f"letter of {JANE}", actor="editor", state_dir=tmp_path, wait_s=0)
 
     # When they are erased
     erase(database, tmp_path, keep_no=keep_no)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select, update
 
-from tests.support.publication import ACTOR, CONSENT, publish, write_csv
+from tests.support.publication import ACTOR, ANYWHERE, CONSENT, publish, write_csv
 from tests.support.readers import Killed
 from tests.support.words import refuses
 from worker.consent import optout
@@ -33,7 +33,10 @@ def briefing(database: Database) -> Publication:
 
 def run(database: Database, path: Path, **values: object) -> ImportResult:
     result = import_subscribers(
-        database, "briefing", path, **{"consent": CONSENT, "actor": ACTOR, "page_size": 3, **values}
+        database,
+        "briefing",
+        path,
+        **{"consent": CONSENT, "actor": ACTOR, "state_dir": ANYWHERE, "page_size": 3, **values},
     )
     assert result.adds_up
     assert result.revived == 0
@@ -501,6 +504,7 @@ def test_export_comes_back_byte_for_byte(database: Database, briefing: Publicati
         write_csv(tmp_path, first, name="e.csv"),
         consent="a form of 2020-01-01 and 2021-01-01",
         actor=ACTOR,
+        state_dir=tmp_path,
     )
 
     # Then

@@ -44,7 +44,9 @@ def test_readers_with_any_value_come_back_as_they_were(
     (tmp_path / "e.csv").write_text(first, encoding="utf-8", newline="")
 
     # When
-    result = import_subscribers(sqlite_database, there, tmp_path / "e.csv", consent="the old list", actor=ACTOR)
+    result = import_subscribers(
+        sqlite_database, there, tmp_path / "e.csv", consent="the old list", actor=ACTOR, state_dir=tmp_path
+    )
 
     # Then
     assert (result.added, result.folds, result.updated) == (len(readers), {}, 0)

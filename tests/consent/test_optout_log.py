@@ -5,13 +5,18 @@ import re
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
 
 from tests.support.readers import Killed, Readers, WatchedDatabase
-from worker.consent import optout, optout_log
+from worker.consent import optout, optout_log, replay, suppressions
 from worker.consent.optout import OptOut, Wish
+from worker.domain.address import read_address
 from worker.domain.subscription import Channel
+from worker.domain.suppression import SuppressionReason
 from worker.storage.engine import Database
 from worker.storage.people.subscriptions import Changed
+from worker.storage.people.suppressions import PAGE, hash_of
+from worker.storage.schema import suppression as table
 
 JANE = "jane@example.org"
 
@@ -139,3 +144,100 @@ def test_a_line_that_a_full_disk_tore_off_does_not_swallow_the_next(
     (tmp_path / optout_log.LOG_NAME).write_text("2026-11-27T10:00:00+00:00 out 7:1\n2026-11-27T10:00:01+00:00 out 8")
     leave(database, tmp_path, here)
     assert words(tmp_path) == ["out 7:1", "out 8", f"out {here}:1"]
+
+
+def test_an_address_on_the_do_not_mail_list_is_in_the_log_before_the_database_has_it(
+    database: Database, tmp_path: Path
+) -> None:
+    # Given a database that shows what is in the log when it commits
+    at_commit: list[list[str]] = []
+    watched = WatchedDatabase(database, lambda _: at_commit.append(words(tmp_path)))
+
+    # When an operator suppresses two addresses, one of them twice, and lifts one
+    for addresses in ([JANE, "joe@example.org"], [JANE]):
+        suppressions.suppress_addresses(
+            watched, addresses, evidence="letter", actor="editor", state_dir=tmp_path, wait_s=0
+        )
+    suppressions.lift_suppression(watched, JANE, actor="editor", state_dir=tmp_path)
+
+    # Then hashes stand there first, the lift only afterwards, and no address ever does
+    hashes = {
+        hash_of(database.instance(), read_address(address)).hex(): address for address in (JANE, "joe@example.org")
+    }
+    said = re.sub(r"[0-9a-f]{32}", lambda found: hashes[found[0]], "\n".join(words(tmp_path))).splitlines()
+    both = " ".join(sorted((JANE, "joe@example.org"), key={one: each for each, one in hashes.items()}.__getitem__))
+    assert said == [f"suppressed:manual {both}", f"lifted {JANE}"]
+    assert [len(lines) for lines in at_commit] == [1, 1, 1]
+    assert "@" not in (tmp_path / optout_log.LOG_NAME).read_text()
+
+
+def suppress(database: Database, folder: Path, *addresses: str) -> None:
+    suppressions.suppress_addresses(database, addresses, evidence="letter", actor="editor", state_dir=folder, wait_s=0)
+
+
+def forget(database: Database, *addresses: str) -> None:
+    """The database as it was before it knew of them."""
+    with database.write() as conn:
+        for address in addresses:
+            conn.execute(table.delete().where(table.c.address == address))
+
+
+def test_a_restored_list_is_made_whole_from_the_log_and_a_lift_stays_one(database: Database, tmp_path: Path) -> None:
+    # Given three addresses on the list, one of them lifted, and one lifted and put there again
+    suppress(database, tmp_path, JANE, "joe@example.org")
+    suppress(database, tmp_path, "ann@example.org")
+    for address in (JANE, "joe@example.org"):
+        suppressions.lift_suppression(database, address, actor="editor", state_dir=tmp_path)
+    suppress(database, tmp_path, "joe@example.org")
+    assert replay.missing(database, tmp_path) == replay.Missing()
+
+    # When an older copy of the database takes its place
+    forget(database, "joe@example.org", "ann@example.org")
+    found = replay.missing(database, tmp_path)
+    replay.replay(database, tmp_path, found, "an operator")
+
+    # Then it is known for one, and afterwards those two are on the list again, by their hashes alone
+    assert (found.suppressed, found.lines, found.known, found.count) == (2, 2, 2, 2)
+    assert replay.missing(database, tmp_path) == replay.Missing()
+    listed = suppressions.list_suppressions(database)
+    assert [(one.address, one.reason) for one in listed] == [(None, SuppressionReason.MANUAL)] * 2
+    for address, is_out in ((JANE, False), ("joe@example.org", True), ("ann@example.org", True)):
+        assert (suppressions.find_suppression(database, address) is not None) == is_out
+
+
+def test_a_crash_before_the_list_is_committed_leaves_a_line_that_the_next_start_makes_true(
+    database: Database, tmp_path: Path
+) -> None:
+    def die(kind: str) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        suppress(WatchedDatabase(database, die), tmp_path, JANE)
+    found = replay.missing(database, tmp_path)
+    assert (found.suppressed, found.lines, found.known) == (1, 1, 0)
+    replay.replay(database, tmp_path, found, "a worker")
+    assert suppressions.find_suppression(database, JANE) is not None
+
+
+def test_a_long_list_is_put_back_page_by_page_and_torn_or_foreign_lines_move_nobody(
+    database: Database, tmp_path: Path
+) -> None:
+    # Given a list longer than a query may ask for, one by one and at once, and a log that somebody mangled
+    many = [f"r{n}@example.org" for n in range(PAGE + 20)]
+    suppress(database, tmp_path, *many)
+    for n in range(30):
+        suppress(database, tmp_path, f"s{n}@example.org")
+    with (tmp_path / optout_log.LOG_NAME).open("a") as log:
+        log.write("2026-11-27T10:00:00+00:00 suppressed:manual abc\n2026-11-27T10:00:00+00:00 suppressed:rumour ")
+        log.write("0" * 32 + "\n2026-11-27T10:00:00+00:00 suppressed:manual \n\x00\xff\n2026 lifted 12\n")
+
+    # When an older copy takes the place
+    with database.write() as conn:
+        conn.execute(table.delete())
+    found = replay.missing(database, tmp_path)
+    replay.replay(database, tmp_path, found, "an operator")
+
+    # Then
+    assert (found.suppressed, found.lines, found.known) == (PAGE + 50, 32, 32)
+    with database.read() as conn:
+        assert conn.execute(select(func.count()).select_from(table)).scalar_one() == PAGE + 50

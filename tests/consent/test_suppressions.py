@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.publication import CONSENT, write_csv
+from tests.support.publication import ANYWHERE, CONSENT, write_csv
 from tests.support.readers import Readers, WatchedDatabase
 from tests.support.words import refuses
 from worker.consent.how import How
@@ -23,7 +23,7 @@ from worker.errors import NotFoundError, RefusedError, UsageError
 from worker.screen.sentences import word
 from worker.storage.engine import Database
 
-BY_HAND = {"evidence": "letter", "actor": "editor", "wait_s": 0}
+BY_HAND = {"evidence": "letter", "actor": "editor", "state_dir": ANYWHERE, "wait_s": 0}
 JANE = "jane@example.org"
 
 
@@ -140,7 +140,7 @@ def test_lifting_a_suppression_lets_the_address_in_again_and_subscribes_nobody(
     # When it is lifted in another spelling
     with refuses(RefusedError, match="do-not-mail"):
         add_subscriber(database, "newsline", JANE, consent=CONSENT, actor="editor")
-    lifted = lift_suppression(database, "Jane@example.org", actor="editor")
+    lifted = lift_suppression(database, "Jane@example.org", actor="editor", state_dir=ANYWHERE)
 
     # Then
     assert lifted.reason is SuppressionReason.MANUAL
@@ -149,7 +149,7 @@ def test_lifting_a_suppression_lets_the_address_in_again_and_subscribes_nobody(
     assert readers.rows("subscription") == 0
     assert add_subscriber(database, "newsline", JANE, consent=CONSENT, actor="editor").added
     with refuses(NotFoundError, match="suppression list"):
-        lift_suppression(database, JANE, actor="editor")
+        lift_suppression(database, JANE, actor="editor", state_dir=ANYWHERE)
 
 
 def test_who_is_only_on_the_list_is_said_to_be(database: Database) -> None:

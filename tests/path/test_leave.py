@@ -42,6 +42,7 @@ def is_suppressed(desk: Newsroom, address: str) -> None:
         [parse_address(address)],
         reason=SuppressionReason.MANUAL,
         evidence="asked by phone",
+        state_dir=desk.folder / "state",
         actor="operator",
         wait_s=0,
     )

@@ -12,6 +12,8 @@ from tests.support.lists import Newsroom
 from tests.support.readers import KEY
 from tests.support.words import refuses
 from worker.consent.optout import Wish, opt_out
+from worker.consent.subscribe import add_subscriber
+from worker.consent.suppressions import lift_suppression, suppress_addresses
 from worker.dispatch import lock, orders
 from worker.domain.issue import IssueState
 from worker.domain.subscription import Channel
@@ -70,6 +72,10 @@ def leave(desk: Newsroom, address: str) -> None:
         )
         number = conn.execute(query.where(schema.subscriber.c.address == address)).scalar_one()
     opt_out(desk.database, Wish(number, Channel.ONE_CLICK, "reader"), state_of(desk), 0.0)
+
+
+def subscribe(desk: Newsroom, address: str) -> None:
+    add_subscriber(desk.database, "rivers", address, consent="a form", actor="an editor")
 
 
 def test_a_restore_in_mid_issue_mails_nobody_twice_and_nobody_who_left(both_desks: Newsroom) -> None:
@@ -200,6 +206,55 @@ def test_numbers_of_claims_and_issues_are_never_given_out_again(both_desks: News
             batch = hand.slice().claim()
             assert batch is not None
             assert batch.claim.id == 2
+
+
+def test_numbers_of_readers_are_never_given_out_again(both_desks: Newsroom) -> None:
+    # Given a reader who came after the backup and left again, by a link that names their number
+    desk = both_desks
+    desk.readers(2)
+    begin(desk)
+    folder = backup_of(desk)
+    subscribe(desk, "late@example.org")
+    leave(desk, "late@example.org")
+
+    # When it is put back, somebody else joins, and the old link is pressed
+    with restored(desk, folder) as old:
+        begin(old)
+        unlock.unlock(old.database, state_of(desk), "an operator")
+        subscribe(old, "new@example.org")
+        begin(old)
+        late = opt_out(old.database, Wish(3, Channel.ONE_CLICK, "reader"), state_of(desk), 0.0)
+
+        # Then neither the log nor the link ends the newcomer's subscription
+        assert late.changed == ()
+        with old.database.read() as conn:
+            states = conn.execute(select(schema.subscription.c.state)).scalars()
+            assert list(states) == ["confirmed"] * 3
+
+
+def test_whom_an_operator_suppressed_since_the_backup_gets_nothing_after_it(both_desks: Newsroom) -> None:
+    # Given
+    desk = both_desks
+    desk.readers(4)
+    begin(desk)
+    by_hand = {"evidence": "letter", "actor": "an operator", "state_dir": state_of(desk), "wait_s": 0.0}
+    suppress_addresses(desk.database, ["reader1@example.org", "reader2@example.org"], **by_hand)
+    folder = backup_of(desk)
+    suppress_addresses(desk.database, ["reader3@example.org"], **by_hand)
+    lift_suppression(desk.database, "reader2@example.org", actor="an operator", state_dir=state_of(desk))
+
+    # When
+    with restored(desk, folder) as old:
+        assert begin(old) == "lock.older"
+        assert unlock.survey(old.database, state_of(desk)).left == 1
+        unlock.unlock(old.database, state_of(desk), "an operator")
+        assert begin(old) is None
+        old.queue()
+        with old.hand() as hand:
+            hand.send()
+
+        # Then: what an operator lifted since is lost with the database, and only a no is put back
+        assert set(old.copies()) == {"reader4@example.org"}
 
 
 def test_a_copied_installation_is_locked(both_desks: Newsroom, tmp_path: Path) -> None:

@@ -118,7 +118,9 @@ class FarSide:
         path = self.folder / f"{slug}.csv"
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([("email", "name"), *readers])
-        result = import_subscribers(self.desk.database, slug, path, consent="sign-up form, 2026-05-03", actor="editor")
+        result = import_subscribers(
+            self.desk.database, slug, path, consent="sign-up form, 2026-05-03", actor="editor", state_dir=self.folder
+        )
         assert (result.added, result.rejected) == (len(readers), 0), result.examples
 
     def send(self, *files: Path) -> None:

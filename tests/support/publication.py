@@ -1,5 +1,6 @@
 """A publication and files of readers, for tests of consent and storage."""
 
+import tempfile
 from pathlib import Path
 
 from worker.domain.publication import Publication
@@ -14,6 +15,9 @@ TYPED = {
 }
 CONSENT = "paper form at the 2024-05-04 open day"
 ACTOR = "editor@desk"
+_FOLDER = tempfile.TemporaryDirectory(prefix="corranto-state-")
+ANYWHERE = Path(_FOLDER.name)
+"""A state directory for tests that never look into it."""
 
 
 def publish(database: Database, slug: str = "briefing") -> Publication:

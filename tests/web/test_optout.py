@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text, update
 
+from tests.support.publication import ANYWHERE
 from tests.support.readers import Readers
 from worker.consent import optout
 from worker.consent.optout import OptOut, Wish
@@ -360,7 +361,7 @@ def test_an_undo_is_refused_where_the_reader_must_be_asked_anew(
     if case == "suppressed":
         optout.suppress(
             database, [parse_address("jane@example.org")], reason=SuppressionReason.MANUAL, evidence="asked by phone",
-            actor="op", wait_s=0,
+            actor="op", state_dir=ANYWHERE, wait_s=0,
         )  # fmt: skip
     before = readers.state(here)
 
@@ -412,7 +413,13 @@ def test_a_suppression_waits_for_copies_to_its_addresses_in_one_barrier(
     # When both are suppressed, and a third whom we never wrote to
     addresses = [parse_address(f"{name}@example.org") for name in ("jane", "joe", "ann")]
     done = optout.suppress(
-        database, addresses, reason=SuppressionReason.COMPLAINED, evidence="abuse report", actor="op", wait_s=0.05
+        database,
+        addresses,
+        reason=SuppressionReason.COMPLAINED,
+        evidence="abuse report",
+        actor="op",
+        state_dir=ANYWHERE,
+        wait_s=0.05,
     )
 
     # Then all three are on the list, and two copies may still come

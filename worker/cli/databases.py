@@ -110,7 +110,7 @@ def _tell_survey(seen: Survey) -> None:
         )
     if not seen.under_way:
         tell("no issue is under way")
-    tell(f"{count(seen.left, 'opt-out or erasure', 'opt-outs or erasures')} of the log will be made true")
+    tell(f"{count(seen.left, 'no', 'noes')} of the opt-out log (left, erased, suppressed) will be made true")
     if seen.unknown_issues:
         warn(f"{count(seen.unknown_issues, 'issue was', 'issues were')} begun that this database does not know")
     if seen.foreign_claims:

@@ -86,6 +86,7 @@ def import_file(
             rejects_path=rejects,
             words=word,
             actor=ledger.actor,
+            state_dir=ledger.settings.state_dir,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
             wait_s=ledger.settings.optout_fresh_s,
         )

@@ -1,11 +1,11 @@
 """`corranto suppression`: the do-not-mail list, above every publication."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import typer
 
-from worker.cli.context import open_ledger
+from worker.cli.context import Ledger, open_ledger
 from worker.cli.files import Encoding, Escape, Map, NotLeft, read_pairs
 from worker.cli.output import Json, Yes, confirm, say, tell, tell_json, tell_table, warn
 from worker.consent import suppressions
@@ -30,6 +30,12 @@ _BY_WISH = {SuppressionReason.COMPLAINED: "complained", SuppressionReason.ERASED
 Evidence = Annotated[str, typer.Option("--evidence", help="Why: a complaint's date, a letter, a ticket.")]
 
 
+class _Order(TypedDict):
+    actor: str
+    state_dir: Path
+    wait_s: float
+
+
 @app.command()
 def add(
     addresses: Annotated[list[str], typer.Argument(metavar="ADDRESS...", help="One or more addresses.")],
@@ -37,9 +43,7 @@ def add(
 ) -> None:
     """Never mail these addresses again, whatever list they stand on."""
     ledger = open_ledger()
-    wait_s = ledger.settings.optout_fresh_s
-    actor = ledger.actor
-    _tell(suppressions.suppress_addresses(ledger.database, addresses, evidence=evidence, actor=actor, wait_s=wait_s))
+    _tell(suppressions.suppress_addresses(ledger.database, addresses, evidence=evidence, **_order(ledger)))
 
 
 @app.command("import")
@@ -59,10 +63,7 @@ def import_file(
     ledger = open_ledger()
     mapping = read_pairs(map_ or [], "--map", "email='E-mail Address'")
     how = How(mapping, encoding, escape, left=tuple(left_column or []), not_left=tuple(not_left_column or []))
-    wait_s = ledger.settings.optout_fresh_s
-    done = suppressions.suppress_file(
-        ledger.database, file, how=how, every=every, evidence=evidence, actor=ledger.actor, wait_s=wait_s
-    )
+    done = suppressions.suppress_file(ledger.database, file, how=how, every=every, evidence=evidence, **_order(ledger))
     _tell(done.result)
     if done.stayed:
         headings = ", ".join(f"“{heading}”" for heading in done.left_columns[:5])
@@ -105,8 +106,14 @@ def remove(
     if suppression is not None and suppression.reason in _BY_WISH:
         why = f"{_BY_WISH[suppression.reason]} on {suppression.created_at:%Y-%m-%d}"
         confirm(f"This reader {why}: mail again only if they asked for it.", yes=yes)
-    lifted = suppressions.lift_suppression(ledger.database, address, actor=ledger.actor)
+    state_dir = ledger.settings.state_dir
+    lifted = suppressions.lift_suppression(ledger.database, address, actor=ledger.actor, state_dir=state_dir)
     tell(f"{read_address(address).addr_spec} may get mail again; it was on the list because: {lifted.reason}")
+
+
+def _order(ledger: Ledger) -> _Order:
+    read = ledger.settings
+    return {"actor": ledger.actor, "state_dir": read.state_dir, "wait_s": read.optout_fresh_s}
 
 
 def _tell(done: Suppressed) -> None:

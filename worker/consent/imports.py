@@ -113,6 +113,7 @@ def import_subscribers(
     *,
     consent: str,
     actor: str,
+    state_dir: Path,
     how: How = AS_IT_SAYS,
     dry_run: bool = False,
     rejects_path: Path | None = None,
@@ -152,7 +153,9 @@ def import_subscribers(
             if how.left and not dry_run:
                 gone = (address for address, said in find_leavers(file, columns) if said is Standing.LEFT)
                 evidence = f"left, says {opened.name}"[:200]
-                run.opted_out = optout.suppress(database, gone, evidence=evidence, actor=actor, wait_s=wait_s).added
+                run.opted_out = optout.suppress(
+                    database, gone, evidence=evidence, actor=actor, state_dir=state_dir, wait_s=wait_s
+                ).added
             run.read_all(pepper, consented, how.dates)
             return run.finish()
 

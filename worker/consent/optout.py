@@ -185,6 +185,7 @@ def suppress(
     *,
     evidence: str,
     actor: str,
+    state_dir: Path,
     wait_s: float,
     reason: SuppressionReason = SuppressionReason.MANUAL,
 ) -> Suppressed:
@@ -196,10 +197,7 @@ def suppress(
     # A page at a time: a file of a million of them is not kept in memory.
     while page := {address.key: address for address in islice(rest, suppressions.PAGE)}:
         asked += len(page)
-        with database.write_durably() as conn:
-            added += suppressions.add_many(
-                conn, database.instance(), list(page.values()), reason, evidence, actor=actor
-            )
+        added += _suppress_page(database, list(page.values()), reason, evidence, actor, state_dir)
     deadline = monotonic() + wait_s
     while True:
         with database.read() as conn:
@@ -207,6 +205,25 @@ def suppress(
         if not leaving or monotonic() >= deadline:
             return Suppressed(added, asked - added, leaving)
         time.sleep(POLL_S)
+
+
+def _suppress_page(
+    database: Database,
+    page: Sequence[Address],
+    reason: SuppressionReason,
+    evidence: str,
+    actor: str,
+    state_dir: Path,
+) -> int:
+    """Log, then commit, those that are not on the list; how many."""
+    instance = database.instance()
+    with database.read() as conn:
+        new = suppressions.not_listed(conn, [suppressions.hash_of(instance, address) for address in page])
+    optout_log.append_suppressed(state_dir, reason, new)
+    with database.write_durably() as conn:
+        added = suppressions.add_many(conn, instance, page, reason, evidence, actor=actor)
+    optout_log.confirm(state_dir, [hashed.hex() for hashed in new[:1]])
+    return added
 
 
 def _reach(database: Database, wish: Wish) -> tuple[Subscription | None, list[Subscription]]:

@@ -1,9 +1,10 @@
 """The opt-out log: one line for each wish to leave, beside the database, so that no restore brings a reader back.
 
-`TIME out|undo ID:GENERATION ...` of subscriptions, `TIME erased ID` of a reader; ids only, no address. A line is on
-disk when `append` returns: the file, and the folder that names it, are synced. `TIME did ...` with the same ids follows
-once the database has it: a line without it may be of a process that died in between, one with it that the database
-does not know proves that the database is an older one.
+`TIME out|undo ID:GENERATION ...` of subscriptions, `TIME erased ID` of a reader, `TIME suppressed:REASON HASH ...` and
+`TIME lifted HASH` of addresses on the do-not-mail list: ids and keyed hashes, no address. A line is on disk when
+`append` returns: the file, and the folder that names it, are synced. `TIME did ...` with the same ids (of hashes the
+first) follows once the database has it: a line without it may be of a process that died in between, one with it that
+the database does not know proves that the database is an older one.
 """
 
 import errno
@@ -15,6 +16,7 @@ from typing import Literal
 
 from worker.clock import utcnow
 from worker.domain.subscription import Subscription
+from worker.domain.suppression import SuppressionReason
 from worker.log import logger
 from worker.storage.people.subscriptions import Changed
 
@@ -42,6 +44,17 @@ def append(
 def append_erased(state_dir: Path, subscriber_id: int, *, sync: Callable[[int], None] = os.fsync) -> None:
     """Write that a reader is erased, so that a restored copy does not bring the data back."""
     _append(state_dir, "erased", str(subscriber_id), sync)
+
+
+def append_suppressed(state_dir: Path, reason: SuppressionReason, hashes: Sequence[bytes]) -> None:
+    """Write which addresses are to get nothing any more; nothing for nobody."""
+    if hashes:
+        _append(state_dir, f"suppressed:{reason}", " ".join(hashed.hex() for hashed in hashes), os.fsync)
+
+
+def append_lifted(state_dir: Path, hashed: bytes) -> None:
+    """Write that an address may get mail again; once the database says so, or a restore would lift too much."""
+    _append(state_dir, "lifted", hashed.hex(), os.fsync)
 
 
 def confirm(state_dir: Path, ids: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from worker.consent import optout, source
+from worker.consent import optout, optout_log, source
 from worker.consent.csv_file import Broken, rows, survey
 from worker.consent.headings import read_header
 from worker.consent.how import AS_IT_SAYS, How
@@ -40,11 +40,11 @@ class SuppressedFile:
 
 
 def suppress_addresses(
-    database: Database, typed: Sequence[str], *, evidence: str, actor: str, wait_s: float
+    database: Database, typed: Sequence[str], *, evidence: str, actor: str, state_dir: Path, wait_s: float
 ) -> Suppressed:
     """Never mail these addresses again. Raises UsageError for what is no address; then nothing is changed."""
     addresses = [read_address(address) for address in typed]
-    return optout.suppress(database, addresses, evidence=evidence, actor=actor, wait_s=wait_s)
+    return optout.suppress(database, addresses, evidence=evidence, actor=actor, state_dir=state_dir, wait_s=wait_s)
 
 
 def suppress_file(
@@ -53,6 +53,7 @@ def suppress_file(
     *,
     evidence: str,
     actor: str,
+    state_dir: Path,
     wait_s: float,
     how: How = AS_IT_SAYS,
     every: bool = False,
@@ -71,7 +72,9 @@ def suppress_file(
                 raise UsageError("suppression.nobody_left", file=opened.name, columns=list(done.left_columns))
             raise UsageError("suppression.no_address", path=opened.name)
         wanted = chain([first], addresses)
-        done.result = optout.suppress(database, wanted, evidence=evidence, actor=actor, wait_s=wait_s)
+        done.result = optout.suppress(
+            database, wanted, evidence=evidence, actor=actor, state_dir=state_dir, wait_s=wait_s
+        )
     return done
 
 
@@ -94,14 +97,16 @@ def list_suppressions(database: Database, reason: SuppressionReason | None = Non
             return listed
 
 
-def lift_suppression(database: Database, address: str, *, actor: str) -> Suppression:
+def lift_suppression(database: Database, address: str, *, actor: str, state_dir: Path) -> Suppression:
     """Let an address get mail again and return why it did not. Subscriptions that ended stay ended.
 
     Raises UsageError for what is no address, NotFoundError for one that is not on the list.
     """
     parsed = read_address(address)
     with database.write() as conn:
-        return suppressions.remove(conn, database.instance(), parsed, actor=actor)
+        lifted = suppressions.remove(conn, database.instance(), parsed, actor=actor)
+    optout_log.append_lifted(state_dir, suppressions.hash_of(database.instance(), parsed))
+    return lifted
 
 
 def _read_addresses(opened: source.Source, how: How, every: bool, done: SuppressedFile) -> Iterator[Address]:

@@ -62,7 +62,7 @@ def seed(database: Database, settings: Settings, folder: Path, number: int, *, s
         if count_readers(database, typed["slug"]) == 0:
             file = folder / "readers.csv"
             file.write_text(as_csv(number, slow_s), encoding="utf-8")
-            import_subscribers(database, typed["slug"], file, consent=CONSENT, actor=ACTOR)
+            import_subscribers(database, typed["slug"], file, consent=CONSENT, actor=ACTOR, state_dir=folder)
             added = True
     return Seeded(len(_PUBLICATIONS), count_readers(database), added)
 

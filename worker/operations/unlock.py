@@ -97,7 +97,7 @@ def _under_way(conn: Connection, issue: Issue, found: Comparison) -> UnderWay:
 def unlock(database: Database, state_dir: Path, actor: str) -> None:
     """Make the database what this machine knows, so far as it knows.
 
-    1. What readers wanted: opt-outs and erasures of the log, wishes that were noted.
+    1. What the log and noted wishes say: who left, was erased or suppressed.
     2. Every issue under way: freeze its audience if that is not done, put what had begun in doubt, pause it.
     3. Numbers that were given out since are not given out again.
     4. A new epoch on both sides: unlocked.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Table, case, select, text, update
 
-from worker.storage.schema import claim, instance, issue
+from worker.storage.schema import claim, instance, issue, subscriber, subscription
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,15 @@ def begin_epoch(conn: Connection, at_least: int = 0) -> int:
     return int(conn.execute(select(instance.c.epoch)).scalar_one())
 
 
+READERS_SKIPPED = 10_000_000
+"""More readers and subscriptions than can have come between a copy of the database and its return. Their numbers stand
+in links and in the opt-out log: given out again, somebody's old link would end another reader's subscription."""
+
+
 def skip_numbers(conn: Connection, claims_to: int, issues_to: int) -> None:
-    """Claims and issues made from now on get higher numbers than these."""
-    for table, least in ((claim, claims_to), (issue, issues_to)):
+    """Claims and issues made from now on get higher numbers than these, and readers what nobody was ever told."""
+    people = [(table, _highest(conn, table) + READERS_SKIPPED) for table in (subscriber, subscription)]
+    for table, least in ((claim, claims_to), (issue, issues_to), *people):
         if _highest(conn, table) >= least:
             continue
         if conn.dialect.name == "postgresql":

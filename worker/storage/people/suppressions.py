@@ -3,7 +3,7 @@
 Adding one here does not wait for copies on their way; `consent.optout` does that.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
@@ -22,9 +22,25 @@ PAGE = 5_000  # addresses in one IN list, far below SQLite's 32,766 parameters, 
 
 def find(conn: Connection, instance: Instance, address: Address) -> Suppression | None:
     """Why this address gets nothing, or None when it may."""
-    hashed = instance_hash(instance.address_key, address.key)
-    row = conn.execute(_columns().where(table.c.address_hash == hashed)).one_or_none()
+    row = conn.execute(_columns().where(table.c.address_hash == hash_of(instance, address))).one_or_none()
     return None if row is None else _suppression(row)
+
+
+def hash_of(instance: Instance, address: Address) -> bytes:
+    """What stands for an address on the list, also when the address itself is erased."""
+    return instance_hash(instance.address_key, address.key)
+
+
+def not_listed(conn: Connection, hashes: Iterable[bytes]) -> list[bytes]:
+    """Which of these (at most PAGE) are not on the list, each once.
+
+    In the order of the unique key, so that two processes adding the same addresses never wait for each other.
+    """
+    wanted = set(hashes)
+    if len(wanted) > PAGE:
+        raise ValueError(f"a page holds at most {PAGE} addresses")
+    stored = select(table.c.address_hash).where(table.c.address_hash.in_(list(wanted)))
+    return sorted(wanted - {bytes(hashed) for hashed in conn.scalars(stored)})
 
 
 def add_many(
@@ -40,18 +56,25 @@ def add_many(
 
     One that was suppressed already keeps its reason and date.
     """
-    wanted = {instance_hash(instance.address_key, address.key): address.addr_spec for address in addresses}
-    if len(wanted) > PAGE:
-        raise ValueError(f"a page holds at most {PAGE} addresses")
-    stored = select(table.c.address_hash).where(table.c.address_hash.in_(list(wanted)))
-    known = {bytes(hashed) for hashed in conn.scalars(stored)}
-    # In the order of the unique key, so that two processes adding the same addresses never wait for each other.
-    new = [{"address_hash": hashed, "address": wanted[hashed]} for hashed in sorted(wanted) if hashed not in known]
+    wanted = {hash_of(instance, address): address.addr_spec for address in addresses}
+    return _add(conn, {hashed: wanted[hashed] for hashed in not_listed(conn, wanted)}, reason, evidence, actor)
+
+
+def add_hashes(
+    conn: Connection, hashes: Sequence[bytes], reason: SuppressionReason, evidence: str, *, actor: str
+) -> int:
+    """`add_many` for addresses of which only the hash is known."""
+    return _add(conn, dict.fromkeys(not_listed(conn, hashes)), reason, evidence, actor)
+
+
+def _add(
+    conn: Connection, new: Mapping[bytes, str | None], reason: SuppressionReason, evidence: str, actor: str
+) -> int:
     if new:
         insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
         common = {"reason": str(reason), "evidence": evidence, "created_at": database_now()}
         statement = insert(table).values(**common).on_conflict_do_nothing(index_elements=["address_hash"])
-        conn.execute(statement, new)
+        conn.execute(statement, [{"address_hash": hashed, "address": address} for hashed, address in new.items()])
     acts.record(conn, actor, "suppression.add", f"suppression:{reason}", {"added": len(new)})
     return len(new)
 
