@@ -7,8 +7,11 @@ import pytest
 from sqlalchemy import Connection, delete, text, update
 
 from tests.support.ledgers import add_issue, planned_issue, send
+from worker.clock import utcnow
 from worker.domain.delivery import DeliveryState
 from worker.journal.host import host_id
+from worker.journal.marks import ClaimLog
+from worker.journal.own import HEADER_OCTETS, Journal
 from worker.operations import verify
 from worker.screen.proof import render_proof
 from worker.storage import schema, workers
@@ -164,6 +167,69 @@ def test_verify_misses_the_journal_of_a_process_that_holds_rows(sqlite_database:
 
     # Then
     assert [each.what for each in proof.discrepancies] == ["belongs to worker w2, whose journal is missing"]
+
+
+def _begin(journal: Journal, key: tuple[int, int], verdict: str | None) -> None:
+    assert journal.arm(key, 2525, 0.0, None)
+    if verdict is not None:
+        journal.answer(key, verdict, 250, None)
+
+
+@pytest.mark.parametrize("has_slot_of_the_claim", [True, False])
+def test_verify_holds_what_journals_say_against_the_ledger(
+    database: Database, tmp_path: Path, has_slot_of_the_claim: bool
+) -> None:
+    # Given a worker whose claims are over: what it began is waiting, cancelled, settled, reopened, or was not taken
+    issue_id = planned_issue(database, 9)
+    journal = Journal(tmp_path, "w9")
+    log = ClaimLog(tmp_path)
+    with database.write() as conn:
+        workers.register(conn, "w9", host_id(tmp_path), "here 1")
+        held = claims.claim_first(conn, issue_id, "w9", 9)
+        assert held is not None
+        assert log.note(held.id, issue_id, (1, 9)) == ""
+        if has_slot_of_the_claim:
+            assert journal.claim(held.id, issue_id, 1, 9)
+    accepted, unsent = "arb", "ulc"
+    for n, verdict in ((1, None), (2, accepted), (3, accepted), (4, accepted), (5, unsent), (6, None), (7, accepted)):
+        _begin(journal, (held.id, n), verdict)
+    journal.disarm((held.id, 6))
+
+    # When it still owns them, all is well; and when they are gone without a trace, it is not
+    before = prove(database, tmp_path)
+    with database.write() as conn:
+        conn.execute(delete(claim))
+        for n, values in (
+            (3, {"state": DeliveryState.CANCELLED, "at": utcnow()}),
+            (4, {"state": DeliveryState.ACCEPTED, "at": utcnow(), "tries": 1, "code": 250, "provider": "other"}),
+            (7, {"next_try": utcnow()}),
+        ):
+            conn.execute(update(delivery).where(delivery.c.n == n).values(**values))
+    after = prove(database, tmp_path)
+    journal.close()
+    log.close()
+
+    # Then
+    assert before.discrepancies == ()
+    copies = [(each.where, each.what) for each in after.discrepancies if "copy" in each.where]
+    assert copies == [
+        (f"issue {issue_id}, copy 1", "is waiting, and begun says worker w9"),
+        (f"issue {issue_id}, copy 2", "is waiting, and accepted says worker w9"),
+        (f"issue {issue_id}, copy 3", "is cancelled, and accepted says worker w9"),
+    ]
+
+
+def test_verify_names_a_journal_that_cannot_be_read(sqlite_database: Database, tmp_path: Path) -> None:
+    planned_issue(sqlite_database, 3)
+    journal = Journal(tmp_path, "w1")
+    with journal.path.open("r+b") as file:
+        file.seek(HEADER_OCTETS + 70)
+        file.write(b"\xff")
+    assert [each.what for each in prove(sqlite_database, tmp_path).discrepancies] == [
+        "has a journal of which some cannot be read"
+    ]
+    journal.close()
+    assert prove(sqlite_database, tmp_path).adds_up
 
 
 def test_what_is_settled_between_two_counts_is_no_discrepancy(sqlite_database: Database, tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ class Marks:
     """All that this state directory knows to have begun."""
 
     highest_claim: int = 0
-    claims: frozenset[int] = frozenset()
-    """Their ids, as far as lines still name each."""
+    claims: Mapping[int, int] = field(default_factory=dict)
+    """Claim → issue, as far as lines still name each; issue 0 of one that stands for several."""
     begun: Mapping[int, tuple[Range, ...]] = field(default_factory=dict)
     """Issue → numbers, merged and in order."""
 
@@ -111,7 +111,8 @@ def read_marks(state_dir: Path) -> Marks:
         text = (state_dir / FILE_NAME).read_text(errors="replace")
     except OSError:
         return Marks()
-    highest, ids = 0, set()
+    highest = 0
+    issue_of: dict[int, int] = {}
     begun: dict[int, list[Range]] = defaultdict(list)
     for line in text.split("\n")[:-1]:  # what stands behind the last line end is torn
         found = _LINE.fullmatch(line)
@@ -119,12 +120,12 @@ def read_marks(state_dir: Path) -> Marks:
             continue
         claim_id, issue_id = int(found[1]), int(found[2])
         highest = max(highest, claim_id)
-        ids.add(claim_id)
+        issue_of[claim_id] = issue_id if issue_of.get(claim_id, issue_id) == issue_id else 0
         for part in found[3].split(","):
             first, _, last = part.partition("-")
             if first.isdigit() and (not last or last.isdigit()):
                 begun[issue_id].append((int(first), int(last or first)))
-    return Marks(highest, frozenset(ids), {issue: _merged(ranges) for issue, ranges in begun.items()})
+    return Marks(highest, issue_of, {issue: _merged(ranges) for issue, ranges in begun.items()})
 
 
 def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:

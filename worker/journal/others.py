@@ -20,7 +20,7 @@ _STRENGTH = {Mark.FREED: 1, Mark.ARMED: 2, Mark.ANSWERED: 3}
 
 @dataclass(frozen=True)
 class Left:
-    """What a dead worker left behind."""
+    """What a worker wrote down, mostly a dead one."""
 
     worker_id: str
     copies: Mapping[Key, Slot] = field(default_factory=dict)
@@ -61,6 +61,18 @@ def dead(state_dir: Path, host: str, worker_id: str) -> Iterator[Left | None]:
             yield None
             return
         yield _read(file, worker_id)
+    finally:
+        os.close(file)
+
+
+def look(state_dir: Path, host: str, worker_id: str) -> Left:
+    """What a worker's journal says, living or dead; of a living one a slot may just be changing."""
+    try:
+        file = os.open(state_dir / host / f"{worker_id}{_SUFFIX}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return Left(worker_id)
+    try:
+        return _read(file, worker_id)
     finally:
         os.close(file)
 

@@ -5,19 +5,30 @@ called a discrepancy, so what is reported has stood for a while.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection
 
+from worker.dispatch.verdict import outcome_of
+from worker.domain.delivery import DeliveryState
+from worker.journal import others
 from worker.journal.host import host_id
+from worker.journal.marks import read_marks
+from worker.journal.others import Left
 from worker.storage.engine import Database
 from worker.storage.ledger import issues, proofs
 from worker.storage.ledger.proofs import Discrepancy
+from worker.transport.replies import Permanence
 
 SECOND_COUNT_S = 0.5
 """Longer than a settlement's transaction: what differs twice, this far apart, differs."""
+
+SLOTS_ASKED = 500
+"""Copies in one query."""
+
+_NEVER_LEFT = (DeliveryState.CANCELLED, DeliveryState.SKIPPED, DeliveryState.EXPIRED, DeliveryState.FAILED)
 
 _LEDGER = (
     proofs.shard_counters, proofs.audiences, proofs.claims_left, proofs.overlapping_claims, proofs.stranded_rows,
@@ -72,14 +83,47 @@ def _count(database: Database, state_dir: Path, issue: str | int | None) -> Iter
         if issue_id is None:
             yield from proofs.orphans(conn)
             yield from proofs.broken_checks(conn)
-        yield from _journals(conn, state_dir)
+        yield from _journals(conn, state_dir, issue_id)
 
 
-def _journals(conn: Connection, state_dir: Path) -> Iterator[Discrepancy]:
-    """Claims held by processes of this machine whose journal is gone: what they sent could not be known."""
+def _journals(conn: Connection, state_dir: Path, issue_id: int | None) -> Iterator[Discrepancy]:
+    """What the journals of this machine say against the ledger, worker by worker."""
     if not (state_dir / "host-uuid").exists():
         return  # no worker ever ran with this state directory
     host = host_id(state_dir)
-    for claim, owner in proofs.claim_owners(conn, host):
-        if not (state_dir / host / f"{owner}.journal").exists():
-            yield Discrepancy(f"claim {claim}", f"belongs to worker {owner}, whose journal is missing")
+    files = others.workers_with_a_file(state_dir, host)
+    issue_of = read_marks(state_dir).claims
+    # Slots first, then who owns what, then the rows: what is settled in between is over and known.
+    left = [others.look(state_dir, host, worker_id) for worker_id in sorted(files)]
+    owners = dict(proofs.claim_owners(conn, host))
+    if issue_id is None:
+        for claim, owner in owners.items():
+            if owner not in files:
+                yield Discrepancy(f"claim {claim}", f"belongs to worker {owner}, whose journal is missing")
+    for each in left:
+        if not each.is_whole and issue_id is None:
+            yield Discrepancy(f"worker {each.worker_id}", "has a journal of which some cannot be read")
+        yield from _slots(conn, each, owners, issue_of, issue_id)
+
+
+def _slots(
+    conn: Connection, left: Left, owners: Mapping[int, str], issue_of: Mapping[int, int], only: int | None
+) -> Iterator[Discrepancy]:
+    """Copies that left under a claim that is over: the ledger must know each as begun, and an accepted one as that."""
+    begun: dict[int, dict[int, bool]] = {}
+    for (claim, n), slot in left.copies.items():
+        issue = left.claims[claim].issue if claim in left.claims else issue_of.get(claim, 0)
+        outcome = outcome_of(slot)
+        if issue and only in (None, issue) and owners.get(claim) != left.worker_id and outcome is not None:
+            is_accepted = outcome.permanence is Permanence.ACCEPTED
+            begun.setdefault(issue, {})[n] = begun.get(issue, {}).get(n, False) or is_accepted
+    for issue, copies in begun.items():
+        for n, state in _states(conn, issue, sorted(copies)):
+            if state == DeliveryState.WAITING or (copies[n] and state in _NEVER_LEFT):
+                said = "accepted" if copies[n] else "begun"
+                yield Discrepancy(f"issue {issue}, copy {n}", f"is {state}, and {said} says worker {left.worker_id}")
+
+
+def _states(conn: Connection, issue: int, numbers: list[int]) -> Iterator[tuple[int, str]]:
+    for at in range(0, len(numbers), SLOTS_ASKED):
+        yield from proofs.states_of(conn, issue, numbers[at : at + SLOTS_ASKED]).items()

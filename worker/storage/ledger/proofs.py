@@ -4,7 +4,7 @@ Read only. Each function is one statement, so that it sees settled transactions 
 Each returns what is wrong and nothing else: an empty list is the proof.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -232,6 +232,13 @@ def claim_owners(conn: Connection, host_id: str) -> list[tuple[int, str]]:
     """(claim, worker) of claims owned by processes of one host."""
     query = select(claim.c.id, claim.c.owner).join(worker, worker.c.id == claim.c.owner)
     return [(int(row.id), str(row.owner)) for row in conn.execute(query.where(worker.c.host_id == host_id))]
+
+
+def states_of(conn: Connection, issue_id: int, numbers: Sequence[int]) -> dict[int, str]:
+    """States of an issue's copies by number, at most 500; without those that wait because somebody reopened them."""
+    query = select(delivery.c.n, delivery.c.state).where(delivery.c.issue_id == issue_id, delivery.c.n.in_(numbers))
+    reopened = and_(delivery.c.state == DeliveryState.WAITING, delivery.c.next_try.is_not(None))
+    return {int(n): str(state) for n, state in conn.execute(query.where(not_(reopened)))}
 
 
 def orphans(conn: Connection) -> Iterator[Discrepancy]:
