@@ -37,9 +37,9 @@ def test_four_workers_keep_both_windows_across_a_restart(tmp_path: Path, postgre
                 desk.until(lambda: "100/min" in desk.wait_reason(), "it waits for the longer window")
                 desk.until(lambda: desk.totals().sending == 0, "what was leased has left")
 
-    # Then: leases that a worker took to its grave are spent, so it may be fewer
+    # Then: more left after the restart; leases that a worker took to its grave, or came too late for, are spent
     times = handed_over(desk)
-    assert 60 <= len(times) <= 100
+    assert 30 < len(times) <= 100
     assert most_within(times, 1.0) <= 40
     assert set(desk.copies().values()) == {1}
     assert desk.totals().waiting == 130 - len(times)

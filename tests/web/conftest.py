@@ -52,6 +52,6 @@ def desk(sqlite_database: Database, sqlite_url: str, tmp_path: Path) -> Iterator
     link = rows.link(here, issue_id=issue)
     with (
         running_web(settings, sqlite_database) as place,
-        httpx.Client(base_url=f"http://{place[0]}:{place[1]}", follow_redirects=False) as client,
+        httpx.Client(base_url=f"http://{place[0]}:{place[1]}", follow_redirects=False, timeout=60) as client,
     ):
         yield Desk(rows, settings, place, client, newsline, magazine, here, other, issue, link)

@@ -268,7 +268,7 @@ def test_a_base_url_with_a_path_is_in_every_link_and_both_kinds_of_proxy_work(
     link = readers.link(here)
     with (
         running_web(settings, sqlite_database) as place,
-        httpx.Client(base_url=f"http://{place[0]}:{place[1]}") as client,
+        httpx.Client(base_url=f"http://{place[0]}:{place[1]}", timeout=60) as client,
     ):
         # When a proxy passes the path on, or strips it
         kept, stripped = client.get(f"/news/u/{link}"), client.get(f"/u/{link}")
@@ -383,7 +383,7 @@ def test_the_sink_inbox_is_served_only_beside_the_embedded_sink(
     for settings in (beside, public, outside, real):
         with running_web(settings, sqlite_database) as place:
             # When the inbox is opened
-            codes.append(httpx.get(f"http://{place[0]}:{place[1]}/sink").status_code)
+            codes.append(httpx.get(f"http://{place[0]}:{place[1]}/sink", timeout=60).status_code)
 
     # Then it is there, or there is no such page
     assert codes == [200, 404, 404, 404]

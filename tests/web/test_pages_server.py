@@ -67,7 +67,7 @@ def test_a_web_process_ends_with_zero_when_told_to_and_logs_no_token_or_address(
     link = readers.link(here)
     with web_process(sqlite_url, tmp_path) as process:
         port = port_of(process)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             client.get(f"/u/{link}")
             client.get("/u/a-damaged-link")
             client.post(f"/u/{link}", content=b"List-Unsubscribe=One-Click")
