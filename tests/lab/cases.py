@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.lab import faults
+from tests.lab import clocks, faults
 from tests.lab.ground import Ground, NotHereError, Sum, ground
 from tests.support.programs import find_program
 
@@ -12,7 +12,6 @@ NOT_HERE = (
     "power loss of the machine",
     "a second machine",
     "loss and reordering of packets",
-    "clocks that jump under a running process",
     "an older version beside this one",
 )
 
@@ -66,6 +65,7 @@ FULL = [
     *_on(BOTH, faults.broker_is_lost, 6_000),
     *_on(BOTH, faults.full_disk, 3_000),
     *_on(BOTH, faults.poison, 2_000),
+    *_on(BOTH, clocks.clocks_jump, 4_000),
     *_on(BOTH, faults.never_miss, 5_000, 6),
     *_on(BOTH, faults.restored_in_mid_issue, 6_000),
 ]

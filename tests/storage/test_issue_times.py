@@ -7,12 +7,13 @@ import pytest
 from sqlalchemy import exc, select, update
 
 from tests.support.ledgers import add_issue, add_planned, add_publication, add_readers, add_worker, planned_issue, send
+from worker.dispatch import reconcile
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import WaitReason
 from worker.storage import workers
 from worker.storage.engine import Database
 from worker.storage.ledger import audiences, claims, deliveries, issues
-from worker.storage.schema import figure, issue, lease, worker
+from worker.storage.schema import delivery, figure, issue, lease, worker
 
 PAST = datetime(2026, 1, 2, tzinfo=UTC)
 GRACE = timedelta(hours=1)
@@ -280,3 +281,65 @@ def test_a_lease_renewed_lasts_longer_and_renews_no_other(database: Database) ->
 
     # Then
     assert left["tick"] > timedelta(seconds=30) > left["other"]
+
+
+# Times that only a clock which stood wrong could set.
+
+FAR = datetime.now(UTC) + timedelta(days=365)
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_free(database: Database) -> None:
+    with database.write() as conn:
+        assert workers.take_lease(conn, "tick", "w1", 3)
+        conn.execute(update(lease).values(until=FAR))
+        assert workers.take_lease(conn, "tick", "w2", 3)
+        assert not workers.take_lease(conn, "tick", "w1", 3)
+
+
+@pytest.mark.parametrize("column", ["last_claim_at", "last_nudged_at"])
+def test_a_claim_noted_in_the_far_future_keeps_no_issue_from_being_nudged(database: Database, column: str) -> None:
+    planned_issue(database, 1)
+    change(database, state="sending", nudge_at=None, last_claim_at=PAST, last_nudged_at=PAST)
+    change(database, **{column: FAR})
+    assert needing_nudges(database) == [(1, False)]
+
+
+@pytest.mark.parametrize(("ahead", "nudged"), [(timedelta(hours=5), False), (timedelta(hours=7), True)])
+def test_no_issue_waits_for_longer_than_any_wait_lasts(database: Database, ahead: timedelta, nudged: bool) -> None:
+    planned_issue(database, 1)
+    change(database, state="sending", nudge_at=datetime.now(UTC) + ahead, wait_reason=WaitReason.RELAY)
+    assert bool(needing_nudges(database)) == nudged
+
+
+def test_copies_that_wait_for_a_time_too_far_away_are_due_now(database: Database) -> None:
+    # Given three deferred copies: one due in an hour, two in a year, of which one is being sent
+    issue_id = planned_issue(database, 3)
+    send(database, issue_id, deferred, size=3)
+    with database.write() as conn:
+        conn.execute(update(delivery).where(delivery.c.n > 1).values(next_try=FAR))
+        conn.execute(update(delivery).where(delivery.c.n == 3).values(claim=77))
+    change(database, state="sending")
+
+    # When
+    reconcile.bring_back(database)
+    reconcile.bring_back(database)
+
+    # Then
+    with database.read() as conn:
+        now = database.now(conn)
+        times = {row.n: row.next_try for row in conn.execute(select(delivery.c.n, delivery.c.next_try))}
+    assert now < times[1] < FAR
+    assert times[2] <= now
+    assert times[3] == FAR
+
+
+@pytest.mark.parametrize("settle_s", [900.0])
+def test_a_copy_in_doubt_since_a_time_to_come_is_repeated_like_any_other(database: Database, settle_s: float) -> None:
+    issue_id = planned_issue(database, 1)
+    doubtful = {"state": DeliveryState.IN_DOUBT, "reason": "line_broke", "fingerprint": b"8 octets"}
+    send(database, issue_id, lambda _: doubtful, size=1)
+    change(database, state="sending", doubt="never-miss")
+    with database.write() as conn:
+        assert deliveries.repeat_doubts(conn, issue_id, settle_s) == 0
+        conn.execute(update(delivery).values(at=FAR))
+        assert deliveries.repeat_doubts(conn, issue_id, settle_s) == 1

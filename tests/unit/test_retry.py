@@ -45,8 +45,22 @@ def test_gives_up_when_the_next_try_would_fall_after_the_mails_life():
     now = START + timedelta(hours=47)
 
     # Then
-    assert next_try(7, START, now, _Steady()) is None
+    assert next_try(9, START, now, _Steady()) is None
     assert next_try(7, START, now, _Steady(), life=timedelta(hours=51)) == START + timedelta(hours=51)
+
+
+@pytest.mark.parametrize(
+    ("life", "least"),
+    [(timedelta(seconds=60), 1), (timedelta(minutes=4), 1), (timedelta(minutes=5), 1), (timedelta(minutes=40), 2),
+     (timedelta(hours=48), 9), (timedelta(hours=120), 18)],
+)  # fmt: skip
+def test_a_clock_that_jumped_a_year_gives_nobody_up_before_half_the_tries_of_a_life(life: timedelta, least: int):
+    # Given a mail that was first tried a year ago, says the clock
+    now = START + timedelta(days=365)
+
+    # Then
+    tried = [next_try(tries, START, now, _Steady(), life=life) is not None for tries in range(1, 40)]
+    assert tried == [True] * (least - 1) + [False] * (40 - least)
 
 
 def test_a_whole_life_has_about_seventeen_tries():

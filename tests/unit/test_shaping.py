@@ -224,3 +224,20 @@ def test_the_surer_sight_of_the_database_clock_is_kept_until_it_is_too_old():
     assert sure.better(vague).offset_s == 100.0
     assert sure.better(ClockMap(100.01, 0.02, 1000.0)).offset_s == 100.01
     assert sure.better(ClockMap(163.0, 0.02, 20.0)).offset_s == 163.0, "a clock that was set is believed at once"
+
+
+@pytest.mark.parametrize("back_s", [120.0, 86_400.0, 31_536_000.0])
+def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_the_time_it_was(back_s: float):
+    # Given windows that are used up at a time that turns out to be wrong
+    windows = parse_rates("20/s, 100/min")
+    state, now = RateState(), 2e9
+    for _ in range(10):
+        state, now = lease(windows, state, now, 50).state, now + 1
+
+    # When the clock is set back
+    got = lease(windows, state, now - back_s, 50)
+
+    # Then slots are given out at once, and the windows hold from there on
+    assert got.slots[0] == now - back_s
+    assert len(got.slots) == 19
+    assert all(start <= now - back_s + 1 for start, _ in got.state.buckets)

@@ -10,7 +10,7 @@ the file, and what it had not committed, to the next who looks.
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from worker import clock, log
@@ -130,7 +130,7 @@ def _bury(database: Database, row: WorkerRow | None, left: Left, life: timedelta
     with database.write() as conn:
         for held in claims.owned_by(conn, [worker_id]):
             held_any = True
-            results = list(_results(deliveries.read_due(conn, held), held, left, life, relay))
+            results = list(_results(deliveries.read_due(conn, held), held, left, life, relay, database.now(conn)))
             settlements.settle(conn, held, worker_id, results)
             if claims.release(conn, held, worker_id):
                 done.given_back.add(held.issue_id)
@@ -144,9 +144,9 @@ def _bury(database: Database, row: WorkerRow | None, left: Left, life: timedelta
     return is_over
 
 
-def _results(rows: list[Due], held: Claim, left: Left, life: timedelta, relay: str) -> Iterator[Result]:
-    """What a journal knows of a claim's rows; nothing for those that had not begun."""
-    now, rng = clock.utcnow(), random.Random()  # noqa: S311 - jitter of retry times, not a secret
+def _results(rows: list[Due], held: Claim, left: Left, life: timedelta, relay: str, now: datetime) -> Iterator[Result]:
+    """What a journal knows of a claim's rows; nothing for those that had not begun. `now` is the database's."""
+    rng = random.Random()  # noqa: S311 - jitter of retry times, not a secret
     for due in rows:
         slot = left.copies.get((held.id, due.recipient.n))
         if slot is None:

@@ -9,6 +9,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable
+from datetime import datetime
 
 import dramatiq
 
@@ -20,7 +21,7 @@ from worker.dispatch.nudger import Nudger
 from worker.dispatch.outfit import outfit_of
 from worker.dispatch.plan import plan
 from worker.dispatch.send import Slice
-from worker.dispatch.sender import Sender
+from worker.dispatch.sender import Sender, clocks_differ
 from worker.dispatch.tick import TICK_S, Tick
 from worker.domain.process import SILENT_AFTER_S, WorkerState
 from worker.errors import Trouble, UnreachableError
@@ -36,9 +37,6 @@ from worker.transport.relay import relay_of
 BEAT_S = 1.0  # a tenth of domain.process.SILENT_AFTER_S: a few lost ones alarm nobody
 MOST_CLAIMS_A_THREAD = 4
 """A slice claims the next rows while half of the last are on the wire; what waits for the database comes on top."""
-CLOCK_SKEW_S = 300.0
-"""A Date further off than this makes receivers doubt the mail (and our own deadlines)."""
-
 _log = log.logger("dispatch.process")
 
 
@@ -194,12 +192,14 @@ class SendingProcess:
         self._tell_relay_trouble(fault)
         note = (
             self.sender.lock
+            or self.sender.clock_trouble
             or self.sender.note
             or (Trouble("relay.fault", cause=cause) if cause else self.nudger.trouble)
         )
         state = WorkerState.DRAINING if self.sender.draining.is_set() else WorkerState.READY
         try:
             with self.database.write() as conn:
+                self._look_at_clock(self.database.now(conn))
                 lives = workers.beat(conn, self.id, state, note)
                 self.sender.batches.fellows = workers.count_alive(conn, SILENT_AFTER_S)
             if lives:
@@ -227,6 +227,14 @@ class SendingProcess:
 
     def _refuse_wrong_clock(self) -> None:
         with self.database.read() as conn:
-            off_s = abs((clock.utcnow() - self.database.now(conn)).total_seconds())
-        if off_s > CLOCK_SKEW_S:
-            raise UnreachableError("clock.differs", off_s=round(off_s))
+            trouble = clocks_differ(self.database.now(conn))
+        if trouble is not None:
+            raise UnreachableError("clock.differs", **trouble.fields)
+
+    def _look_at_clock(self, there: datetime) -> None:
+        before = self.sender.clock_trouble
+        now = self.sender.note_time(there)
+        if now is not None and before is None:
+            _log.critical("nothing is sent while the clocks differ", cause=str(now))
+        elif before is not None and now is None:
+            _log.warning("the clocks agree again")

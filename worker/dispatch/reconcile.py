@@ -35,6 +35,17 @@ def nudge_forgotten(database: Database, nudger: Nudger) -> None:
         nudger.send(issue_id, number)
 
 
+def bring_back(database: Database) -> None:
+    """Nobody waits for a time that only a clock that jumped could set: such copies are due now."""
+    with database.read() as conn:
+        sending = issues.list_issues(conn, [IssueState.SENDING])
+        far = [issue.id for issue in sending if deliveries.has_far(conn, issue.id)]
+    for issue_id in far:
+        with database.write() as conn:
+            count = deliveries.bring_back(conn, issue_id)
+        _log.warning("a clock jumped: copies waited for a time that is too far away", issue=issue_id, rows=count)
+
+
 def repeat_never_miss(database: Database, settle_s: float = DOUBT_SETTLE_S) -> int:
     """Reopen, once, the copies in doubt of never-miss issues after the settle time. Returns how many."""
     total = 0

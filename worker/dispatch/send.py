@@ -264,7 +264,7 @@ class Slice:
 
     def _may_start(self, nudge_no: int) -> bool:
         sender = self._sender
-        if sender.draining.is_set() or sender.lock is not None:
+        if sender.draining.is_set() or sender.lock is not None or sender.clock_trouble is not None:
             return False
         self._write_stop()
         with self._database.read() as conn:

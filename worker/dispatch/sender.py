@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Callable
+from datetime import datetime, timedelta
 
-from worker import log
+from worker import clock, log
 from worker.dispatch.batches import Batches
 from worker.dispatch.build import Builders
 from worker.dispatch.events import Hook, Step
@@ -20,7 +21,16 @@ from worker.storage.engine import Database
 from worker.storage.ledger.settlements import Result
 from worker.transport.relay import Relay
 
+CLOCK_SKEW_S = 300.0
+"""A Date further off than this makes receivers doubt the mail (and our own deadlines)."""
+
 _log = log.logger("dispatch.sender")
+
+
+def clocks_differ(there: datetime) -> Trouble | None:
+    """Why no mail may get a Date from this machine's clock while the database says it is `there`."""
+    off_s = abs((clock.utcnow() - there).total_seconds())
+    return Trouble("clock.differs", off_s=round(off_s)) if off_s > CLOCK_SKEW_S else None
 
 
 class Sender:
@@ -43,6 +53,9 @@ class Sender:
         """Set when told to stop: nothing new is claimed."""
         self.lock: Trouble | None = None
         """Why nothing may be sent from this database, until an operator unlocks it; the heartbeat's thread writes."""
+        self.clock_trouble: Trouble | None = None
+        """Why no mail may get a Date from this machine's clock; the heartbeat's thread writes."""
+        self._there, self._seen_at = clock.utcnow(), clock.monotonic()
         self.note: Trouble | None = None
         """What this process waits for. Every slice's thread writes, the heartbeat's reads: the last word counts."""
         self.on_result: Callable[[Result], None] = lambda result: None
@@ -56,6 +69,16 @@ class Sender:
         self.hand_over = HandOver(
             relay, gate, self.batches, journal, self.draining, fresh_s=settings.optout_fresh_s, hook=hook
         )
+
+    def note_time(self, there: datetime) -> Trouble | None:
+        """The database says what time it is; the trouble when ours is far from it. Nothing begins while it stands."""
+        self._there, self._seen_at = there, clock.monotonic()
+        self.clock_trouble = clocks_differ(there)
+        return self.clock_trouble
+
+    def now(self) -> datetime:
+        """The database's time, by which tries are due; as it was last seen, and what has passed since."""
+        return self._there + timedelta(seconds=clock.monotonic() - self._seen_at)
 
     def note_unrecorded(self, why: str) -> None:
         """What begins cannot be written down, or "" when it can: said once, and once when it is over."""

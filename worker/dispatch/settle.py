@@ -49,7 +49,7 @@ class Settler:
         self._is_away = True
 
     def _judge(self, batch: Batch) -> None:
-        now = clock.utcnow()
+        now = self._sender.now()
         while batch.outcomes:
             n, outcome = batch.outcomes.popleft()
             fingerprint = batch.fingerprints.get(n)

@@ -13,7 +13,7 @@ from worker.consent import noted
 from worker.dispatch.bury import Observer, bury_dead_workers
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.probe import is_wanted, probe_optout
-from worker.dispatch.reconcile import finish, nudge_again, nudge_forgotten, repeat_never_miss
+from worker.dispatch.reconcile import bring_back, finish, nudge_again, nudge_forgotten, repeat_never_miss
 from worker.dispatch.schedule import start_due
 from worker.domain.issue import IssueState
 from worker.errors import UnreachableError
@@ -93,7 +93,8 @@ class Tick:
             partial(nudge_forgotten, self._database, self._nudger),
         ]
         if self._is_time("sweep", SWEEP_EVERY_S):
-            steps += [partial(repeat_never_miss, self._database), partial(finish, self._database)]
+            steps += [partial(bring_back, self._database), partial(repeat_never_miss, self._database)]
+            steps.append(partial(finish, self._database))
         if is_wanted(self._settings) and self._is_time("probe", PROBE_EVERY_S):
             steps.append(partial(self.pause_where_nobody_can_leave, clock.monotonic()))
         for step in steps:

@@ -1,7 +1,8 @@
 """When a deferred mail is tried again. Pure.
 
 First after 5 minutes, then twice as long each time up to 4 hours, each ± 20 % so that a list deferred in one second
-does not come back in one second. It gives up when the next try would fall after the mail's life.
+does not come back in one second. It gives up when the next try would fall after the mail's life, but not before half
+the tries that a life has room for: a clock that jumped, or a weekend without workers, gives up nobody.
 """
 
 import random
@@ -30,4 +31,12 @@ def next_try(
     doubled = FIRST_DELAY * 2 ** min(tries - 1, 10)  # 2**10 is far above the cap and keeps timedelta in range
     delay = min(doubled, LONGEST_DELAY) * rng.uniform(1 - JITTER, 1 + JITTER)
     due = now + delay
-    return due if due <= first_tried_at + life else None
+    return due if due <= first_tried_at + life or tries < _tries_in(life) / 2 else None
+
+
+def _tries_in(life: timedelta) -> int:
+    """How many tries fit into a life, without jitter."""
+    tries, at = 1, FIRST_DELAY
+    while at <= life:
+        tries, at = tries + 1, at + min(FIRST_DELAY * 2 ** min(tries, 10), LONGEST_DELAY)
+    return tries

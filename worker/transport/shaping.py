@@ -24,6 +24,9 @@ _LENGTHS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 _RATE = re.compile(r"([0-9]{1,9})\s*/\s*(s|min|h|d)", re.ASCII)
 _CELLS = 60
 """Into how many parts a long window's past is divided; it loses at most one part of its rate."""
+_AHEAD_S = 60.0
+"""Leases reach a second ahead, and two databases behind one name differ by less than a minute."""
+
 _DRIFT = 2e-4
 """How far two good clocks part per second; twice what a bad quartz does."""
 
@@ -137,6 +140,8 @@ def lease(windows: RateWindows, state: RateState, now: float, want: int, horizon
         raise ValueError("a relay without rate windows needs no lease")
     shortest, *longer = windows.windows
     spacing = (shortest.length_s + _KEPT_LONGER_S) / shortest.count
+    if state.next_slot_at > now + spacing + _AHEAD_S:  # the clock was set back since: nobody waits for what it was
+        state = RateState(now, tuple((start, count) for start, count in state.buckets if start <= now))
     pasts = [_Past(window, state.buckets) for window in longer]
     slots: list[float] = []
     at = max(state.next_slot_at, now)

@@ -16,6 +16,10 @@ from worker.storage.ledger.audiences import skip_reason
 from worker.storage.ledger.claims import Claim
 from worker.storage.schema import claim, delivery, issue, reply, shard, subscriber, subscription, suppression
 
+LONGEST_WAIT_S = 6 * 3600
+"""No copy and no issue is ever made to wait for longer by us (`transport.retry`); a time beyond it was set by a clock
+that stood wrong."""
+
 
 @dataclass(frozen=True, slots=True)
 class Due:
@@ -193,6 +197,21 @@ def next_try_in(conn: Connection, issue_id: int) -> float | None:
     return float((at - now).total_seconds())
 
 
+def bring_back(conn: Connection, issue_id: int) -> int:
+    """Copies that wait for a time no try is ever set to become due: a clock stood wrong when it was set. How many."""
+    return conn.execute(update(delivery).where(_waits_far(issue_id)).values(next_try=database_now())).rowcount
+
+
+def has_far(conn: Connection, issue_id: int) -> bool:
+    """Whether `bring_back` has anything to do."""
+    return conn.execute(select(delivery.c.n).where(_waits_far(issue_id)).limit(1)).first() is not None
+
+
+def _waits_far(issue_id: int) -> ColumnElement[bool]:
+    far = delivery.c.next_try > database_now(LONGEST_WAIT_S)
+    return and_(delivery.c.issue_id == issue_id, far, delivery.c.claim.is_(None))
+
+
 _REOPENABLE = (IssueState.SENDING, IssueState.PAUSED, IssueState.FINISHED)
 
 
@@ -226,7 +245,7 @@ def awaits_repeat() -> ColumnElement[bool]:
 
 def repeat_doubts(conn: Connection, issue_id: int, settle_s: float) -> int:
     """never-miss: copies in doubt for `settle_s` become waiting again, once, keeping Date and fingerprint."""
-    settled = delivery.c.at <= database_now(-settle_s)
+    settled = or_(delivery.c.at <= database_now(-settle_s), delivery.c.at > database_now(LONGEST_WAIT_S))
     return _reopen(conn, issue_id, DeliveryState.IN_DOUBT, and_(awaits_repeat(), settled))
 
 

@@ -19,6 +19,9 @@ _NO_WAIT = {"nudge_at": None, "wait_reason": WaitReason.NONE, "wait_detail": ""}
 TO_SWEEP = {**_NO_WAIT, "unswept": True}
 """With a move to cancelled: the tick sweeps until no copy of the issue is in flight any more."""
 
+AHEAD_S = 60.0
+"""What is noted of the past and lies further ahead than this was noted before a clock was set back."""
+
 _COLUMNS = [issue.c[name] for name in Issue.__dataclass_fields__]
 
 
@@ -292,7 +295,7 @@ def touch_progress(conn: Connection, issue_id: int) -> None:
 
 
 def _is_old(noted_at: ColumnElement[Any], seconds: float) -> ColumnElement[bool]:
-    return or_(noted_at.is_(None), noted_at < database_now(-seconds))
+    return or_(noted_at.is_(None), noted_at < database_now(-seconds), noted_at > database_now(AHEAD_S))
 
 
 def without_nudge(conn: Connection, quiet_s: float) -> list[tuple[int, bool]]:
@@ -314,6 +317,7 @@ def without_nudge(conn: Connection, quiet_s: float) -> list[tuple[int, bool]]:
             issue.c.state == IssueState.SENDING,
             or_(
                 issue.c.nudge_at <= database_now(),
+                issue.c.nudge_at > database_now(deliveries.LONGEST_WAIT_S),
                 and_(
                     or_(issue.c.nudge_at.is_(None), issue.c.wait_reason == WaitReason.LATER_TRIES),
                     or_(
