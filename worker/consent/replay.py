@@ -12,10 +12,11 @@ from worker.consent import optout
 from worker.consent.optout import Wish
 from worker.consent.optout_log import LOG_NAME
 from worker.domain.subscription import Channel
+from worker.errors import UnreachableError
 from worker.storage.engine import Database
 from worker.storage.people import subscribers, subscriptions
 
-_LINE = re.compile(r"(\S+) (out|undo|erased|did) ([0-9: ]+)")
+_LINE = re.compile(r"\S+ (out|undo|erased|did) ({0}(?: {0})*)\n".format("[0-9]{1,18}(?::[0-9]{1,9})?"))
 PAGE = 500  # ids in one query
 
 
@@ -38,30 +39,39 @@ class Missing:
 
 
 def missing(database: Database, state_dir: Path) -> Missing:
-    """Hold log and database against each other. What began anew since, or is unknown there, is left alone."""
-    last: dict[int, tuple[str, int, int]] = {}
+    """Hold log and database against each other. What began anew since, or is unknown there, is left alone.
+
+    Generations say what came last, not the order of lines: a restore adds another machine's behind. Raises
+    UnreachableError for a log that is there and cannot be read.
+    """
+    out: dict[int, tuple[int, int]] = {}
+    undone: dict[int, int] = {}
     erased: dict[int, int] = {}
     did: set[str] = set()
     try:
-        with (state_dir / LOG_NAME).open(errors="replace") as log:
+        with (state_dir / LOG_NAME).open(errors="replace", newline="\n") as log:
             for at, line in enumerate(log):
-                if (found := _LINE.match(line)) is None:
+                if (found := _LINE.fullmatch(line)) is None:
                     continue  # torn by a crash: its reader was answered nothing
-                for part in found[3].split():
+                for part in found[2].split():
                     number, _, generation = part.partition(":")
-                    if found[2] == "did":
+                    if found[1] == "did":
                         did.add(part)
-                    elif found[2] == "erased":
+                    elif found[1] == "erased":
                         erased[int(number)] = at
-                    elif generation.isdigit():
-                        last[int(number)] = (found[2], int(generation), at)
-    except OSError:
+                    elif generation and found[1] == "out":
+                        out[int(number)] = max(out.get(int(number), (0, 0)), (int(generation), at))
+                    elif generation:
+                        undone[int(number)] = max(undone.get(int(number), 0), int(generation))
+    except FileNotFoundError:
         return Missing()
-    left = {number: generation for number, (word, generation, _) in last.items() if word == "out"}
+    except OSError as error:
+        raise UnreachableError("journal.cannot_be_read", place=str(state_dir / LOG_NAME), why=error.strerror) from error
+    left = {number: generation for number, (generation, _) in out.items() if undone.get(number, 0) <= generation}
     with database.read() as conn:
         ended = subscriptions.going_on(conn, left, PAGE)
         readers = subscribers.not_erased(conn, sorted(erased), PAGE)
-    lines = {last[number][2] for number in ended} | {erased[number] for number in readers}
+    lines = {out[number][1] for number in ended} | {erased[number] for number in readers}
     known = sum(f"{number}:{left[number]}" in did for number in ended) + sum(str(each) in did for each in readers)
     return Missing(tuple(ended), tuple(readers), len(lines), known)
 

@@ -5,6 +5,7 @@ less. The manifest is written last: a folder without one is no backup. Who resto
 mails may have left since; `unlock` says what that means.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -22,7 +23,8 @@ from worker.storage.engine import Database, open_database
 
 MANIFEST, DUMP, KEYS = "manifest.json", {"sqlite": "corranto.sqlite3", "postgresql": "corranto.dump"}, "dkim"
 FORMAT_NO = 1
-LOGS = (optout_log.LOG_NAME, noted.FILE_NAME)
+LOGS = (noted.FILE_NAME, optout_log.LOG_NAME)
+"""In this order: what is fulfilled meanwhile goes from the first to the second."""
 
 
 @dataclass(frozen=True)
@@ -152,16 +154,25 @@ def _add_lines(source: Path, target: Path) -> None:
     """Lines of a log that the other has not: both are true."""
     if not source.exists():
         return
-    present = set(target.read_bytes().splitlines()) if target.exists() else set()
-    new = [line for line in source.read_bytes().splitlines() if line not in present]
+    present = set(_whole_lines(target)) if target.exists() else set()
+    new = [line for line in _whole_lines(source) if line not in present]
     if new:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        file = os.open(target, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(file, b"".join(line + b"\n" for line in new))
+            size = os.fstat(file).st_size
+            is_torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+            octets = optout_log.TORN * is_torn + b"".join(line + b"\n" for line in new)
+            if os.write(file, octets) != len(octets):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file)
         finally:
             os.close(file)
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    """A last one without an end was being written when the copy was made."""
+    return path.read_bytes().split(b"\n")[:-1]
 
 
 def _why(error: OSError) -> str:
