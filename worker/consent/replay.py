@@ -32,6 +32,9 @@ class Missing:
     """In how many lines of the log they stand: one press may end all of a reader's subscriptions."""
     known: int = 0
     """Those of them that the database had before, says the log."""
+    highest_subscription: int = 0
+    """That the log names: a restored database would give its number to somebody else."""
+    highest_subscriber: int = 0
 
     @property
     def count(self) -> int:
@@ -73,7 +76,13 @@ def missing(database: Database, state_dir: Path) -> Missing:
         readers = subscribers.not_erased(conn, sorted(erased), PAGE)
     lines = {out[number][1] for number in ended} | {erased[number] for number in readers}
     known = sum(f"{number}:{left[number]}" in did for number in ended) + sum(str(each) in did for each in readers)
-    return Missing(tuple(ended), tuple(readers), len(lines), known)
+    highest = max([*out, *undone], default=0), max(erased, default=0)
+    return Missing(tuple(ended), tuple(readers), len(lines), known, *highest)
+
+
+def numbers_to_skip(found: Missing) -> dict[str, int]:
+    """By table: what the log says about a number must never mean somebody new."""
+    return {"subscription": found.highest_subscription, "subscriber": found.highest_subscriber}
 
 
 def replay(database: Database, state_dir: Path, found: Missing, actor: str) -> None:

@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from worker.clock import utcnow
-from worker.consent import noted, optout_log
+from worker.consent import noted, optout_log, replay
 from worker.errors import RefusedError, UnreachableError, UsageError
-from worker.journal import memory
+from worker.journal import marks, memory
 from worker.journal.memory import Memory
-from worker.storage import copies, migrations
+from worker.storage import copies, epochs, migrations
 from worker.storage.engine import Database, open_database
 
 MANIFEST, DUMP, KEYS = "manifest.json", {"sqlite": "corranto.sqlite3", "postgresql": "corranto.dump"}, "dkim"
@@ -116,6 +116,9 @@ def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:
             raise RefusedError("backup.database_filled", place=database.place)
         # Locked first: whatever happens below, nothing is sent from it.
         known = memory.recall(state_dir)
+        if known is not None and known.instance != manifest.instance:
+            memory.change_hands(state_dir, (*LOGS, marks.FILE_NAME), known.instance, manifest.instance)
+            known = None
         epoch = max(manifest.epoch, known.epoch if known else 0) + 1
         highest = max(manifest.highest_claim, known.highest_claim if known else 0)
         memory.remember(state_dir, Memory(manifest.instance, epoch, highest))
@@ -123,6 +126,7 @@ def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:
             _add_lines(folder / name, state_dir / name)
         dump = folder / DUMP[manifest.kind]
         copies.load(database, url, dump)
+        _skip_numbers(database, state_dir)
         for key in sorted((folder / KEYS).glob("*")):
             if key.is_file() and not (keys / key.name).exists():
                 keys.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -133,6 +137,13 @@ def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:
     finally:
         database.close()
     return manifest
+
+
+def _skip_numbers(database: Database, state_dir: Path) -> None:
+    """At once: readers join while the database still is locked, and must not get the number of one who left."""
+    found = replay.missing(database, state_dir)
+    with database.write() as conn:
+        epochs.skip_numbers(conn, **replay.numbers_to_skip(found))
 
 
 def _describe(database: Database, dump: Path, made_at: str) -> Manifest:

@@ -10,16 +10,18 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from worker.consent import noted, replay
+from worker.consent import noted, optout_log, replay
 from worker.dispatch.lock import Comparison, compare
 from worker.domain.delivery import DoubtReason
 from worker.domain.issue import Issue, IssueState
-from worker.errors import Trouble
-from worker.journal import memory
+from worker.domain.process import SILENT_AFTER_S
+from worker.errors import RefusedError, Trouble
+from worker.journal import marks, memory
 from worker.journal.marks import Range
 from worker.journal.memory import Memory
-from worker.storage import acts, epochs
+from worker.storage import acts, epochs, workers
 from worker.storage.engine import Database
+from worker.storage.epochs import Unlock
 from worker.storage.ledger import audiences, claims, evidence, issues
 
 UNDER_WAY = (
@@ -29,6 +31,12 @@ UNDER_WAY = (
     IssueState.SCHEDULED,
     IssueState.HELD_LATE,
 )
+LOGS = (marks.FILE_NAME, noted.FILE_NAME, optout_log.LOG_NAME)
+EPOCHS_LEFT_OUT = 1_000
+"""Other machines may have begun as many that this one never saw."""
+NEVER = 2**62
+"""The epoch of a memory that fits no database: still locked, should we die in the middle."""
+
 PLAN_PAGE = 5_000
 REASON = "the database was restored: see who is in doubt, then resume"
 
@@ -72,7 +80,6 @@ def survey(database: Database, state_dir: Path) -> Survey:
         known = issues.list_issues(conn)
         under_way = tuple(_under_way(conn, issue, found) for issue in known if issue.state in UNDER_WAY)
         now = database.now(conn)
-    ahead = max(found.marks.highest_claim, found.memory.highest_claim if found.memory else 0)
     named = {number for number in found.marks.claims if number > found.database.highest_claim}
     return Survey(
         found.lock,
@@ -82,7 +89,7 @@ def survey(database: Database, state_dir: Path) -> Survey:
         under_way,
         found.missing.count,
         len(set(found.marks.begun) - {issue.id for issue in known}),
-        max(ahead - found.database.highest_claim, 0) - len(named),
+        max(found.ahead - found.database.highest_claim, 0) - len(named),
     )
 
 
@@ -95,25 +102,51 @@ def _under_way(conn: Connection, issue: Issue, found: Comparison) -> UnderWay:
 
 
 def unlock(database: Database, state_dir: Path, actor: str) -> None:
-    """Make the database what this machine knows, so far as it knows.
+    """Make the database what this machine knows, so far as it knows; nothing when somebody else just did.
 
-    1. What readers wanted: opt-outs and erasures of the log, wishes that were noted.
-    2. Every issue under way: freeze its audience if that is not done, put what had begun in doubt, pause it.
-    3. Numbers that were given out since are not given out again.
-    4. A new epoch on both sides: unlocked.
+    1. Another installation's logs are put aside: their numbers mean other people.
+    2. What readers wanted: opt-outs and erasures of the log, wishes that were noted.
+    3. Every issue under way: freeze its audience if that is not done, put what had begun in doubt, pause it.
+    4. Numbers that were given out since are not given out again.
+    5. A new epoch on both sides: unlocked.
+
+    Raises RefusedError when this machine only forgot, and the database's workers send from it.
     """
-    found = compare(database, state_dir)
+    with memory.only_one(state_dir):
+        found = compare(database, state_dir)
+        if found.lock is None:
+            return
+        if found.lock.code == "lock.no_memory":
+            _refuse_under_workers(database)
+        if found.memory is not None and found.memory.instance != found.database.instance:
+            memory.change_hands(state_dir, LOGS, found.memory.instance, found.database.instance)
+            memory.remember(state_dir, Memory(found.database.instance, NEVER, 0))
+            found = compare(database, state_dir)
+        _unlock(database, state_dir, found, actor)
+
+
+def _refuse_under_workers(database: Database) -> None:
+    with database.read() as conn:
+        heard = workers.heard(conn, SILENT_AFTER_S)
+    sending = [row.label for row in heard if row.note is None or not row.note.code.startswith("lock.")]
+    if sending:
+        raise RefusedError("lock.workers_send", workers=sending)
+
+
+def _unlock(database: Database, state_dir: Path, found: Comparison, actor: str) -> None:
     replay.replay(database, state_dir, found.missing, actor)
     noted.fulfil(database, state_dir)
     with database.read() as conn:
         known = [issue for issue in issues.list_issues(conn) if issue.state in UNDER_WAY]
     for issue in known:
         _stop(database, issue, found.marks.begun.get(issue.id, ()), found.marks.highest_claim, actor)
-    ahead = max(found.marks.highest_claim, found.memory.highest_claim if found.memory else 0)
+    known_epoch = found.memory.epoch if found.memory and found.memory.epoch != NEVER else 0
     with database.write() as conn:
-        epochs.skip_numbers(conn, claims_to=ahead, issues_to=max(found.marks.begun, default=0))
-        acts.record(conn, actor, "database.unlock", "database", {"issues": len(known), "replayed": found.missing.count})
-        epoch = epochs.begin_epoch(conn, found.memory.epoch if found.memory else 0)
+        epochs.skip_numbers(conn, claim=found.ahead, issue=max(found.marks.begun, default=0))
+        epochs.skip_numbers(conn, **replay.numbers_to_skip(found.missing))
+        epoch = epochs.begin_epoch(conn, max(known_epoch, found.database.epoch) + EPOCHS_LEFT_OUT)
+        done = Unlock(epoch, found.database.highest_claim, found.ahead)
+        epochs.note_unlock(conn, actor, done, {"issues": len(known), "replayed": found.missing.count})
         highest = epochs.read_progress(conn).highest_claim
     memory.remember(state_dir, Memory(found.database.instance, epoch, highest))
 
