@@ -3,17 +3,19 @@
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.engine import make_url
 
 from tests.path.test_restore import backup_of, begin, leave, restored, state_of
 from tests.support.lists import Newsroom, newsroom
-from tests.support.readers import KEY
+from tests.support.readers import KEY, Killed, WatchedDatabase
 from tests.support.words import refuses
 from worker.broker.build import build_broker
+from worker.clock import utcnow
 from worker.consent import optout_log
 from worker.dispatch import lock, orders
 from worker.dispatch.process import SendingProcess
@@ -209,6 +211,136 @@ def test_a_range_that_waited_in_the_backup_and_left_since_stops_nobody(both_desk
             hand.send()
         assert old.states() == {"in_doubt": 200, "accepted": 400}
         assert set(old.copies().values()) == {1}
+        old.assert_books_add_up()
+
+
+def test_an_unlock_that_dies_anywhere_stays_locked_and_is_given_again(both_desks: Newsroom) -> None:
+    # Given: one issue in its middle, one that waited for its time, two readers who left since
+    desk = both_desks
+    desk.readers(READERS)
+    set_confirmed(desk.database, 100, None)
+    desk.queue()
+    begin(desk)
+    with desk.hand(claim_size="200") as hand:
+        hand.tick()
+        hand.work(most=1)
+        desk.queue("summer")
+        folder = backup_of(desk)
+        set_confirmed(desk.database, 100, utcnow())
+        leave(desk, "reader599@example.org")
+        leave(desk, "reader600@example.org")
+        hand.tick()
+        hand.work(most=4)
+        hand.die()
+    sent = desk.copies()
+    assert sent.total() > READERS
+
+    # When: the order dies before its first commit, its second, and so on, each time a little later
+    with restored(desk, folder) as old:
+        set_confirmed(old.database, 100, utcnow())
+        for step in range(60):
+            left = step
+
+            def die(_: str) -> None:
+                nonlocal left
+                if not left:
+                    raise Killed
+                left -= 1
+
+            try:
+                unlock.unlock(WatchedDatabase(old.database, die), state_of(desk), "an operator")
+            except Killed:
+                assert lock.compare(old.database, state_of(desk)).lock is not None
+            else:
+                break
+
+        # Then
+        assert begin(old) is None
+        resume_and_send(old)
+        resume_and_send(old, "summer")
+        twice = {address for address, count in old.copies().items() if count > 2}
+        assert not twice
+        assert not {"reader599@example.org", "reader600@example.org"} & (set(old.copies()) - set(sent))
+        for slug in ("spring", "summer"):
+            assert old.totals(slug).adds_up
+        old.assert_books_add_up()
+
+
+def test_an_issue_whose_time_comes_waits_for_the_other_machine(both_desks: Newsroom, tmp_path: Path) -> None:
+    # Given: another machine sent all of it since the backup
+    desk, there = both_desks, tmp_path / "there"
+    desk.readers(3)
+    begin(desk)
+    desk.queue()
+    folder = backup_of(desk)
+    with desk.hand(state_dir=str(there)) as other:
+        other.send()
+    lock.watch(desk.database, state_of(desk), None)
+
+    # When this machine is unlocked, and works
+    with restored(desk, folder) as old:
+        seen = unlock.survey(old.database, state_of(desk))
+        assert seen.foreign_claims == 1
+        unlock.unlock(old.database, state_of(desk), "an operator")
+        with old.hand() as hand:
+            hand.send()
+
+        # Then it waits for an editor
+        assert set(old.copies().values()) == {1}
+        assert old.issue().state is IssueState.PAUSED
+
+
+def set_confirmed(database: Database, number: int, at: datetime | None) -> None:
+    with database.write() as conn:
+        here = update(schema.subscription).where(schema.subscription.c.id == number)
+        conn.execute(here.values(state="pending" if at is None else "confirmed", confirmed_at=at))
+
+
+@pytest.mark.parametrize("confirms", ["before the issue was planned", "after the restore", "after the first unlock"])
+def test_numbers_given_out_after_the_backup_may_belong_to_others(
+    both_desks: Newsroom, tmp_path: Path, confirms: str
+) -> None:
+    # Given: an issue that waits for its time, and a reader among the first who has not confirmed yet
+    desk, there = both_desks, tmp_path / "there"
+    desk.readers(READERS)
+    set_confirmed(desk.database, 100, None)
+    desk.queue()
+    begin(desk)
+    folder = backup_of(desk)
+
+    # And: it is sent by two machines since, whose claims leave numbers between them
+    if confirms == "before the issue was planned":
+        set_confirmed(desk.database, 100, utcnow())
+    with desk.hand(claim_size="200", shard_size="200") as here:
+        assert lock.begin(desk.database, there, "test") is None
+        here.tick()
+        here.work(most=1)
+        with desk.database.write() as conn:
+            first = update(schema.shard).where(schema.shard.c.no == 0)
+            conn.execute(first.values(next_n=201))
+        with desk.hand(claim_size="200", state_dir=str(there)) as other:
+            other.submitted(other.slice())
+            lock.watch(desk.database, there, None)
+            other.die()
+        with desk.database.write() as conn:
+            conn.execute(first.values(next_n=1))
+        here.die()
+
+    # When
+    with restored(desk, folder) as old:
+        if confirms == "after the restore":
+            set_confirmed(old.database, 100, utcnow())
+        unlock.unlock(old.database, state_of(desk), "an operator")
+        if confirms == "after the first unlock":
+            set_confirmed(old.database, 100, utcnow())
+        assert lock.begin(old.database, there, "test") is not None
+        unlock.unlock(old.database, there, "an operator")
+        assert begin(old) is None
+        resume_and_send(old)
+
+        # Then
+        assert set(old.copies().values()) == {1}
+        assert old.totals().in_doubt >= 200
         old.assert_books_add_up()
 
 

@@ -38,6 +38,8 @@ NEVER = 2**62
 """The epoch of a memory that fits no database: still locked, should we die in the middle."""
 
 PLAN_PAGE = 5_000
+_RECOUNT = "issue.recount"
+MOST_ACTS = 1_000  # about one issue; those of unlocks are its last
 REASON = "the database was restored: see who is in doubt, then resume"
 
 
@@ -80,7 +82,6 @@ def survey(database: Database, state_dir: Path) -> Survey:
         known = issues.list_issues(conn)
         under_way = tuple(_under_way(conn, issue, found) for issue in known if issue.state in UNDER_WAY)
         now = database.now(conn)
-    named = {number for number in found.marks.claims if number > found.database.highest_claim}
     return Survey(
         found.lock,
         database.place,
@@ -89,8 +90,13 @@ def survey(database: Database, state_dir: Path) -> Survey:
         under_way,
         found.missing.count,
         len(set(found.marks.begun) - {issue.id for issue in known}),
-        max(found.ahead - found.database.highest_claim, 0) - len(named),
+        _foreign_claims(found),
     )
+
+
+def _foreign_claims(found: Comparison) -> int:
+    named = {number for number in found.marks.claims if number > found.database.highest_claim}
+    return max(found.ahead - found.database.highest_claim, 0) - len(named)
 
 
 def _under_way(conn: Connection, issue: Issue, found: Comparison) -> UnderWay:
@@ -139,7 +145,7 @@ def _unlock(database: Database, state_dir: Path, found: Comparison, actor: str) 
     with database.read() as conn:
         known = [issue for issue in issues.list_issues(conn) if issue.state in UNDER_WAY]
     for issue in known:
-        _stop(database, issue, found.marks.begun.get(issue.id, ()), found.marks.highest_claim, actor)
+        _stop(database, issue, found, actor)
     known_epoch = found.memory.epoch if found.memory and found.memory.epoch != NEVER else 0
     with database.write() as conn:
         epochs.skip_numbers(conn, claim=found.ahead, issue=max(found.marks.begun, default=0))
@@ -151,20 +157,53 @@ def _unlock(database: Database, state_dir: Path, found: Comparison, actor: str) 
     memory.remember(state_dir, Memory(found.database.instance, epoch, highest))
 
 
-def _stop(database: Database, issue: Issue, begun: tuple[Range, ...], claim_id: int, actor: str) -> None:
+def _stop(database: Database, issue: Issue, found: Comparison, actor: str) -> None:
     """One issue under way: nothing of it leaves until an editor resumes it, and nothing twice after that."""
+    begun = found.marks.begun.get(issue.id, ())
     with database.write() as conn:
         for held in claims.owned_by_issue(conn, issue.id):
             claims.lose(conn, held, DoubtReason.WORKER_LOST)
-        if begun and issue.state not in (IssueState.SENDING, IssueState.PAUSED):
-            issues.start_at_once(conn, issue.id)  # it had begun, so its audience has numbers that must be kept
+        is_waiting = issue.state not in (IssueState.SENDING, IssueState.PAUSED)
+        if is_waiting and (begun or (_foreign_claims(found) and _is_due(issue, database.now(conn)))):
+            issues.start_at_once(conn, issue.id)  # it had begun, or may have elsewhere: its time must not start it
+        kept = _kept_numbers(conn, issue)
+        if kept is not None:  # before they are given out anew: whoever comes after us must know
+            acts.record(conn, actor, _RECOUNT, f"issue:{issue.id}", {"kept": kept})
     if begun:
         _finish_planning(database, issue.id)
         with database.write() as conn:
-            doubts = evidence.doubt_begun(conn, issue.id, begun, claim_id, REASON)
+            if kept is not None:
+                begun = _numbered_anew(conn, issue.id, begun, kept)
+            doubts = evidence.doubt_begun(conn, issue.id, begun, found.marks.highest_claim, REASON)
             acts.record(conn, actor, "doubt.restore", f"issue:{issue.id}", {"rows": doubts})
     with database.write() as conn:
         issues.move(conn, issue.id, [IssueState.SENDING], IssueState.PAUSED, stopped_reason=REASON)
+
+
+def _is_due(issue: Issue, now: datetime) -> bool:
+    at = issue.hold_until if issue.state is IssueState.HOLDING else issue.due_at
+    return at is None or at <= now
+
+
+def _kept_numbers(conn: Connection, issue: Issue) -> int | None:
+    """Up to which number the ledger gave the readers the numbers they had; None when all of them.
+
+    What was frozen after the copy was made is frozen anew, and by another machine's unlock perhaps it was already.
+    """
+    said = acts.latest(conn, object=f"issue:{issue.id}", limit=MOST_ACTS)
+    before = [act.counts["kept"] for act in said if act.act == _RECOUNT]
+    return min(before, default=None if issue.plan_cursor is None and issue.started_at else issue.audience)
+
+
+def _numbered_anew(conn: Connection, issue_id: int, begun: tuple[Range, ...], kept: int) -> tuple[Range, ...]:
+    """Numbers that had begun, as the readers behind them may be numbered now.
+
+    A reader who was confirmed in the one counting and not in the other moves all behind by one: so what lies between is
+    in doubt too, and as many more behind the last as may have come in.
+    """
+    last = begun[-1][1] + audiences.confirmed_since_queued(conn, issue_id)
+    same = tuple((first, min(to, kept)) for first, to in begun if first <= kept)
+    return (*same, (kept + 1, last)) if begun[-1][1] > kept else same
 
 
 def _finish_planning(database: Database, issue_id: int) -> None:
@@ -175,6 +214,7 @@ def _finish_planning(database: Database, issue_id: int) -> None:
             issues.move(conn, issue_id, [IssueState.PAUSED], IssueState.SENDING)
     while True:
         with database.write() as conn:
-            planned = audiences.plan_page(conn, issue_id, PLAN_PAGE, 2_000)
-        if planned is None or planned[1]:
+            audiences.plan_page(conn, issue_id, PLAN_PAGE, 2_000)
+            left = issues.get(conn, issue_id)
+        if left.plan_cursor is None or left.state is not IssueState.SENDING:
             return
