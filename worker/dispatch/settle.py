@@ -83,7 +83,9 @@ class Settler:
         batch.results = []
         if written is None:
             batch.is_ours = False
-            if not batch.is_unsure:
+            if batch.is_unsure:
+                sender.journal.forget(batch.claim.id)  # the earlier try was committed, and it was the last
+            else:
                 _log.critical("a claim was taken from a living worker, its results are lost", claim=batch.claim)
             return True
         batch.is_unsure = False
@@ -115,6 +117,7 @@ class Settler:
         try:
             with self._sender.database.write() as conn:
                 claims.lose(conn, batch.claim, DoubtReason.WORKER_LOST)
+            self._sender.journal.forget(batch.claim.id)
         except Exception:
             batch.is_stuck = True
             _log.critical("a claim stays behind until this process ends", claim=batch.claim, exc_info=True)
