@@ -11,6 +11,8 @@ from worker.dispatch import orders
 from worker.dispatch.bury import Observer, bury_dead_workers
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
+from worker.errors import UnreachableError
+from worker.storage.ledger import settlements
 from worker.storage.workers import WorkerRow
 
 READERS = 200
@@ -106,6 +108,35 @@ def test_an_older_copy_of_the_folder_proves_nothing(desk: Newsroom, tmp_path: Pa
 
     # Then its silence about the second one is no proof that nothing left
     assert desk.totals().in_doubt == READERS
+
+
+def test_what_was_taken_in_an_outage_keeps_its_slots(desk: Newsroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given: two copies were answered, the database did not answer their settlement, and another machine gave us up
+    desk.readers(READERS)
+    desk.queue()
+    with desk.hand(claim_size=str(READERS)) as sleeper:
+        sleeper.tick()
+        sleeper.work(most=1)
+        part = sleeper.slice()
+        batch = sleeper.submitted(part)
+
+        def away(*_: object, **__: object) -> None:
+            raise UnreachableError("database.silent", place="there", reason="away")
+
+        with monkeypatch.context() as outage:
+            outage.setattr(settlements, "settle", away)
+            part.settle()
+        assert give_up(desk) == READERS
+
+        # When it is back, and the process ends
+        part.settle()
+        assert not batch.is_ours
+        assert len(sleeper.journal._held) == READERS + 1
+        sleeper.die()
+        desk.bury()
+
+    # Then its journal tells
+    assert desk.totals().accepted == READERS
 
 
 @pytest.mark.parametrize("order", ["retry", "cancel"])

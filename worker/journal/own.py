@@ -103,7 +103,7 @@ class Journal:
                 self._free.append(held[0])
 
     def forget(self, claim_id: int) -> None:
-        """The ledger knows this claim no more: nothing asks for what its slots say."""
+        """Nothing will ask what the slots of this claim say."""
         self.free([key for key in list(self._held) if key[0] == claim_id])
 
     def end_claim(self, claim_id: int) -> None:
