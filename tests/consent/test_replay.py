@@ -78,3 +78,21 @@ def test_a_torn_line_is_marked_by_the_next(tmp_path: Path) -> None:
     torn, whole = (tmp_path / LOG_NAME).read_text().splitlines()
     assert torn == f"{AT} erased 1 torn"
     assert whole.endswith("did 2:1")
+
+
+def test_two_that_begin_at_once_both_make_it_true(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given
+    (here,) = readers.reader("jane@example.org", newsline)
+    readers.reader("joe@example.org", newsline)
+    (tmp_path / LOG_NAME).write_text(f"{AT} out {here}:1\n{AT} erased 2\n")
+    seen = replay.missing(database, tmp_path)
+
+    # When both have seen what is missing before either makes it true
+    for _ in range(2):
+        replay.replay(database, tmp_path, seen, "corranto")
+
+    # Then
+    assert replay.missing(database, tmp_path).count == 0
+    assert readers.state(here)[0] == "ended"

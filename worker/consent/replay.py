@@ -5,6 +5,8 @@ was answered nothing. Both are made true. Every step is safe to run twice.
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from worker.consent import optout
 from worker.consent.optout import Wish
 from worker.consent.optout_log import LOG_NAME
 from worker.domain.subscription import Channel
-from worker.errors import UnreachableError
+from worker.errors import NotFoundError, UnreachableError
 from worker.storage.engine import Database
 from worker.storage.people import subscribers, subscriptions
 
@@ -47,37 +49,59 @@ def missing(database: Database, state_dir: Path) -> Missing:
     Generations say what came last, not the order of lines: a restore adds another machine's behind. Raises
     UnreachableError for a log that is there and cannot be read.
     """
-    out: dict[int, tuple[int, int]] = {}
+    out: dict[int, int] = {}
     undone: dict[int, int] = {}
-    erased: dict[int, int] = {}
-    did: set[str] = set()
-    try:
-        with (state_dir / LOG_NAME).open(errors="replace", newline="\n") as log:
-            for at, line in enumerate(log):
-                if (found := _LINE.fullmatch(line)) is None:
-                    continue  # torn by a crash: its reader was answered nothing
-                for part in found[2].split():
-                    number, _, generation = part.partition(":")
-                    if found[1] == "did":
-                        did.add(part)
-                    elif found[1] == "erased":
-                        erased[int(number)] = at
-                    elif generation and found[1] == "out":
-                        out[int(number)] = max(out.get(int(number), (0, 0)), (int(generation), at))
-                    elif generation:
-                        undone[int(number)] = max(undone.get(int(number), 0), int(generation))
-    except FileNotFoundError:
-        return Missing()
-    except OSError as error:
-        raise UnreachableError("journal.cannot_be_read", place=str(state_dir / LOG_NAME), why=error.strerror) from error
-    left = {number: generation for number, (generation, _) in out.items() if undone.get(number, 0) <= generation}
+    erased: set[int] = set()
+    for word, ids in _read(state_dir, but="did"):
+        for number, generation in ids:
+            if word == "erased":
+                erased.add(number)
+            elif generation:
+                last = out if word == "out" else undone
+                last[number] = max(last.get(number, 0), generation)
+    highest = max(max(out, default=0), max(undone, default=0)), max(erased, default=0)
+    for number, generation in undone.items():
+        if generation > out.get(number, generation):
+            del out[number]
     with database.read() as conn:
-        ended = subscriptions.going_on(conn, left, PAGE)
+        ended = subscriptions.going_on(conn, out, PAGE)
         readers = subscribers.not_erased(conn, sorted(erased), PAGE)
-    lines = {out[number][1] for number in ended} | {erased[number] for number in readers}
-    known = sum(f"{number}:{left[number]}" in did for number in ended) + sum(str(each) in did for each in readers)
-    highest = max([*out, *undone], default=0), max(erased, default=0)
-    return Missing(tuple(ended), tuple(readers), len(lines), known, *highest)
+    lines = known = 0
+    if ended or readers:
+        lines, known = _weigh(state_dir, {(number, out[number]) for number in ended}, set(readers))
+    return Missing(tuple(ended), tuple(readers), lines, known, *highest)
+
+
+def _weigh(state_dir: Path, ended: set[tuple[int, int]], erased: set[int]) -> tuple[int, int]:
+    """In how many lines these stand, and how many of them the database had. A second look, because a log of a million
+    wishes is not kept in memory for the few that are missing."""
+    missing, did = ended | {(number, 0) for number in erased}, set()
+    last: dict[tuple[int, int], int] = {}
+    for at, (word, ids) in enumerate(_read(state_dir, but="undo")):
+        for each in missing.intersection(ids):
+            if word == "did":
+                did.add(each)
+            else:
+                last[each] = at
+    return len(set(last.values())), len(did)
+
+
+def _read(state_dir: Path, *, but: str) -> Iterator[tuple[str, list[tuple[int, int]]]]:
+    """(word, [(number, generation or 0)]) of each whole line with another word than this one.
+
+    A torn one is passed over: its reader was answered nothing.
+    """
+    path = state_dir / LOG_NAME
+    try:
+        with path.open(errors="replace", newline="\n") as log:
+            for line in log:
+                if f" {but} " not in line and (found := _LINE.fullmatch(line)):
+                    parts = (part.partition(":") for part in found[2].split())
+                    yield found[1], [(int(number), int(generation or 0)) for number, _, generation in parts]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UnreachableError("journal.cannot_be_read", place=str(path), why=error.strerror) from error
 
 
 def numbers_to_skip(found: Missing) -> dict[str, int]:
@@ -90,5 +114,6 @@ def replay(database: Database, state_dir: Path, found: Missing, actor: str) -> N
     for number in found.ended:
         optout.opt_out(database, Wish(number, Channel.CLI, actor), state_dir, wait_s=0.0)
     for number in found.erased:
-        with database.write_durably() as conn:
+        # Another process that begins now may have done it.
+        with suppress(NotFoundError), database.write_durably() as conn:
             subscribers.erase_subscriber(conn, number, actor=actor, keep_no=True)
