@@ -84,6 +84,35 @@ def test_what_is_noted_meanwhile_stays_and_what_cannot_be_read_is_left_out(
     assert readers.state(second)[0] == "ended"
 
 
+def test_a_torn_wish_does_not_swallow_the_next(database: Database, readers: Readers, tmp_path: Path) -> None:
+    # Given: a full disk took the end of one line, whose reader was answered nothing; then there was room again
+    newsline = readers.publication("newsline")
+    theirs = [readers.reader(f"reader{n}@example.org", newsline)[0] for n in range(11)]
+    (tmp_path / FILE_NAME).write_text(f"2026-11-27T10:00:00+00:00 {theirs[0]}")
+    assert note(tmp_path, wish(theirs[1]))
+    with (tmp_path / FILE_NAME).open("a") as file:
+        file.write(f"2026-11-27T10:00:00+00:00 {theirs[2]} page one 1")
+    assert note(tmp_path, wish(theirs[3]))
+
+    # When / Then
+    assert fulfil(database, tmp_path) == 2
+    assert [readers.state(each)[0] for each in theirs[:4]] == ["confirmed", "ended", "confirmed", "ended"]
+
+
+@pytest.mark.parametrize("number", [str(10**30), "-7", "0"])
+def test_a_number_that_names_nobody_holds_up_nobody(
+    database: Database, readers: Readers, tmp_path: Path, number: str
+) -> None:
+    (here,) = readers.reader("jane@example.org", readers.publication("newsline"))
+    (tmp_path / FILE_NAME).write_text(
+        f"2026-11-27T10:00:00+00:00 {number} page one 0\n2026-11-27T10:00:00+00:00 {here} page one {number}\n"
+    )
+    note(tmp_path, wish(here))
+    fulfil(database, tmp_path)
+    assert readers.state(here)[0] == "ended"
+    assert not has_any(tmp_path)
+
+
 def test_a_process_that_dies_over_it_leaves_it_to_the_next(
     database: Database, readers: Readers, tmp_path: Path
 ) -> None:

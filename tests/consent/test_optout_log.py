@@ -143,7 +143,7 @@ def test_a_line_that_a_full_disk_tore_off_does_not_swallow_the_next(
     (here,) = readers.reader(JANE, newsline)
     (tmp_path / optout_log.LOG_NAME).write_text("2026-11-27T10:00:00+00:00 out 7:1\n2026-11-27T10:00:01+00:00 out 8")
     leave(database, tmp_path, here)
-    assert words(tmp_path) == ["out 7:1", "out 8", f"out {here}:1"]
+    assert words(tmp_path) == ["out 7:1", "out 8 torn", f"out {here}:1"]
 
 
 def test_an_address_on_the_do_not_mail_list_is_in_the_log_before_the_database_has_it(

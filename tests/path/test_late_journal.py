@@ -1,6 +1,8 @@
 """A machine taken for dead comes back: what its journals tell moves the copies in doubt on, and nothing else does."""
 
+import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,8 @@ from worker.dispatch import orders
 from worker.dispatch.bury import Observer, bury_dead_workers
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
+from worker.errors import UnreachableError
+from worker.storage.ledger import settlements
 from worker.storage.workers import WorkerRow
 
 READERS = 200
@@ -73,6 +77,66 @@ def test_a_late_journal_resolves_what_its_machine_left_in_doubt(both_desks: News
     assert desk.issue().state is IssueState.FINISHED
     assert set(desk.copies().values()) == {1}
     desk.assert_books_add_up()
+
+
+def test_an_older_copy_of_the_folder_proves_nothing(desk: Newsroom, tmp_path: Path) -> None:
+    # Given: the state directory was copied while a copy was on the wire, and more followed before the worker died
+    desk.readers(READERS)
+    desk.queue()
+    state = desk.folder / "state"
+    with desk.hand(claim_size=str(READERS)) as sleeper:
+        sleeper.tick()
+        sleeper.work(most=1)
+        batch = sleeper.slice().claim()
+        assert batch is not None
+        assert sleeper.journal.arm((batch.claim.id, 1), 2525, 0.0, None)
+        shutil.copytree(state, tmp_path / "copy")
+        assert sleeper.journal.arm((batch.claim.id, 2), 2525, 0.0, None)
+
+        # When: it is looked at from the copy while the worker lives
+        assert bury_dead_workers(desk.database, tmp_path / "copy", timedelta(days=1), Observer()).in_doubt == 0
+        assert desk.totals().sending == READERS
+
+        # And when the copy takes the folder's place after its death
+        sleeper.die()
+    shutil.rmtree(state)
+    shutil.copytree(tmp_path / "copy", state)
+    assert desk.bury() == 0
+    assert desk.totals().sending == READERS
+    assert give_up(desk) == READERS
+    desk.bury()
+
+    # Then its silence about the second one is no proof that nothing left
+    assert desk.totals().in_doubt == READERS
+
+
+def test_what_was_taken_in_an_outage_keeps_its_slots(desk: Newsroom, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given: two copies were answered, the database did not answer their settlement, and another machine gave us up
+    desk.readers(READERS)
+    desk.queue()
+    with desk.hand(claim_size=str(READERS)) as sleeper:
+        sleeper.tick()
+        sleeper.work(most=1)
+        part = sleeper.slice()
+        batch = sleeper.submitted(part)
+
+        def away(*_: object, **__: object) -> None:
+            raise UnreachableError("database.silent", place="there", reason="away")
+
+        with monkeypatch.context() as outage:
+            outage.setattr(settlements, "settle", away)
+            part.settle()
+        assert give_up(desk) == READERS
+
+        # When it is back, and the process ends
+        part.settle()
+        assert not batch.is_ours
+        assert len(sleeper.journal._held) == READERS + 1
+        sleeper.die()
+        desk.bury()
+
+    # Then its journal tells
+    assert desk.totals().accepted == READERS
 
 
 @pytest.mark.parametrize("order", ["retry", "cancel"])

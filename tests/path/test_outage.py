@@ -214,6 +214,24 @@ def test_a_settlement_committed_without_an_answer_is_not_written_twice(
     desk.assert_books_add_up()
 
 
+def test_a_settlement_committed_without_an_answer_keeps_no_slot(
+    desk: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given
+    desk.readers(100)
+    desk.queue()
+    Breaking(monkeypatch, settlements, "settle")
+    with desk.hand(claim_size="200") as hand:
+        free = len(hand.journal._free)
+
+        # When
+        hand.send()
+
+        # Then: a flapping line would else fill the journal, and nothing could be sent
+        assert desk.totals().accepted == 100
+        assert len(hand.journal._free) == free
+
+
 def test_a_claim_committed_without_an_answer_is_found_again(
     both_desks: Newsroom, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -344,6 +344,27 @@ def test_a_backup_is_whole_private_and_proven(both_desks: Newsroom) -> None:
         restore(folder, desk.given["database_url"], state_of(desk), desk.folder / "keys")
 
 
+def test_a_line_half_written_during_the_backup_is_not_restored_as_a_whole_one(desk: Newsroom, tmp_path: Path) -> None:
+    # Given: the copy of the log ends in the middle of a line, and so does what the other machine has
+    desk.readers(3)
+    log, elsewhere = state_of(desk) / "optouts.log", tmp_path / "elsewhere" / "optouts.log"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("2026-11-27T10:00:00+00:00 out 2:1\n2026-11-27T10:00:01+00:00 erased 1")
+    elsewhere.parent.mkdir()
+    elsewhere.write_text("2026-11-27T09:00:00+00:00 erased 3")
+    folder = backup_of(desk)
+
+    # When
+    with empty_url(desk) as url:
+        restore(folder, url, elsewhere.parent, tmp_path / "keys")
+        copy = open_database(url, [KEY])
+        found = lock.compare(copy, elsewhere.parent).missing
+        copy.close()
+
+    # Then
+    assert (found.ended, found.erased) == ((2,), ())
+
+
 @pytest.mark.parametrize(
     ("harm", "said"),
     [

@@ -1,11 +1,15 @@
 """The door to the database, on both kinds."""
 
+import contextlib
+import shutil
+import sqlite3
 import threading
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 
 from tests.support.readers import KEY
@@ -176,10 +180,10 @@ def test_instance_is_made_once_and_kept(database: Database, database_url: str) -
 def test_unreachable_server_is_one_sentence_without_password() -> None:
     with pytest.raises(UnreachableError) as caught:
         open_database("postgresql://reader:hunter22@127.0.0.1:1/letters").check()
-    for text in (str(caught.value), word(caught.value)):
-        assert "\n" not in text
-        assert "hunter22" not in text
-        assert "127.0.0.1:1" in text
+    for said in (str(caught.value), word(caught.value)):
+        assert "\n" not in said
+        assert "hunter22" not in said
+        assert "127.0.0.1:1" in said
 
 
 @pytest.mark.parametrize("url", ["", "letters", "mysql://h/x", "sqlite://", "sqlite:///:memory:", "postgresql://h:p/x"])
@@ -226,3 +230,28 @@ def test_checkpoint_gives_up_beside_a_reader_and_shortens_the_log_without_one(
     # Then
     assert kept > 0
     assert log.stat().st_size == 0
+
+
+def test_a_file_that_was_replaced_is_not_used_any_more(
+    sqlite_url: str, sqlite_database: Database, tmp_path: Path
+) -> None:
+    # Given: a process that has it open, as a web process has while somebody restores a copy
+    path = Path(make_url(sqlite_url).database or "")
+    shutil.copy(path, tmp_path / "copy")
+    with sqlite_database.write() as conn:
+        conn.execute(text("UPDATE instance SET epoch = 5"))
+
+    # When
+    for beside in ("-wal", "-shm"):
+        Path(f"{path}{beside}").unlink(missing_ok=True)
+    (tmp_path / "copy").rename(path)
+
+    # Then: what it reads and writes is in the file that others see
+    with sqlite_database.write() as conn:
+        assert conn.execute(text("SELECT epoch FROM instance")).scalar() == 0
+        conn.execute(text("UPDATE instance SET epoch = 7"))
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT epoch FROM instance").fetchone() == (7,)
+    path.unlink()
+    with pytest.raises(UnreachableError), sqlite_database.write_durably():
+        pytest.fail("nobody would ever see this")

@@ -7,6 +7,7 @@ middle leaves lines that are fulfilled already: a wish can be fulfilled twice.
 
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from worker.clock import utcnow
 from worker.consent import optout
 from worker.consent.optout import Wish
+from worker.consent.optout_log import TORN
 from worker.consent.preferences import may_stop_all
 from worker.domain.subscription import Channel, Scope
 from worker.log import logger
@@ -26,6 +28,8 @@ ACTOR = "reader"  # only who holds a signed link can have one noted
 MOST_OCTETS = 64 * 1024 * 1024
 """A million wishes: beyond that somebody plays, and the disk belongs to the database too."""
 
+_LINE = re.compile(r"\S+ ([0-9]{1,18}) (\S+) (\S+) ([0-9]{1,9})")
+
 _log = logger("consent.noted")
 
 
@@ -37,7 +41,9 @@ def note(state_dir: Path, wish: Wish, *, sync: Callable[[int], None] = os.fsync)
         with _locked(state_dir / FILE_NAME) as file:
             if os.fstat(file).st_size + len(line) > MOST_OCTETS:
                 return False
-            os.lseek(file, 0, os.SEEK_END)
+            size = os.lseek(file, 0, os.SEEK_END)
+            if size and os.pread(file, 1, size - 1) != b"\n":
+                line = TORN + line
             if os.write(file, line) != len(line):
                 return False
             sync(file)
@@ -96,8 +102,9 @@ def _read(lines: bytes) -> Iterator[Wish]:
     """A line that cannot be read is said and left out: it must not hold up the others for ever."""
     for line in lines.decode("utf-8", "replace").splitlines():
         try:
-            _, subscription, channel, scope, issue = line.split(" ")
-            yield Wish(int(subscription), Channel(channel), ACTOR, int(issue) or None, Scope(scope))
+            if (found := _LINE.fullmatch(line)) is None:
+                raise ValueError
+            yield Wish(int(found[1]), Channel(found[2]), ACTOR, int(found[4]) or None, Scope(found[3]))
         except ValueError:
             _log.error("a noted wish cannot be read", line=line[:200])
 

@@ -4,7 +4,8 @@
 `TIME lifted HASH` of addresses on the do-not-mail list: ids and keyed hashes, no address. A line is on disk when
 `append` returns: the file, and the folder that names it, are synced. `TIME did ...` with the same ids (of hashes the
 first) follows once the database has it: a line without it may be of a process that died in between, one with it that
-the database does not know proves that the database is an older one.
+the database does not know proves that the database is an older one. What a full disk tore off is marked by the next
+line: a number without its last digits is another reader's.
 """
 
 import errno
@@ -21,6 +22,9 @@ from worker.log import logger
 from worker.storage.people.subscriptions import Changed
 
 LOG_NAME = "optouts.log"
+
+TORN = b" torn\n"
+"""Ends a line that has no end, so that it neither swallows the next nor reads as a whole one."""
 
 _log = logger("consent.optout_log")
 
@@ -71,7 +75,7 @@ def _append(state_dir: Path, word: str, ids: str, sync: Callable[[int], None]) -
         with _opened(state_dir / LOG_NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
             size = os.fstat(descriptor).st_size
             if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = b"\n" + line  # what a full disk tore off must not swallow this one
+                line = TORN + line
             if os.write(descriptor, line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             sync(descriptor)

@@ -6,7 +6,8 @@ was answered nothing. Both are made true. Every step is safe to run twice.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker.consent import optout
@@ -14,11 +15,15 @@ from worker.consent.optout import Wish
 from worker.consent.optout_log import LOG_NAME
 from worker.domain.subscription import Channel
 from worker.domain.suppression import SuppressionReason
+from worker.errors import NotFoundError, UnreachableError
 from worker.storage.engine import Database
 from worker.storage.people import subscribers, subscriptions, suppressions
 
-_LINE = re.compile(r"(\S+) (out|undo|erased|did|lifted|suppressed:(?:manual|complained|bounced)) ([0-9a-f: ]+)")
-_HASH = re.compile(r"\b[0-9a-f]{32}\b")
+_ID, _HASH = "[0-9]{1,18}(?::[0-9]{1,9})?", "[0-9a-f]{32}"
+_LINE = re.compile(
+    rf"(\S+) (out|undo|erased|did|lifted|suppressed:(?:manual|complained|bounced)) "
+    rf"({_ID}(?: {_ID})*|{_HASH}(?: {_HASH})*)\n"
+)
 PAGE = 500  # ids in one query
 
 _Listing = tuple[str, SuppressionReason, list[bytes]]
@@ -38,41 +43,55 @@ class Missing:
     lines: int = 0
     """In how many lines of the log they stand: one press may end all of a reader's subscriptions."""
     known: int = 0
-    """Lines or ids among them that the database had before, says the log."""
+    """Ids, or lines of hashes, among them that the database had before, says the log."""
 
     @property
     def count(self) -> int:
         return len(self.ended) + len(self.erased) + self.suppressed
 
 
-@dataclass
-class _Said:
-    """What the log says last of each id; of suppressed addresses only what must be known before they are read."""
-
-    last: dict[int, tuple[str, int, int]] = field(default_factory=dict)
-    """Subscription → word, generation, line."""
-    erased: dict[int, int] = field(default_factory=dict)
-    """Reader → line."""
-    did: set[str] = field(default_factory=set)
-    lifted: dict[str, str] = field(default_factory=dict)
-    """Hash → time."""
-    suppressed: bool = False
-
-
 def missing(database: Database, state_dir: Path) -> Missing:
-    """Hold log and database against each other. What began anew since, or is unknown there, is left alone."""
-    said = _read(state_dir)
-    left = {number: generation for number, (word, generation, _) in said.last.items() if word == "out"}
+    """Hold log and database against each other. What began anew since, or is unknown there, is left alone.
+
+    Generations say what came last, not the order of lines: a restore adds another machine's behind. Raises
+    UnreachableError for a log that is there and cannot be read.
+    """
+    out: dict[int, int] = {}
+    undone: dict[int, int] = {}
+    erased: set[int] = set()
+    for _, word, ids in _lines(state_dir, "out", "undo", "erased"):
+        for number, generation in _numbers(ids):
+            if word == "erased":
+                erased.add(number)
+            elif generation:
+                last = out if word == "out" else undone
+                last[number] = max(last.get(number, 0), generation)
+    for number, generation in undone.items():
+        if generation > out.get(number, generation):
+            del out[number]
     with database.read() as conn:
-        ended = subscriptions.going_on(conn, left, PAGE)
-        readers = subscribers.not_erased(conn, sorted(said.erased), PAGE)
-    lines = len({said.last[number][2] for number in ended} | {said.erased[number] for number in readers})
-    known = sum(f"{number}:{left[number]}" in said.did for number in ended)
-    known += sum(str(each) in said.did for each in readers)
-    suppressed = 0
-    for first, _, hashes in _unlisted(database, state_dir, said):
-        suppressed, lines, known = suppressed + len(hashes), lines + 1, known + (first in said.did)
-    return Missing(tuple(ended), tuple(readers), suppressed, lines, known)
+        ended = subscriptions.going_on(conn, out, PAGE)
+        readers = subscribers.not_erased(conn, sorted(erased), PAGE)
+    listed = {first: len(hashes) for first, _, hashes in _unlisted(database, state_dir)}
+    lines = known = 0
+    if ended or readers or listed:
+        ids_missing = {f"{number}:{out[number]}" for number in ended} | {str(number) for number in readers}
+        lines, known = _weigh(state_dir, ids_missing, set(listed))
+    return Missing(tuple(ended), tuple(readers), sum(listed.values()), lines + len(listed), known)
+
+
+def _weigh(state_dir: Path, ids_missing: set[str], lines_missing: set[str]) -> tuple[int, int]:
+    """In how many lines these ids stand, and how many ids and lines of hashes the database had. A second look, because
+    a log of a million wishes is not kept in memory for the few that are missing."""
+    did: set[str] = set()
+    last: dict[str, int] = {}
+    for at, (_, word, ids) in enumerate(_lines(state_dir, "out", "erased", "did")):
+        for each in ids_missing.intersection(ids.split()):
+            if word != "did":
+                last[each] = at
+        if word == "did":
+            did |= (ids_missing | lines_missing).intersection(ids.split())
+    return len(set(last.values())), len(did)
 
 
 def replay(database: Database, state_dir: Path, found: Missing, actor: str) -> None:
@@ -80,58 +99,39 @@ def replay(database: Database, state_dir: Path, found: Missing, actor: str) -> N
     for number in found.ended:
         optout.opt_out(database, Wish(number, Channel.CLI, actor), state_dir, wait_s=0.0)
     if found.suppressed:
-        for _, reason, hashes in _unlisted(database, state_dir, _read(state_dir)):
+        for _, reason, hashes in _unlisted(database, state_dir):
             with database.write_durably() as conn:
                 suppressions.add_hashes(conn, hashes, reason, "put back from the opt-out log", actor=actor)
     for number in found.erased:
-        with database.write_durably() as conn:
+        # Another process that begins now may have done it.
+        with suppress(NotFoundError), database.write_durably() as conn:
             subscribers.erase_subscriber(conn, number, actor=actor, keep_no=True)
 
 
-def _read(state_dir: Path) -> _Said:
-    said = _Said()
-    for line, (time, word, ids) in enumerate(_lines(state_dir)):
-        if word == "did":
-            said.did.update(ids.split())
-        elif word == "lifted":
-            said.lifted |= dict.fromkeys(_HASH.findall(ids), time)
-        elif word.startswith("suppressed"):
-            said.suppressed = True
-        else:
-            _read_ids(said, line, word, ids)
-    return said
-
-
-def _read_ids(said: _Said, line: int, word: str, ids: str) -> None:
-    for part in ids.split():
-        number, _, generation = part.partition(":")
-        if word == "erased" and number.isdigit():
-            said.erased[int(number)] = line
-        elif number.isdigit() and generation.isdigit():
-            said.last[int(number)] = (word, int(generation), line)
-
-
-def _unlisted(database: Database, state_dir: Path, said: _Said) -> Iterator[_Listing]:
+def _unlisted(database: Database, state_dir: Path) -> Iterator[_Listing]:
     """Of each line those that are neither on the list nor were lifted later.
 
     A list may be a million long, so no more of it is held than one query asks for.
     """
+    lifted: dict[str, str] = {}
+    for time, _, ids in _lines(state_dir, "lifted"):
+        lifted |= dict.fromkeys(ids.split(), time)
     asked: list[_Listing] = []
     size = 0
-    for time, word, ids in _lines(state_dir) if said.suppressed else ():
-        if not word.startswith("suppressed"):
-            continue
-        hashes = _HASH.findall(ids)[: suppressions.PAGE]
+    for time, word, ids in _lines(state_dir, "suppressed"):
+        hashes = ids.split()[: suppressions.PAGE]
         if size + len(hashes) > suppressions.PAGE:
             yield from _of_these(database, asked)
             asked, size = [], 0
-        wanted = [bytes.fromhex(each) for each in hashes if said.lifted.get(each, "") < time]
-        asked.append((" ".join(hashes[:1]), SuppressionReason(word.partition(":")[2]), wanted))
+        wanted = [bytes.fromhex(each) for each in hashes if lifted.get(each, "") < time]
+        asked.append((hashes[0], SuppressionReason(word.partition(":")[2]), wanted))
         size += len(wanted)
     yield from _of_these(database, asked)
 
 
 def _of_these(database: Database, asked: list[_Listing]) -> Iterator[_Listing]:
+    if not asked:
+        return
     with database.read() as conn:
         unlisted = set(suppressions.not_listed(conn, [each for _, _, hashes in asked for each in hashes]))
     for first, reason, hashes in asked:
@@ -139,12 +139,26 @@ def _of_these(database: Database, asked: list[_Listing]) -> Iterator[_Listing]:
             yield first, reason, wanted
 
 
-def _lines(state_dir: Path) -> Iterator[tuple[str, str, str]]:
-    """Time, word and ids; what a crash tore is left out, its reader was answered nothing."""
+def _numbers(ids: str) -> Iterator[tuple[int, int]]:
+    """(number, generation or 0)."""
+    for part in ids.split():
+        number, _, generation = part.partition(":")
+        yield int(number), int(generation or 0)
+
+
+def _lines(state_dir: Path, *words: str) -> Iterator[tuple[str, str, str]]:
+    """(time, word, ids) of each whole line with one of these words.
+
+    A torn one is passed over: its reader was answered nothing.
+    """
+    path = state_dir / LOG_NAME
+    sought = tuple(f" {word}{end}" for word in words for end in " :")
     try:
-        with (state_dir / LOG_NAME).open(errors="replace") as log:
+        with path.open(errors="replace", newline="\n") as log:
             for line in log:
-                if found := _LINE.match(line):
+                if any(each in line[:60] for each in sought) and (found := _LINE.fullmatch(line)):
                     yield found[1], found[2], found[3]
-    except OSError:
+    except FileNotFoundError:
         return
+    except OSError as error:
+        raise UnreachableError("journal.cannot_be_read", place=str(path), why=error.strerror) from error

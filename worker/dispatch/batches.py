@@ -106,6 +106,18 @@ class Batches:
         self.unsure_until = -math.inf
         """Until then (monotonic seconds) a claim of ours may turn up in the ledger whose commit was never confirmed."""
 
+        self.highest = 0
+        """Of all claims this process knows of: a new one has a higher number, or the database is an older one."""
+
+    def note_highest(self, claim_id: int) -> None:
+        """Any thread: a number that is a moment behind proves a little less."""
+        self.highest = max(self.highest, claim_id)
+
+    def stop_all(self) -> None:
+        """Nothing of any claim leaves any more. Any thread."""
+        for batch in list(self._by_claim.values()):
+            batch.stop()
+
     def add(self, batch: Batch) -> None:
         self._by_claim[batch.claim.id] = batch
 

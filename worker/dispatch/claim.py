@@ -9,7 +9,7 @@ import threading
 from worker import clock
 from worker.dispatch.batches import Batch, Batches
 from worker.dispatch.rates import RateGate
-from worker.errors import UnreachableError
+from worker.errors import RefusedError, Trouble, UnreachableError
 from worker.storage.engine import Database
 from worker.storage.ledger import claims, issues
 
@@ -43,17 +43,24 @@ def reserve_slots(gate: RateGate, size: int, draining: threading.Event, *, may_w
 def claim_rows(
     database: Database, batches: Batches, issue_id: int, owner: str, size: int, wake: threading.Event
 ) -> Batch | None:
-    """Commit a claim and register it. None when nothing of the issue can be claimed now."""
+    """Commit a claim and register it. None when nothing of the issue can be claimed now.
+
+    Raises RefusedError for a number that was given out before: the database is an older one since.
+    """
     with batches.claiming:
+        before = batches.highest
         try:
             with database.write() as conn:
                 claim = claims.claim_retry(conn, issue_id, owner, size)
                 claim = claim or claims.claim_first(conn, issue_id, owner, size)
+                if claim is not None and claim.id <= before:
+                    raise RefusedError("lock.locked", why=Trouble("lock.older", claims=before - claim.id + 1))
         except UnreachableError:
             batches.unsure_until = clock.monotonic() + UNSURE_S
             raise
         if claim is None:
             return None
+        batches.note_highest(claim.id)
         batch = Batch(claim, wake)
         batches.add(batch)
         return batch

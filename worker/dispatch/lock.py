@@ -1,22 +1,29 @@
 """Whether this database may be sent from: not when it is an older copy, or another one, than this machine knows.
 
-Looked at when a worker starts, and again while it is locked. Each machine compares the database with its own state
-directory; what others began since it can only tell by the highest claim it ever saw there.
+Looked at when a worker starts, and again while it is locked; a worker at work looks each second whether the database
+still is the one it was. Each machine compares it with its own state directory; what others began since it can only
+tell by the highest claim it ever saw there, and that they have to tell of it by the unlocks that the database lists.
 """
 
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from worker.consent import replay
 from worker.consent.replay import Missing
+from worker.domain.issue import IssueState
 from worker.domain.process import SILENT_AFTER_S
 from worker.errors import RefusedError, Trouble
 from worker.journal import memory
-from worker.journal.marks import Marks, read_marks
+from worker.journal.marks import Marks, Range, read_marks
 from worker.journal.memory import Memory
 from worker.storage import epochs, workers
 from worker.storage.engine import Database
 from worker.storage.epochs import Progress
+from worker.storage.ledger import claims, issues
 
 LINES_OF_A_CRASH = 16
 """A web process that dies between the opt-out log and its commits leaves as many lines as it takes wishes at once
@@ -33,6 +40,8 @@ class Comparison:
     missing: Missing
     others_alive: int
     """Workers that send from this very database now."""
+    is_behind: bool = False
+    """The ledger gave out no claim of numbers that had begun, as this machine knows."""
 
     @property
     def lock(self) -> Trouble | None:
@@ -43,21 +52,53 @@ class Comparison:
             return None if is_new else Trouble("lock.no_memory")
         if known.instance != self.database.instance:
             return Trouble("lock.other_database")
-        ahead = max(self.marks.highest_claim, known.highest_claim)
-        if known.epoch > self.database.epoch or ahead > self.database.highest_claim:
-            return Trouble("lock.older", claims=max(ahead - self.database.highest_claim, 0))
+        lost = self.ahead - self.database.highest_claim
+        if known.epoch > self.database.epoch or lost > 0 or self.is_behind or self._is_to_tell(known.epoch):
+            return Trouble("lock.older", claims=max(lost, 0))
         if self.missing.known or self.missing.lines > LINES_OF_A_CRASH:
             return Trouble("lock.older_than_log", count=self.missing.count)
         return None
 
+    @property
+    def ahead(self) -> int:
+        """The highest claim this machine knows of."""
+        return max(self.marks.highest_claim, self.memory.highest_claim if self.memory else 0)
+
+    def _is_to_tell(self, epoch: int) -> bool:
+        """Whether the database was unlocked elsewhere, and claims it did not know then are of this machine."""
+        since = [unlock for unlock in self.database.unlocks if unlock.epoch > epoch]
+        return any(each.lost_after < number <= each.lost_to for each in since for number in self.marks.claims)
+
 
 def compare(database: Database, state_dir: Path, *, with_log: bool = True) -> Comparison:
-    """Read both; the opt-out log only `with_log`, because it may be long. Raises UnreachableError."""
+    """Read both; the opt-out log only `with_log`, because it may be long. Raises UnreachableError.
+
+    The files come first: what is in them the database had before, and it goes on meanwhile.
+    """
+    marks, known = read_marks(state_dir), memory.recall(state_dir)
+    if known is not None and known.instance != database.instance().uuid:
+        marks, with_log = Marks(), False  # they speak of another one
+    missing = replay.missing(database, state_dir) if with_log else Missing()
     with database.read() as conn:
         progress = epochs.read_progress(conn)
         alive = workers.count_alive(conn, SILENT_AFTER_S)
-    missing = replay.missing(database, state_dir) if with_log else Missing()
-    return Comparison(progress, memory.recall(state_dir), read_marks(state_dir), missing, alive)
+        is_behind = any(_is_behind(conn, issue_id, begun) for issue_id, begun in marks.begun.items())
+    return Comparison(progress, known, marks, missing, alive, is_behind)
+
+
+def _is_behind(conn: Connection, issue_id: int, begun: Sequence[Range]) -> bool:
+    issue = issues.find_by_id(conn, issue_id)
+    if issue is None or issue.state in (IssueState.DRAFT, IssueState.FINISHED, IssueState.CANCELLED):
+        return False  # `unlock` says what it does not know, and nothing of the others leaves
+    if issue.plan_cursor is not None and begun[-1][1] > issue.audience:
+        return True
+    if issue.state not in (IssueState.SENDING, IssueState.PAUSED):
+        return True
+    for first, last in claims.never_claimed(conn, issue_id):
+        at = bisect_left(begun, first, key=lambda each: each[1])
+        if at < len(begun) and begun[at][0] <= last:
+            return True
+    return False
 
 
 def refuse_locked(database: Database, state_dir: Path) -> None:
@@ -77,18 +118,39 @@ def begin(database: Database, state_dir: Path, actor: str) -> Trouble | None:
     replay.replay(database, state_dir, found.missing, actor)
     with database.write() as conn:
         epoch = epochs.begin_epoch(conn)
-    _remember(state_dir, found, epoch, found.database.highest_claim)
+    memory.remember(state_dir, Memory(found.database.instance, epoch, found.database.highest_claim))
     return None
 
 
-def note_claims(database: Database, state_dir: Path, known: int) -> int:
-    """Remember the highest claim of all machines, when it grew beyond `known`. Returns it."""
+def watch(database: Database, state_dir: Path, seen: Progress | None) -> Progress | None:
+    """While sending: how far the database has come, remembered when claims were made since `seen`.
+
+    None when it is not the one it was, or was unlocked anew: what this process holds is to be stopped, and it begins
+    again. A number that only grows and is lower now proves an older copy: that one stays locked until `unlock`.
+    """
     with database.read() as conn:
-        progress = epochs.read_progress(conn)
-    if progress.highest_claim > known:
-        memory.remember(state_dir, Memory(progress.instance, progress.epoch, progress.highest_claim))
-    return max(progress.highest_claim, known)
+        now = epochs.read_progress(conn)
+    if seen is None or _goes_on(now, seen):
+        if seen is None or now.highest_claim > seen.highest_claim:
+            memory.remember(state_dir, Memory(now.instance, now.epoch, now.highest_claim))
+        return now
+    if now.instance == seen.instance and (now.highest_claim < seen.highest_claim or now.epoch < seen.epoch):
+        insist(state_dir, now, seen.epoch)
+    return None
 
 
-def _remember(state_dir: Path, found: Comparison, epoch: int, highest_claim: int) -> None:
-    memory.remember(state_dir, Memory(found.database.instance, epoch, highest_claim))
+def insist(state_dir: Path, now: Progress, epoch: int = 0) -> None:
+    """This database is older, for sure: whoever begins finds it locked, however far its numbers come meanwhile."""
+    known = memory.recall(state_dir)
+    highest = max(now.highest_claim, known.highest_claim if known else 0)
+    epoch = max(now.epoch, epoch, known.epoch if known else 0)
+    memory.remember(state_dir, Memory(now.instance, epoch + 1, highest))
+
+
+def _goes_on(now: Progress, seen: Progress) -> bool:
+    return (
+        (now.instance, now.unlocks) == (seen.instance, seen.unlocks)
+        and now.epoch >= seen.epoch
+        and now.highest_claim >= seen.highest_claim
+        and now.highest_act >= seen.highest_act
+    )

@@ -16,7 +16,7 @@ import dramatiq
 from worker import clock, log
 from worker.dispatch.claim import release_unknown
 from worker.dispatch.events import Hook
-from worker.dispatch.lock import begin, note_claims
+from worker.dispatch.lock import begin, watch
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.outfit import outfit_of
 from worker.dispatch.plan import plan
@@ -30,6 +30,7 @@ from worker.metrics import relay_closed
 from worker.settings import Settings
 from worker.storage import workers
 from worker.storage.engine import Database
+from worker.storage.epochs import Progress
 from worker.transport.door import Reason
 from worker.transport.pool import RelayFault
 from worker.transport.relay import relay_of
@@ -59,7 +60,8 @@ class SendingProcess:
         self.on_must_end: Callable[[], None] = lambda: None
         """Called once from the heartbeat's thread when must_end is set."""
         self._is_lost = False
-        self._highest_claim = 0
+        self.seen: Progress | None = None
+        """How far the database has come, as the heartbeat's thread last saw; None while it is locked."""
         self._relay_trouble: Reason | None = None
         self._active = 0
         self._idle = threading.Condition()
@@ -177,12 +179,17 @@ class SendingProcess:
         return not self._is_lost
 
     def _look_at_lock(self) -> None:
-        """While locked: has somebody unlocked it? Else remember how far the database has come."""
+        """While locked: has somebody unlocked it? Else: is it still the database it was, and how far has it come?"""
         try:
-            if self.sender.lock is not None:
-                self.sender.lock = self._begin()
-            else:
-                self._highest_claim = note_claims(self.database, self.settings.state_dir, self._highest_claim)
+            if self.sender.lock is None:
+                self.seen = watch(self.database, self.settings.state_dir, self.seen)
+                if self.seen is not None:
+                    self.sender.batches.note_highest(self.seen.highest_claim)
+                    return
+                _log.critical("the database is not as it was a moment ago, what is held is stopped", worker=self.id)
+                self.sender.lock_up(Trouble("lock.older", claims=0))
+            self.seen = None
+            self.sender.lock = self._begin()
         except UnreachableError as error:
             self.sender.note = error.trouble
 

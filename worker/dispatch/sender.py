@@ -52,7 +52,8 @@ class Sender:
         self.draining = threading.Event()
         """Set when told to stop: nothing new is claimed."""
         self.lock: Trouble | None = None
-        """Why nothing may be sent from this database, until an operator unlocks it; the heartbeat's thread writes."""
+        """Why nothing may be sent from this database, until an operator unlocks it; the heartbeat's thread takes it
+        back."""
         self.clock_trouble: Trouble | None = None
         """Why no mail may get a Date from this machine's clock; the heartbeat's thread writes."""
         self._there, self._seen_at = clock.utcnow(), clock.monotonic()
@@ -87,6 +88,11 @@ class Sender:
             _log.error("nothing is sent, because what begins cannot be written down", why=why)
         elif before and not why:
             _log.warning("what begins can be written down again")
+
+    def lock_up(self, why: Trouble) -> None:
+        """The database is an older one: nothing is claimed, and of what is held nothing more leaves. Any thread."""
+        self.lock = why
+        self.batches.stop_all()
 
     def note_away(self, trouble: Trouble) -> None:
         """Something that a slice or a recheck cannot do without did not answer."""

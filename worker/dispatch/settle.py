@@ -14,7 +14,8 @@ from worker.dispatch.judge import judge, undecided
 from worker.dispatch.sender import Sender
 from worker.domain.delivery import DoubtReason
 from worker.errors import Trouble, UnreachableError
-from worker.storage.ledger import claims, issues, settlements
+from worker.storage.ledger import claims, evidence, issues, settlements
+from worker.storage.ledger.claims import Claim
 
 NOTE_S = 1.0
 """Progress is noted at most this often: all workers share the issue's row."""
@@ -83,7 +84,9 @@ class Settler:
         batch.results = []
         if written is None:
             batch.is_ours = False
-            if not batch.is_unsure:
+            if batch.is_unsure:
+                self._forget(batch.claim)
+            else:
                 _log.critical("a claim was taken from a living worker, its results are lost", claim=batch.claim)
             return True
         batch.is_unsure = False
@@ -95,6 +98,16 @@ class Settler:
         except Exception:  # the results stand: a counter must not keep the next ones from the ledger
             _log.exception("settled results could not be told", claim=batch.claim.id)
         return True
+
+    def _forget(self, held: Claim) -> None:
+        """Its slots are of no use any more: unless it was taken from us, when only they can tell what left."""
+        try:
+            with self._sender.database.read() as conn:
+                taken = evidence.in_doubt_since(conn, held.issue_id, held.id, held.from_n, held.to_n)
+        except UnreachableError:
+            return
+        if not taken:
+            self._sender.journal.forget(held.id)
 
     def _note_progress(self) -> None:
         """In a transaction of its own: a settlement must not hold the row that all workers share."""
@@ -115,6 +128,7 @@ class Settler:
         try:
             with self._sender.database.write() as conn:
                 claims.lose(conn, batch.claim, DoubtReason.WORKER_LOST)
+            self._forget(batch.claim)
         except Exception:
             batch.is_stuck = True
             _log.critical("a claim stays behind until this process ends", claim=batch.claim, exc_info=True)

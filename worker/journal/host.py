@@ -1,7 +1,7 @@
 """Which host this is: the machine since its boot, with this state directory.
 
-A rebooted machine or a restored directory is another host, so whatever a power cut took from its files is not missed:
-nobody reads them as that host's any more.
+A rebooted machine or a copied directory is another host, so whatever a power cut took from its files, or came about
+after the copy was made, is not missed: nobody reads them as that host's any more.
 """
 
 import os
@@ -27,7 +27,9 @@ def host_id(state_dir: Path) -> str:
             except FileExistsError:
                 pass
             made.unlink()
-        return f"{boot}.{mark.read_text().strip()}"[:80]
+        stands = mark.stat()  # a copy has the same words in another place
+        place = f"{mark.read_text(errors='replace').strip()} {stands.st_dev}:{stands.st_ino}"
+        return f"{boot}.{uuid.uuid5(uuid.NAMESPACE_OID, place)}"[:80]
     except OSError as error:
         raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
 

@@ -20,7 +20,8 @@ FILE_NAME = "claims.log"
 COMPACT_OCTETS = 4 * 1024 * 1024
 """A process that begins melts a longer file down to one line an issue: a hundred thousand claims."""
 
-_LINE = re.compile(r"(\d{1,18}) (\d{1,10}) ([0-9,-]+)")
+_PART = "[0-9]{1,10}(?:-[0-9]{1,10})?"
+_LINE = re.compile(rf"([0-9]{{1,18}}) ([0-9]{{1,9}}) ({_PART}(?:,{_PART})*)")
 
 Range = tuple[int, int]
 """First and last number, both included."""
@@ -69,6 +70,9 @@ class ClaimLog:
         said = f"{numbers[0]}-{numbers[1]}" if isinstance(numbers, tuple) else ",".join(map(str, numbers))
         line = f"{claim_id} {issue_id} {said}\n".encode()
         try:
+            if not self._is_in_place():
+                os.close(self._file)
+                self._file = self._open()
             size = os.fstat(self._file).st_size
             if size and os.pread(self._file, 1, size - 1) != b"\n":
                 line = b"\n" + line  # what a full disk tore off must not swallow this one
@@ -81,6 +85,14 @@ class ClaimLog:
 
     def close(self) -> None:
         os.close(self._file)
+
+    def _is_in_place(self) -> bool:
+        """Whether the file still has its name: nobody would ever read what is written to one that was taken away."""
+        try:
+            here, there = os.fstat(self._file), os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        return (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev)
 
     def _compact(self) -> None:
         """Only by the first process to begin, while no other holds the file it writes to."""
@@ -106,11 +118,17 @@ class ClaimLog:
 
 
 def read_marks(state_dir: Path) -> Marks:
-    """What the file says. A line that cannot be read, such as a torn last one, is left out: nothing was built of it."""
+    """What the file says. A line that cannot be read, such as a torn last one, is left out: nothing was built of it.
+
+    Raises UnreachableError for a file that is there and cannot be read.
+    """
+    path = state_dir / FILE_NAME
     try:
-        text = (state_dir / FILE_NAME).read_text(errors="replace")
-    except OSError:
+        text = path.read_text(errors="replace")
+    except FileNotFoundError:
         return Marks()
+    except OSError as error:
+        raise UnreachableError("journal.cannot_be_read", place=str(path), why=error.strerror) from error
     highest = 0
     issue_of: dict[int, int] = {}
     begun: dict[int, list[Range]] = defaultdict(list)
@@ -123,8 +141,7 @@ def read_marks(state_dir: Path) -> Marks:
         issue_of[claim_id] = issue_id if issue_of.get(claim_id, issue_id) == issue_id else 0
         for part in found[3].split(","):
             first, _, last = part.partition("-")
-            if first.isdigit() and (not last or last.isdigit()):
-                begun[issue_id].append((int(first), int(last or first)))
+            begun[issue_id].append((int(first), int(last or first)))
     return Marks(highest, issue_of, {issue: _merged(ranges) for issue, ranges in begun.items()})
 
 

@@ -3,14 +3,20 @@
 Written anew as a whole and renamed, so that it is one state or the next, never half of one.
 """
 
+import fcntl
 import json
 import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from worker.errors import UnreachableError
 
 FILE_NAME = "instance.json"
+_LOCK_NAME = "instance.lock"
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ def recall(state_dir: Path) -> Memory | None:
 
 def remember(state_dir: Path, memory: Memory) -> None:
     """On disk when this returns. Raises UnreachableError."""
-    made = state_dir / f"{FILE_NAME}.{os.getpid()}"
+    made = state_dir / f"{FILE_NAME}.{uuid4()}"  # containers that share the folder have the same process ids
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -46,10 +52,51 @@ def remember(state_dir: Path, memory: Memory) -> None:
         finally:
             os.close(file)
         made.replace(state_dir / FILE_NAME)
-        folder = os.open(state_dir, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(state_dir)
     except OSError as error:
         raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
+
+
+def change_hands(state_dir: Path, names: Iterable[str], before: str, after: str) -> None:
+    """Files that speak of instance `before` are kept under its name; those kept of `after` are in force again.
+
+    Their numbers mean other people and other issues in another database. Safe to run twice. Raises UnreachableError.
+    """
+    try:
+        for name in names:
+            here, kept, ours = state_dir / name, state_dir / f"{name}.{before}", state_dir / f"{name}.{after}"
+            if here.exists() and kept.exists():
+                with kept.open("ab") as file, here.open("rb") as more:
+                    file.write(b" torn\n")  # ends what may have no end
+                    shutil.copyfileobj(more, file)
+                here.unlink()
+            elif here.exists():
+                here.rename(kept)
+            if ours.exists():
+                ours.rename(here)
+        _sync_folder(state_dir)
+    except OSError as error:
+        raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
+
+
+@contextmanager
+def only_one(state_dir: Path) -> Iterator[None]:
+    """Of several processes that would change what this folder knows, the others wait. Raises UnreachableError."""
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(state_dir / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+def _sync_folder(folder: Path) -> None:
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

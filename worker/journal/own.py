@@ -102,6 +102,10 @@ class Journal:
             if held := self._held.pop(key, None):
                 self._free.append(held[0])
 
+    def forget(self, claim_id: int) -> None:
+        """Nothing will ask what the slots of this claim say."""
+        self.free([key for key in list(self._held) if key[0] == claim_id])
+
     def end_claim(self, claim_id: int) -> None:
         """The ledger has ended this claim, or given it back."""
         self.free([(claim_id, 0)])

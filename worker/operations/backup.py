@@ -5,6 +5,7 @@ less. The manifest is written last: a folder without one is no backup. Who resto
 mails may have left since; `unlock` says what that means.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -15,14 +16,15 @@ from pathlib import Path
 from worker.clock import utcnow
 from worker.consent import noted, optout_log
 from worker.errors import RefusedError, UnreachableError, UsageError
-from worker.journal import memory
+from worker.journal import marks, memory
 from worker.journal.memory import Memory
-from worker.storage import copies, migrations
+from worker.storage import copies, epochs, migrations
 from worker.storage.engine import Database, open_database
 
 MANIFEST, DUMP, KEYS = "manifest.json", {"sqlite": "corranto.sqlite3", "postgresql": "corranto.dump"}, "dkim"
 FORMAT_NO = 1
-LOGS = (optout_log.LOG_NAME, noted.FILE_NAME)
+LOGS = (noted.FILE_NAME, optout_log.LOG_NAME)
+"""In this order: what is fulfilled meanwhile goes from the first to the second."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,9 @@ def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:
             raise RefusedError("backup.database_filled", place=database.place)
         # Locked first: whatever happens below, nothing is sent from it.
         known = memory.recall(state_dir)
+        if known is not None and known.instance != manifest.instance:
+            memory.change_hands(state_dir, (*LOGS, marks.FILE_NAME), known.instance, manifest.instance)
+            known = None
         epoch = max(manifest.epoch, known.epoch if known else 0) + 1
         highest = max(manifest.highest_claim, known.highest_claim if known else 0)
         memory.remember(state_dir, Memory(manifest.instance, epoch, highest))
@@ -121,6 +126,8 @@ def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:
             _add_lines(folder / name, state_dir / name)
         dump = folder / DUMP[manifest.kind]
         copies.load(database, url, dump)
+        with database.write() as conn:  # at once: readers join while it still is locked
+            epochs.skip_numbers(conn)
         for key in sorted((folder / KEYS).glob("*")):
             if key.is_file() and not (keys / key.name).exists():
                 keys.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -152,16 +159,25 @@ def _add_lines(source: Path, target: Path) -> None:
     """Lines of a log that the other has not: both are true."""
     if not source.exists():
         return
-    present = set(target.read_bytes().splitlines()) if target.exists() else set()
-    new = [line for line in source.read_bytes().splitlines() if line not in present]
+    present = set(_whole_lines(target)) if target.exists() else set()
+    new = [line for line in _whole_lines(source) if line not in present]
     if new:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        file = os.open(target, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(file, b"".join(line + b"\n" for line in new))
+            size = os.fstat(file).st_size
+            is_torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+            octets = optout_log.TORN * is_torn + b"".join(line + b"\n" for line in new)
+            if os.write(file, octets) != len(octets):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file)
         finally:
             os.close(file)
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    """A last one without an end was being written when the copy was made."""
+    return path.read_bytes().split(b"\n")[:-1]
 
 
 def _why(error: OSError) -> str:

@@ -10,16 +10,18 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from worker.consent import noted, replay
+from worker.consent import noted, optout_log, replay
 from worker.dispatch.lock import Comparison, compare
 from worker.domain.delivery import DoubtReason
 from worker.domain.issue import Issue, IssueState
-from worker.errors import Trouble
-from worker.journal import memory
+from worker.domain.process import SILENT_AFTER_S
+from worker.errors import RefusedError, Trouble
+from worker.journal import marks, memory
 from worker.journal.marks import Range
 from worker.journal.memory import Memory
-from worker.storage import acts, epochs
+from worker.storage import acts, epochs, workers
 from worker.storage.engine import Database
+from worker.storage.epochs import Unlock
 from worker.storage.ledger import audiences, claims, evidence, issues
 
 UNDER_WAY = (
@@ -29,7 +31,15 @@ UNDER_WAY = (
     IssueState.SCHEDULED,
     IssueState.HELD_LATE,
 )
+LOGS = (marks.FILE_NAME, noted.FILE_NAME, optout_log.LOG_NAME)
+EPOCHS_LEFT_OUT = 1_000
+"""Other machines may have begun as many that this one never saw."""
+NEVER = 2**62
+"""The epoch of a memory that fits no database: still locked, should we die in the middle."""
+
 PLAN_PAGE = 5_000
+_RECOUNT = "issue.recount"
+MOST_ACTS = 1_000  # about one issue; those of unlocks are its last
 REASON = "the database was restored: see who is in doubt, then resume"
 
 
@@ -72,8 +82,6 @@ def survey(database: Database, state_dir: Path) -> Survey:
         known = issues.list_issues(conn)
         under_way = tuple(_under_way(conn, issue, found) for issue in known if issue.state in UNDER_WAY)
         now = database.now(conn)
-    ahead = max(found.marks.highest_claim, found.memory.highest_claim if found.memory else 0)
-    named = {number for number in found.marks.claims if number > found.database.highest_claim}
     return Survey(
         found.lock,
         database.place,
@@ -82,8 +90,13 @@ def survey(database: Database, state_dir: Path) -> Survey:
         under_way,
         found.missing.count,
         len(set(found.marks.begun) - {issue.id for issue in known}),
-        max(ahead - found.database.highest_claim, 0) - len(named),
+        _foreign_claims(found),
     )
+
+
+def _foreign_claims(found: Comparison) -> int:
+    named = {number for number in found.marks.claims if number > found.database.highest_claim}
+    return max(found.ahead - found.database.highest_claim, 0) - len(named)
 
 
 def _under_way(conn: Connection, issue: Issue, found: Comparison) -> UnderWay:
@@ -95,43 +108,101 @@ def _under_way(conn: Connection, issue: Issue, found: Comparison) -> UnderWay:
 
 
 def unlock(database: Database, state_dir: Path, actor: str) -> None:
-    """Make the database what this machine knows, so far as it knows.
+    """Make the database what this machine knows, so far as it knows; nothing when somebody else just did.
 
-    1. What the log and noted wishes say: who left, was erased or suppressed.
-    2. Every issue under way: freeze its audience if that is not done, put what had begun in doubt, pause it.
-    3. Numbers that were given out since are not given out again.
-    4. A new epoch on both sides: unlocked.
+    1. Another installation's logs are put aside: their numbers mean other people.
+    2. What readers wanted: who left, was erased or suppressed, says the log; wishes that were noted.
+    3. Every issue under way: freeze its audience if that is not done, put what had begun in doubt, pause it.
+    4. Numbers that were given out since are not given out again.
+    5. A new epoch on both sides: unlocked.
+
+    Raises RefusedError when this machine only forgot, and the database's workers send from it.
     """
-    found = compare(database, state_dir)
+    with memory.only_one(state_dir):
+        found = compare(database, state_dir)
+        if found.lock is None:
+            return
+        if found.lock.code == "lock.no_memory":
+            _refuse_under_workers(database)
+        if found.memory is not None and found.memory.instance != found.database.instance:
+            memory.change_hands(state_dir, LOGS, found.memory.instance, found.database.instance)
+            memory.remember(state_dir, Memory(found.database.instance, NEVER, 0))
+            found = compare(database, state_dir)
+        _unlock(database, state_dir, found, actor)
+
+
+def _refuse_under_workers(database: Database) -> None:
+    with database.read() as conn:
+        heard = workers.heard(conn, SILENT_AFTER_S)
+    sending = [row.label for row in heard if row.note is None or not row.note.code.startswith("lock.")]
+    if sending:
+        raise RefusedError("lock.workers_send", workers=sending)
+
+
+def _unlock(database: Database, state_dir: Path, found: Comparison, actor: str) -> None:
     replay.replay(database, state_dir, found.missing, actor)
     noted.fulfil(database, state_dir)
     with database.read() as conn:
         known = [issue for issue in issues.list_issues(conn) if issue.state in UNDER_WAY]
     for issue in known:
-        _stop(database, issue, found.marks.begun.get(issue.id, ()), found.marks.highest_claim, actor)
-    ahead = max(found.marks.highest_claim, found.memory.highest_claim if found.memory else 0)
+        _stop(database, issue, found, actor)
+    known_epoch = found.memory.epoch if found.memory and found.memory.epoch != NEVER else 0
     with database.write() as conn:
-        epochs.skip_numbers(conn, claims_to=ahead, issues_to=max(found.marks.begun, default=0))
-        acts.record(conn, actor, "database.unlock", "database", {"issues": len(known), "replayed": found.missing.count})
-        epoch = epochs.begin_epoch(conn, found.memory.epoch if found.memory else 0)
+        epochs.skip_numbers(conn, claim=found.ahead, issue=max(found.marks.begun, default=0))
+        epoch = epochs.begin_epoch(conn, max(known_epoch, found.database.epoch) + EPOCHS_LEFT_OUT)
+        done = Unlock(epoch, found.database.highest_claim, found.ahead)
+        epochs.note_unlock(conn, actor, done, {"issues": len(known), "replayed": found.missing.count})
         highest = epochs.read_progress(conn).highest_claim
     memory.remember(state_dir, Memory(found.database.instance, epoch, highest))
 
 
-def _stop(database: Database, issue: Issue, begun: tuple[Range, ...], claim_id: int, actor: str) -> None:
+def _stop(database: Database, issue: Issue, found: Comparison, actor: str) -> None:
     """One issue under way: nothing of it leaves until an editor resumes it, and nothing twice after that."""
+    begun = found.marks.begun.get(issue.id, ())
     with database.write() as conn:
         for held in claims.owned_by_issue(conn, issue.id):
             claims.lose(conn, held, DoubtReason.WORKER_LOST)
-        if begun and issue.state not in (IssueState.SENDING, IssueState.PAUSED):
-            issues.start_at_once(conn, issue.id)  # it had begun, so its audience has numbers that must be kept
+        is_waiting = issue.state not in (IssueState.SENDING, IssueState.PAUSED)
+        if is_waiting and (begun or (_foreign_claims(found) and _is_due(issue, database.now(conn)))):
+            issues.start_at_once(conn, issue.id)  # it had begun, or may have elsewhere: its time must not start it
+        kept = _kept_numbers(conn, issue)
+        if kept is not None:  # before they are given out anew: whoever comes after us must know
+            acts.record(conn, actor, _RECOUNT, f"issue:{issue.id}", {"kept": kept})
     if begun:
         _finish_planning(database, issue.id)
         with database.write() as conn:
-            doubts = evidence.doubt_begun(conn, issue.id, begun, claim_id, REASON)
+            if kept is not None:
+                begun = _numbered_anew(conn, issue.id, begun, kept)
+            doubts = evidence.doubt_begun(conn, issue.id, begun, found.marks.highest_claim, REASON)
             acts.record(conn, actor, "doubt.restore", f"issue:{issue.id}", {"rows": doubts})
     with database.write() as conn:
         issues.move(conn, issue.id, [IssueState.SENDING], IssueState.PAUSED, stopped_reason=REASON)
+
+
+def _is_due(issue: Issue, now: datetime) -> bool:
+    at = issue.hold_until if issue.state is IssueState.HOLDING else issue.due_at
+    return at is None or at <= now
+
+
+def _kept_numbers(conn: Connection, issue: Issue) -> int | None:
+    """Up to which number the ledger gave the readers the numbers they had; None when all of them.
+
+    What was frozen after the copy was made is frozen anew, and by another machine's unlock perhaps it was already.
+    """
+    said = acts.latest(conn, object=f"issue:{issue.id}", limit=MOST_ACTS)
+    before = [act.counts["kept"] for act in said if act.act == _RECOUNT]
+    return min(before, default=None if issue.plan_cursor is None and issue.started_at else issue.audience)
+
+
+def _numbered_anew(conn: Connection, issue_id: int, begun: tuple[Range, ...], kept: int) -> tuple[Range, ...]:
+    """Numbers that had begun, as the readers behind them may be numbered now.
+
+    A reader who was confirmed in the one counting and not in the other moves all behind by one: so what lies between is
+    in doubt too, and as many more behind the last as may have come in.
+    """
+    last = begun[-1][1] + audiences.confirmed_since_queued(conn, issue_id)
+    same = tuple((first, min(to, kept)) for first, to in begun if first <= kept)
+    return (*same, (kept + 1, last)) if begun[-1][1] > kept else same
 
 
 def _finish_planning(database: Database, issue_id: int) -> None:
@@ -142,6 +213,7 @@ def _finish_planning(database: Database, issue_id: int) -> None:
             issues.move(conn, issue_id, [IssueState.PAUSED], IssueState.SENDING)
     while True:
         with database.write() as conn:
-            planned = audiences.plan_page(conn, issue_id, PLAN_PAGE, 2_000)
-        if planned is None or planned[1]:
+            audiences.plan_page(conn, issue_id, PLAN_PAGE, 2_000)
+            left = issues.get(conn, issue_id)
+        if left.plan_cursor is None or left.state is not IssueState.SENDING:
             return

@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import Connection, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -228,6 +229,8 @@ def open_database(url: str, secrets: Sequence[str] = ()) -> Database:
         )
         event.listen(engine, "begin", _begin_on_sqlite)
         event.listen(engine.pool, "reset", _reset_on_sqlite)
+        event.listen(engine.pool, "connect", partial(_remember_file, path))
+        event.listen(engine.pool, "checkout", partial(_refuse_replaced_file, path))
         return Database(engine, path, f"the database file {path}", secrets)
     # Behind a pooler that shares connections between transactions a prepared statement is somebody else's or gone.
     unprepared = {"prepare_threshold": None} if parsed.query.get("prepare") == "off" else {}
@@ -289,6 +292,24 @@ def _begin_on_sqlite(conn: Connection) -> None:
     if options.get("corranto_read"):
         conn.exec_driver_sql("PRAGMA query_only = ON")
     conn.exec_driver_sql("BEGIN IMMEDIATE" if options.get("corranto_write") else "BEGIN")
+
+
+def _remember_file(path: Path, _dbapi_connection: Any, record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's hook
+    record.info["file"] = _file_at(path)
+
+
+def _refuse_replaced_file(path: Path, _dbapi_connection: Any, record: Any, _proxy: object) -> None:  # noqa: ANN401 - SQLAlchemy's hook
+    """What is written to a file that lost its name is lost with this process: the pool opens the one in its place."""
+    if record.info["file"] != _file_at(path):
+        raise DisconnectionError(f"{path.name} was replaced")
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _reset_on_sqlite(dbapi_connection: Any, _record: object, state: Any) -> None:  # noqa: ANN401 - SQLAlchemy's hook

@@ -4,11 +4,15 @@ An older copy has lower ones, which is how it is known; numbers are raised above
 none is used twice.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Table, case, select, text, update
 
-from worker.storage.schema import claim, instance, issue, subscriber, subscription
+from worker.storage import acts
+from worker.storage.schema import act, claim, instance, metadata, subscriber, subscription
+
+_UNLOCK, _OBJECT = "database.unlock", "database"
 
 
 @dataclass(frozen=True)
@@ -18,11 +22,35 @@ class Progress:
     instance: str
     epoch: int
     highest_claim: int
+    highest_act: int = 0
+    unlocks: tuple["Unlock", ...] = ()
+
+
+@dataclass(frozen=True)
+class Unlock:
+    """An older copy was made fit to send: which claims it did not know then, and the epoch that began with it."""
+
+    epoch: int
+    lost_after: int
+    lost_to: int
+    """Both of claims: those above the first, up to the last."""
 
 
 def read_progress(conn: Connection) -> Progress:
     row = conn.execute(select(instance.c.uuid, instance.c.epoch)).one()
-    return Progress(row.uuid, row.epoch, _highest(conn, claim))
+    return Progress(row.uuid, row.epoch, _highest(conn, claim), _highest(conn, act), _unlocks(conn))
+
+
+def note_unlock(conn: Connection, actor: str, unlock: Unlock, counts: Mapping[str, int]) -> None:
+    """Say so in the list of acts: every other machine that began one of the lost claims has to tell of it."""
+    numbers = {"epoch": unlock.epoch, "lost_after": unlock.lost_after, "lost_to": unlock.lost_to}
+    acts.record(conn, actor, _UNLOCK, _OBJECT, {**counts, **numbers})
+
+
+def _unlocks(conn: Connection) -> tuple[Unlock, ...]:
+    found = conn.execute(select(act.c.counts).where(act.c.object == _OBJECT, act.c.act == _UNLOCK).order_by(act.c.id))
+    each = [counts for counts in found.scalars() if "epoch" in counts]
+    return tuple(Unlock(counts["epoch"], counts["lost_after"], counts["lost_to"]) for counts in each)
 
 
 def begin_epoch(conn: Connection, at_least: int = 0) -> int:
@@ -37,10 +65,12 @@ READERS_SKIPPED = 10_000_000
 in links and in the opt-out log: given out again, somebody's old link would end another reader's subscription."""
 
 
-def skip_numbers(conn: Connection, claims_to: int, issues_to: int) -> None:
-    """Claims and issues made from now on get higher numbers than these, and readers what nobody was ever told."""
-    people = [(table, _highest(conn, table) + READERS_SKIPPED) for table in (subscriber, subscription)]
-    for table, least in ((claim, claims_to), (issue, issues_to), *people):
+def skip_numbers(conn: Connection, **least_of: int) -> None:
+    """Rows made from now on get higher numbers than these, named by their table; readers what nobody was ever told."""
+    for table in (subscriber, subscription):
+        least_of[table.name] = _highest(conn, table) + READERS_SKIPPED
+    for name, least in least_of.items():
+        table = metadata.tables[name]
         if _highest(conn, table) >= least:
             continue
         if conn.dialect.name == "postgresql":

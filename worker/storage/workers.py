@@ -69,6 +69,12 @@ def count_alive(conn: Connection, silent_s: float) -> int:
     return int(conn.execute(select(func.count()).select_from(worker).where(*heard)).scalar_one())
 
 
+def heard(conn: Connection, silent_s: float) -> list[WorkerRow]:
+    """Processes that were heard in the last so many seconds."""
+    since = conn.execute(select(database_now(-silent_s))).scalar_one()
+    return [row for row in list_workers(conn) if row.state != WorkerState.LOST and row.seen_at >= since]
+
+
 MOST_NOTE_CHARS = 2_000
 """Of a note that is read back: whatever stands there, nobody's screen fills with it."""
 

@@ -83,6 +83,18 @@ def audience_query(publication_id: int, kind: AudienceKind, of: int | None, queu
     )
 
 
+def confirmed_since_queued(conn: Connection, issue_id: int) -> int:
+    """How many of its publication's readers confirmed since an issue was queued: whether each has a row depends on
+    when it was planned."""
+    query = (
+        select(func.count())
+        .select_from(subscription)
+        .join(issue, issue.c.publication_id == subscription.c.publication_id)
+        .where(issue.c.id == issue_id, subscription.c.confirmed_at >= issue.c.queued_at)
+    )
+    return int(conn.execute(query).scalar_one())
+
+
 def plan_page(conn: Connection, issue_id: int, page: int, shard_size: int) -> tuple[int, bool] | None:
     """Write the next up to `page` ledger rows and their shards, and move plan_cursor with them.
 

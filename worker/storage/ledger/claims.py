@@ -244,6 +244,28 @@ def skip_to(conn: Connection, issue_id: int, shard_no: int, last: int) -> None:
     conn.execute(update(shard).where(*here).values(next_n=last + 1))
 
 
+def recount_released(conn: Connection, issue_id: int, shard_no: int) -> None:
+    """After rows were taken out of released ranges: their `left` follows, and those without any end."""
+    released = conn.execute(
+        select(claim)
+        .where(claim.c.issue_id == issue_id, claim.c.shard_no == shard_no, claim.c.owner.is_(None))
+        .with_for_update()
+    ).all()
+    for row in released:
+        held = _claim(row._mapping)
+        left = conn.execute(select(func.count()).select_from(delivery).where(rows_of(held))).scalar_one()
+        if not left:
+            conn.execute(delete(claim).where(claim.c.id == held.id))
+        elif left != held.left:
+            conn.execute(update(claim).where(claim.c.id == held.id).values(left=left))
+
+
+def never_claimed(conn: Connection, issue_id: int) -> list[tuple[int, int]]:
+    """First and last number of what no claim has reached yet, shard by shard."""
+    rows = select(shard.c.next_n, shard.c.to_n).where(shard.c.issue_id == issue_id, shard.c.next_n <= shard.c.to_n)
+    return [(int(next_n), int(to_n)) for next_n, to_n in conn.execute(rows.order_by(shard.c.no))]
+
+
 def is_owned(conn: Connection, held: Claim, owner: str) -> bool:
     """Whether a claim still is this worker's: not when it was taken for dead."""
     return conn.execute(select(claim.c.owner).where(claim.c.id == held.id)).scalar() == owner

@@ -112,5 +112,6 @@ def doubt_begun(conn: Connection, issue_id: int, ranges: Sequence[tuple[int, int
                 ).rowcount
                 claims.move_counts(conn, issue_id, no, {(state, DeliveryState.IN_DOUBT): moved})
                 done += moved
+        claims.recount_released(conn, issue_id, no)
         claims.skip_to(conn, issue_id, no, min(max(last for _, last in ranges), to_n))
     return done

@@ -76,7 +76,7 @@ def of_pair(conn: Connection, subscriber_id: int, publication_id: int) -> Subscr
 
 
 def going_on(conn: Connection, ended: Mapping[int, int], page: int) -> list[int]:
-    """Which of these subscriptions, said to be ended in that generation, go on in it here."""
+    """Which of these subscriptions, said to be ended in that generation, go on here in it or an earlier one."""
     found: list[int] = []
     ids = sorted(ended)
     for at in range(0, len(ids), page):
@@ -85,7 +85,7 @@ def going_on(conn: Connection, ended: Mapping[int, int], page: int) -> list[int]
                 subscription.c.id.in_(ids[at : at + page]), subscription.c.state != SubscriptionState.ENDED
             )
         )
-        found += sorted(number for number, generation in rows if generation == ended[number])
+        found += sorted(number for number, generation in rows if generation <= ended[number])
     return found
 
 

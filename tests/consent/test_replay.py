@@ -1,0 +1,98 @@
+"""The opt-out log against the database, whatever a disk, a copy or another program made of the file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.support.readers import Readers
+from tests.support.words import refuses
+from worker.consent import optout_log, replay
+from worker.consent.optout_log import LOG_NAME, append_erased
+from worker.errors import UnreachableError
+from worker.storage.engine import Database
+
+AT = "2026-11-27T10:00:00+00:00"
+
+
+def found(database: Database, folder: Path, lines: Sequence[str]) -> tuple[int, ...]:
+    (folder / LOG_NAME).write_text("".join(f"{AT} {line}\n" for line in lines))
+    return replay.missing(database, folder).ended
+
+
+def test_a_torn_line_erases_nobody(database: Database, readers: Readers, newsline: int, tmp_path: Path) -> None:
+    # Given: a line about another reader, of which a full disk took the end
+    for n in range(12):
+        readers.reader(f"reader{n}@example.org", newsline)
+    (tmp_path / LOG_NAME).write_text(f"{AT} erased 1")
+
+    # Then: neither before nor after the next line does it name a reader whose number is shorter
+    assert replay.missing(database, tmp_path).erased == ()
+    append_erased(tmp_path, 12)
+    assert replay.missing(database, tmp_path).erased == (12,)
+
+
+@pytest.mark.parametrize(
+    ("lines", "left"),
+    [
+        (["out 1:1", "undo 1:2"], ()),
+        (["undo 1:2", "out 1:1"], ()),  # a line that a restore added behind
+        (["out 1:1", "undo 1:2", "out 1:2"], (1,)),  # who came back and left again, all since the copy was made
+        (["out 1:1", "out 1:2", "undo 1:2"], (1,)),  # the same, another machine's line added behind
+    ],
+)
+def test_generations_say_what_came_last_not_the_order_of_lines(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path, lines: list[str], left: tuple[int, ...]
+) -> None:
+    readers.reader("jane@example.org", newsline)
+    assert found(database, tmp_path, lines) == left
+
+
+def test_lines_of_other_programs_are_passed_over(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    readers.reader("jane@example.org", newsline)
+    foreign = [
+        "out 99999999999999999999999:1",
+        "erased 99999999999999999999999",
+        "out 1:",
+        "out :1 : ::",
+        "did",
+        "out \u0661:\u0661",
+    ]
+    assert found(database, tmp_path, foreign) == ()
+    (tmp_path / LOG_NAME).write_bytes(b"\0" * 5_000 + b"\n\xff\xfe\r\n" + f"{AT} out 1:1\n".encode())
+    assert replay.missing(database, tmp_path).ended == (1,)
+
+
+def test_a_log_that_cannot_be_read_is_not_an_empty_one(database: Database, tmp_path: Path) -> None:
+    assert replay.missing(database, tmp_path).count == 0
+    (tmp_path / LOG_NAME).mkdir()
+    with refuses(UnreachableError, "cannot be read"):
+        replay.missing(database, tmp_path)
+
+
+def test_a_torn_line_is_marked_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / LOG_NAME).write_text(f"{AT} erased 1")
+    optout_log.confirm(tmp_path, ["2:1"])
+    torn, whole = (tmp_path / LOG_NAME).read_text().splitlines()
+    assert torn == f"{AT} erased 1 torn"
+    assert whole.endswith("did 2:1")
+
+
+def test_two_that_begin_at_once_both_make_it_true(
+    database: Database, readers: Readers, newsline: int, tmp_path: Path
+) -> None:
+    # Given
+    (here,) = readers.reader("jane@example.org", newsline)
+    readers.reader("joe@example.org", newsline)
+    (tmp_path / LOG_NAME).write_text(f"{AT} out {here}:1\n{AT} erased 2\n")
+    seen = replay.missing(database, tmp_path)
+
+    # When both have seen what is missing before either makes it true
+    for _ in range(2):
+        replay.replay(database, tmp_path, seen, "corranto")
+
+    # Then
+    assert replay.missing(database, tmp_path).count == 0
+    assert readers.state(here)[0] == "ended"
