@@ -1,5 +1,6 @@
 """A database that is older than what this machine knows: nothing is sent, and after unlocking nobody gets two."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from worker.dispatch import lock, orders
 from worker.domain.issue import IssueState
 from worker.domain.subscription import Channel
 from worker.errors import RefusedError, UsageError
+from worker.message.key_store import key_files, make_key
 from worker.operations import unlock
 from worker.operations.backup import back_up, read_backup, restore
 from worker.storage import schema
@@ -363,6 +365,30 @@ def test_a_line_half_written_during_the_backup_is_not_restored_as_a_whole_one(de
 
     # Then
     assert (found.ended, found.erased) == ((2,), ())
+
+
+def test_dkim_keys_come_back_and_replace_none(desk: Newsroom) -> None:
+    # Given
+    dkim_dir = desk.settings.dkim_dir
+    made = [make_key(dkim_dir, "news.example.org", selector) for selector in ("s2", "s1")]
+    os.utime(made[0], (1, 1))
+    signs = made[1].read_bytes()
+    folder = desk.folder / "backup"
+    back_up(desk.database, desk.given["database_url"], state_of(desk), folder, dkim_dir)
+    keys = desk.folder / "keys"
+    (keys / "example.org").mkdir(parents=True)
+    (keys / "example.org" / "s1.pem").write_text("of this machine")
+
+    # When
+    with empty_url(desk) as url:
+        restore(folder, url, state_of(desk), keys)
+
+    # Then
+    back = key_files(keys, "news.example.org")
+    assert [path.name for path in back] == ["s1.pem", "s2.pem"]
+    assert back[0].read_bytes() == signs
+    assert all(path.stat().st_mode & 0o077 == 0 for path in back)
+    assert (keys / "example.org" / "s1.pem").read_text() == "of this machine"
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def back_up(database: Database, url: str, state_dir: Path, folder: Path, keys: P
             if (state_dir / name).exists():
                 shutil.copyfile(state_dir / name, folder / name)
         if keys is not None and keys.is_dir():
-            shutil.copytree(keys, folder / KEYS, copy_function=shutil.copyfile)
+            shutil.copytree(keys, folder / KEYS)  # with its times: the newest key of a domain signs
         written = sorted(path for path in folder.rglob("*") if path.is_file())
         for path in written:
             path.chmod(0o600)
@@ -124,15 +124,10 @@ def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:
         memory.remember(state_dir, Memory(manifest.instance, epoch, highest))
         for name in LOGS:
             _add_lines(folder / name, state_dir / name)
-        dump = folder / DUMP[manifest.kind]
-        copies.load(database, url, dump)
+        _add_keys(folder / KEYS, keys)
+        copies.load(database, url, folder / DUMP[manifest.kind])
         with database.write() as conn:  # at once: readers join while it still is locked
             epochs.skip_numbers(conn)
-        for key in sorted((folder / KEYS).glob("*")):
-            if key.is_file() and not (keys / key.name).exists():
-                keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-                shutil.copyfile(key, keys / key.name)
-                (keys / key.name).chmod(0o600)
     except OSError as error:
         raise UnreachableError("backup.not_restored", folder=folder, why=_why(error)) from error
     finally:
@@ -178,6 +173,17 @@ def _add_lines(source: Path, target: Path) -> None:
 def _whole_lines(path: Path) -> list[bytes]:
     """A last one without an end was being written when the copy was made."""
     return path.read_bytes().split(b"\n")[:-1]
+
+
+def _add_keys(source: Path, target: Path) -> None:
+    """Keys of domains and selectors that have none here; what is here stays."""
+    for key in sorted(path for path in source.rglob("*") if path.is_file()):
+        made = target / key.relative_to(source)
+        if made.exists():
+            continue
+        made.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made.touch(0o600)
+        shutil.copy2(key, made)
 
 
 def _why(error: OSError) -> str:
