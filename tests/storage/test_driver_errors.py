@@ -1,11 +1,12 @@
 """What people are told when the database is in trouble: one sentence with place and remedy."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from tests.support.words import refuses
 from worker.errors import UnreachableError, UsageError
@@ -91,6 +92,23 @@ def test_fault_of_ours_is_not_explained_away(sqlite_url: str) -> None:
     assert explain(raised("SELECT * FROM nowhere", path_of(sqlite_url)), PLACE) is None
     assert explain(raised("INSERT INTO lease (name) VALUES ('x')", path_of(sqlite_url)), PLACE) is None
     assert explain(ValueError("locked"), PLACE) is None
+
+
+def test_a_database_that_was_emptied_is_told(sqlite_url: str) -> None:
+    with closing(sqlite3.connect(path_of(sqlite_url))) as conn:
+        conn.execute("DROP TABLE lease")
+    with refuses(UnreachableError, match="db restore"), open_database(sqlite_url).read() as conn:
+        conn.exec_driver_sql("SELECT * FROM lease")
+
+
+@pytest.mark.needs("postgresql")
+def test_an_empty_postgresql_database_is_told_and_a_table_of_nobody_is_not(empty_postgresql_url: str) -> None:
+    database = open_database(empty_postgresql_url)
+    with refuses(UnreachableError, match="db restore"), database.read() as conn:
+        conn.exec_driver_sql("SELECT * FROM lease")
+    with pytest.raises(ProgrammingError), database.read() as conn:
+        conn.exec_driver_sql("SELECT * FROM nowhere")
+    database.close()
 
 
 def test_password_never_stands_in_the_sentence() -> None:

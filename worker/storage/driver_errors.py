@@ -3,6 +3,7 @@
 Only trouble of the database itself is translated; a broken constraint is a fault of ours and stays an exception.
 """
 
+import re
 import sqlite3
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ import psycopg
 from sqlalchemy import exc
 
 from worker.errors import CorrantoError, Remedy, UnreachableError
+from worker.storage import schema
 
 _Meaning = Callable[[str], UnreachableError]
 
@@ -71,12 +73,16 @@ def _explain_sqlite(error: sqlite3.Error, place: str) -> CorrantoError | None:
     if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
         return None
     said = str(error).lower()
+    if said.startswith("no such table") and _names_our_table(said):
+        return UnreachableError("database.tables_gone", place=place)
     return next((meaning(place) for words, meaning in _SQLITE if words in said), None)
 
 
 def _explain_postgresql(error: psycopg.Error, place: str, password: str | None, *, lost: bool) -> CorrantoError | None:
     if error.sqlstate in _POSTGRESQL:
         return _POSTGRESQL[error.sqlstate](place)
+    if error.sqlstate == "42P01" and _names_our_table(str(error)):
+        return UnreachableError("database.tables_gone", place=place)
     if error.sqlstate and error.sqlstate.startswith(("08", "57P")):
         lost = True
     if lost or (isinstance(error, psycopg.OperationalError) and error.sqlstate is None):
@@ -87,6 +93,12 @@ def _explain_postgresql(error: psycopg.Error, place: str, password: str | None, 
             return UnreachableError("database.refuses", place=place, reason=reason, remedy=Remedy.CONFIGURE)
         return UnreachableError("database.silent", place=place, reason=reason)
     return None
+
+
+def _names_our_table(said: str) -> bool:
+    """Whether the missing table is one we made, so that the database was emptied. Any other is a fault of ours."""
+    first = said.partition("\n")[0]
+    return not schema.metadata.tables.keys().isdisjoint(re.findall(r"\w+", first))
 
 
 def _refuses(said: str) -> bool:
