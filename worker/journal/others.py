@@ -83,6 +83,11 @@ def is_dead(state_dir: Path, host: str, worker_id: str) -> bool:
         return left is not None
 
 
+def living(state_dir: Path, host: str) -> int:
+    """How many workers hold their journals here, in this moment."""
+    return sum(not is_dead(state_dir, host, each) for each in workers_with_a_file(state_dir, host))
+
+
 def remove(state_dir: Path, host: str, worker_id: str) -> None:
     """Take away a dead worker's file, after its claims were dealt with."""
     (state_dir / host / f"{worker_id}{_SUFFIX}").unlink(missing_ok=True)

@@ -16,7 +16,8 @@ from pathlib import Path
 from worker.clock import utcnow
 from worker.consent import noted, optout_log
 from worker.errors import RefusedError, UnreachableError, UsageError
-from worker.journal import marks, memory
+from worker.journal import marks, memory, others
+from worker.journal.host import host_id
 from worker.journal.memory import Memory
 from worker.storage import copies, epochs, migrations
 from worker.storage.engine import Database, open_database
@@ -105,7 +106,8 @@ def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:
     """Put a backup into a database that has nothing yet; it stays locked until `unlock`.
 
     A crash in here leaves a database without a version, or a whole one; an empty one takes the command again.
-    Raises UsageError, RefusedError for a database that is not empty or of another kind, UnreachableError.
+    Raises UsageError, RefusedError for a database that is not empty or of another kind, or while workers of this state
+    directory run, whom it would lock out of the database they send from; UnreachableError.
     """
     manifest = read_backup(folder)
     database = open_database(url)
@@ -114,6 +116,8 @@ def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:
             raise RefusedError("backup.other_kind", kind=manifest.kind, place=database.place)
         if copies.is_filled(database):
             raise RefusedError("backup.database_filled", place=database.place)
+        if workers := others.living(state_dir, host_id(state_dir)):
+            raise RefusedError("backup.workers_live", workers=workers, folder=state_dir)
         # Locked first: whatever happens below, nothing is sent from it.
         known = memory.recall(state_dir)
         if known is not None and known.instance != manifest.instance:
