@@ -67,6 +67,12 @@ def backup_of(desk: Newsroom) -> Path:
     return folder
 
 
+def rewrite(folder: Path, **changes: object) -> None:
+    """A manifest that says something else."""
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **changes}))
+
+
 def leave(desk: Newsroom, address: str) -> None:
     with desk.database.read() as conn:
         query = select(schema.subscription.c.id).join(
@@ -396,6 +402,13 @@ def test_dkim_keys_come_back_and_replace_none(desk: Newsroom) -> None:
     [
         (lambda folder: (folder / "manifest.json").unlink(), "no backup"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "cannot be read"),
+        (lambda folder: (folder / "manifest.json").write_text("[1]"), "cannot be read"),
+        (lambda folder: rewrite(folder, format=2, more="?"), "newer version"),
+        (lambda folder: rewrite(folder, schema="9999"), "newer version"),
+        (lambda folder: rewrite(folder, counts={"issue": "many"}), "cannot be read"),
+        (lambda folder: rewrite(folder, made_at="yesterday"), "cannot be read"),
+        (lambda folder: rewrite(folder, made_at="2026-11-27T10:00:00"), "cannot be read"),
+        (lambda folder: rewrite(folder, kind="mysql"), "cannot be read"),
         (lambda folder: (folder / "corranto.sqlite3").write_bytes(b"x"), "is damaged"),
         (lambda folder: (folder / "corranto.sqlite3").unlink(), "is damaged"),
     ],

@@ -11,7 +11,11 @@ import json
 import os
 import shutil
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from worker.clock import utcnow
 from worker.consent import noted, optout_log
@@ -35,8 +39,7 @@ class Manifest:
     format: int
     made_at: str
     """ISO 8601, UTC, taken before the copy began."""
-    kind: str
-    """sqlite or postgresql."""
+    kind: Literal["sqlite", "postgresql"]
     schema: str
     instance: str
     epoch: int
@@ -88,18 +91,26 @@ def back_up(database: Database, url: str, state_dir: Path, folder: Path, keys: P
 def read_backup(folder: Path) -> Manifest:
     """What a folder holds, proven by its sums. Raises UsageError for what is no whole backup."""
     try:
-        found = Manifest(**json.loads((folder / MANIFEST).read_text()))
+        found = json.loads((folder / MANIFEST).read_text())
     except OSError as error:
         raise UsageError("backup.no_manifest", folder=folder, why=error.strerror) from error
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise UsageError("backup.unreadable", folder=folder) from error
-    if found.format != FORMAT_NO or found.kind not in DUMP or found.schema not in migrations.VERSIONS:
-        raise UsageError("backup.newer", folder=folder, version=found.schema)
-    for name, digest in found.files.items():
+    if not isinstance(found, dict) or not isinstance(found.get("format"), int):
+        raise UsageError("backup.unreadable", folder=folder)
+    if found["format"] > FORMAT_NO or found.get("schema", migrations.HEAD) not in migrations.VERSIONS:
+        raise UsageError("backup.newer", folder=folder, version=str(found.get("schema")))
+    try:
+        manifest = TypeAdapter(Manifest).validate_python(found)
+        if datetime.fromisoformat(manifest.made_at).tzinfo is None:
+            raise ValueError("a moment has a zone")
+    except ValueError as error:  # pydantic's is one too
+        raise UsageError("backup.unreadable", folder=folder) from error
+    for name, digest in manifest.files.items():
         path = folder / name
         if ".." in Path(name).parts or not path.is_file() or _sum(path) != digest:
             raise UsageError("backup.damaged", folder=folder, file=name)
-    return found
+    return manifest
 
 
 def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:

@@ -37,7 +37,7 @@ REASON_WORDS: dict[str, str] = {
     FailureReason.TOO_BIG: "larger than the relay takes",
     DoubtReason.LINE_BROKE: "the line broke before the final reply",
     DoubtReason.REPLY_UNCLEAR: "the final reply could not be read",
-    DoubtReason.WORKER_LOST: "the worker process died",
+    DoubtReason.WORKER_LOST: "worker died, or database restored",
     DoubtReason.HOST_LOST: "the worker's machine vanished",
     DoubtReason.NOT_THE_SAME: "a repeat would not be the same mail",
 }

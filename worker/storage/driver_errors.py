@@ -51,6 +51,9 @@ _POSTGRESQL: dict[str, _Meaning] = {
 }
 """By SQLSTATE (PostgreSQL manual, appendix A)."""
 
+_NO_DATABASE = re.compile(r'FATAL: +database ".*" does not exist')
+"""While connecting libpq gives no SQLSTATE."""
+
 _REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "not permitted", "permission denied")
 
 
@@ -89,6 +92,8 @@ def _explain_postgresql(error: psycopg.Error, place: str, password: str | None, 
         reason = _first_reason(str(error))
         if password:
             reason = reason.replace(password, "***")
+        if _NO_DATABASE.search(str(error)):
+            return _POSTGRESQL["3D000"](place)
         if _refuses(str(error)):
             return UnreachableError("database.refuses", place=place, reason=reason, remedy=Remedy.CONFIGURE)
         return UnreachableError("database.silent", place=place, reason=reason)
