@@ -53,6 +53,16 @@ def test_a_backup_is_restored_into_an_empty_database_and_unlocked(
     assert corranto("db", "unlock").out == "The database is not locked.\n"
 
 
+def test_a_backup_says_what_it_has_not(corranto: Callable[..., Said], backup: Path, tmp_path: Path) -> None:
+    said = corranto("db", "backup", str(tmp_path / "second"), "--with-keys")
+    assert (said.code, "no DKIM key in" in said.err) == (0, True)
+    assert "opt-out log" not in said.err
+    assert corranto("dkim", "create", "news.example.org").code == 0
+    (tmp_path / "state" / "instance.json").write_text('{"instance": "another", "epoch": 1, "highest_claim": 0}')
+    said = corranto("db", "backup", str(tmp_path / "third"), "--with-keys")
+    assert (said.code, "no DKIM key in" in said.err, "opt-out log is not in" in said.err) == (0, False, True)
+
+
 def test_what_cannot_be_a_backup_is_named(
     corranto: Callable[..., Said],
     backup: Path,

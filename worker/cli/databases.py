@@ -57,6 +57,10 @@ def backup(
     made = backups.back_up(ledger.database, settings.database_url.get_secret_value(), settings.state_dir, folder, keys)
     rows = ", ".join(count(number, name) for name, number in made.counts.items())
     tell(f"wrote {folder}: {rows}, as of {_spell_made(made.made_at)}")
+    if not backups.is_state_of(settings.state_dir, made):
+        warn(f"{settings.state_dir} is not this installation's state directory: its opt-out log is not in the backup")
+    if with_keys and not made.keys:
+        warn(f"there is no DKIM key in {settings.dkim_dir}")
     say("Keep CORRANTO_SECRET_KEYS beside it: without them no old link opens and no address can be looked up.")
 
 

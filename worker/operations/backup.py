@@ -54,6 +54,11 @@ class Manifest:
         """Whether its schema is ours; an older one is upgraded after it was restored."""
         return self.schema == migrations.HEAD
 
+    @property
+    def keys(self) -> int:
+        """DKIM keys in it."""
+        return sum(Path(name).parts[0] == KEYS for name in self.files)
+
 
 def back_up(database: Database, url: str, state_dir: Path, folder: Path, keys: Path | None = None) -> Manifest:
     """Write a backup into an empty or new folder. `keys` is the folder of DKIM keys, when they are wanted.
@@ -86,6 +91,12 @@ def back_up(database: Database, url: str, state_dir: Path, folder: Path, keys: P
     except OSError as error:
         raise UnreachableError("backup.unwritable", folder=folder, why=_why(error)) from error
     return manifest
+
+
+def is_state_of(state_dir: Path, made: Manifest) -> bool:
+    """Whether workers of the database that was copied know this state directory; a new one has none yet."""
+    known = memory.recall(state_dir)
+    return made.epoch == 0 if known is None else known.instance == made.instance
 
 
 def read_backup(folder: Path) -> Manifest:
