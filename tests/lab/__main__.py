@@ -24,9 +24,13 @@ def main() -> int:
         "names", nargs="*", metavar="CASE", help=f"only these: {', '.join(sorted({c.name for c in FULL}))}"
     )
     given = parser.parse_args()
+    cases = given.cases or QUICK
+    names = {case.name for case in cases}
+    if unknown := [name for name in given.names if name not in names]:
+        parser.error(f"there is no case {', '.join(unknown)} here; there are: {', '.join(sorted(names))}")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))  # the workers' logs are theirs
     err, total = Console(stderr=True), Sum(skipped=list(NOT_HERE))
-    for case in given.cases or QUICK:
+    for case in cases:
         if not given.names or case.name in given.names:
             before = len(total.violations)
             took_s = play(case, given.seed, total)
