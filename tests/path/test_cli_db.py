@@ -44,7 +44,7 @@ def test_a_backup_is_restored_into_an_empty_database_and_unlocked(
     assert (again.code, "has tables already" in again.err) == (4, True)
 
     # And it says what keeps it from sending, until it is unlocked
-    assert "older than what this machine has sent" in corranto("status").out
+    assert "put back to an older state" in corranto("status").out
     assert corranto("status").code == 6
     assert corranto("db", "unlock").code == 4
     unlocked = corranto("db", "unlock", "--yes")

@@ -48,7 +48,7 @@ def test_a_late_journal_resolves_what_its_machine_left_in_doubt(both_desks: News
     desk = both_desks
     desk.readers(READERS)
     desk.queue()
-    with desk.hand(claim_size=str(READERS)) as sleeper, desk.hand() as other:
+    with desk.hand(claim_size=str(READERS)) as sleeper:
         sleeper.tick()
         sleeper.work(most=1)
         under_way(sleeper)
@@ -72,6 +72,7 @@ def test_a_late_journal_resolves_what_its_machine_left_in_doubt(both_desks: News
         assert desk.totals().adds_up
         desk.age_nudges()
         assert not list((desk.folder / "state").glob(f"*/{sleeper.id}.journal"))
+    with desk.hand() as other:
         other.send()
     assert desk.totals().accepted == READERS - 3
     assert desk.issue().state is IssueState.FINISHED

@@ -1,5 +1,6 @@
 """A database that is older than what this machine knows: nothing is sent, and after unlocking nobody gets two."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +11,9 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.engine import make_url
 
-from tests.path.test_restore import backup_of, begin, leave, restored, state_of
+from tests.path.test_restore import backup_of, begin, empty_url, leave, restored, state_of
 from tests.support.lists import Newsroom, newsroom
-from tests.support.readers import KEY, Killed, WatchedDatabase
+from tests.support.readers import KEY, Killed, WatchedDatabase, settings_for
 from tests.support.words import refuses
 from worker.broker.build import build_broker
 from worker.clock import utcnow
@@ -24,7 +25,7 @@ from worker.domain.issue import IssueState
 from worker.errors import RefusedError, UnreachableError
 from worker.journal import marks, memory
 from worker.operations import unlock
-from worker.operations.backup import back_up, restore
+from worker.operations.backup import DUMP, back_up, restore
 from worker.storage import copies, schema
 from worker.storage.engine import Database, open_database
 from worker.storage.migrations.upgrade import upgrade
@@ -97,6 +98,59 @@ def test_each_machine_is_asked_what_it_had_begun(both_desks: Newsroom, tmp_path:
         assert set(old.copies().values()) == {1}
         assert old.states() == {"in_doubt": 400, "accepted": 200}
         old.assert_books_add_up()
+
+
+def test_a_copy_made_a_moment_ago_is_locked(both_desks: Newsroom, tmp_path: Path) -> None:
+    # Given: a worker that lives when the backup is made, and another place where nothing is known
+    desk, there = both_desks, tmp_path / "there"
+    desk.readers(3)
+    desk.queue()
+    begin(desk)
+    broker = build_broker("sql", database=lambda: desk.database, secret=b"secret", namespace="test")
+    with desk.hand():
+        folder = backup_of(desk)
+
+        # When the copy is used at once, without the command that restores
+        with empty_url(desk) as url:
+            copy = open_database(url, [KEY])
+            copies.load(copy, url, folder / DUMP[copy.dialect])
+            settings = settings_for(url=url, state_dir=there)
+            process = SendingProcess(copy, settings, broker)
+            process.start()
+            try:
+                # Then
+                assert process.sender.lock is not None
+                assert process.sender.lock.code == "lock.no_memory"
+            finally:
+                process.stop()
+                copy.close()
+
+    # And a machine that joins a living installation is not locked
+    settings = desk.settings.model_copy(update={"state_dir": there})
+    first, second = (SendingProcess(desk.database, each, broker) for each in (desk.settings, settings))
+    first.start()
+    try:
+        second.start()
+        desk.until(lambda: second.sender.lock is None, "it joins")
+        second.stop()
+    finally:
+        first.stop()
+
+
+def test_workers_that_are_the_first_together_are_not_locked(desk: Newsroom) -> None:
+    gate = threading.Barrier(4)
+    found: list[str | None] = []
+
+    def first() -> None:
+        gate.wait(20)
+        found.append(begin(desk))
+
+    threads = [threading.Thread(target=first) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [None] * 4
 
 
 def test_a_ledger_behind_the_marks_is_an_older_one_whatever_its_numbers(both_desks: Newsroom) -> None:
@@ -173,7 +227,7 @@ def test_a_living_worker_notices_what_readers_lost(both_desks: Newsroom) -> None
         put_back(desk, folder)
 
         # Then
-        desk.until(lambda: str(process.sender.lock or "").startswith("lock.older_than_log"), "the worker noticed")
+        desk.until(lambda: str(process.sender.lock or "").startswith("lock.older"), "the worker noticed")
         unlock.unlock(desk.database, state_of(desk), "an operator")
         desk.until(lambda: process.sender.lock is None, "the worker goes on")
         assert states_of_readers(desk.database) == ["confirmed", "ended", "confirmed"]
@@ -478,7 +532,7 @@ def test_a_database_that_goes_on_while_it_is_compared_is_not_older(
             found = read(*given)
             monkeypatch.undo()
             hand.slice().claim()
-            begin(desk)
+            lock._begin(desk.database, state_of(desk), "another machine", None)
             return found
 
         monkeypatch.setattr(lock.epochs, "read_progress", slow)

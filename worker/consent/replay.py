@@ -158,7 +158,7 @@ def _lines(state_dir: Path, *words: str) -> Iterator[tuple[str, str, str]]:
             for line in log:
                 if any(each in line[:60] for each in sought) and (found := _LINE.fullmatch(line)):
                     yield found[1], found[2], found[3]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise UnreachableError("journal.cannot_be_read", place=str(path), why=error.strerror) from error

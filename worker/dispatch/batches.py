@@ -45,6 +45,8 @@ class Batch:
     """Replaced as a whole, so that the loop never sees a new age with old skips."""
     results: list[Result] = field(default_factory=list)
     """Judged, not committed."""
+    settled: int = 0
+    """Rows whose result the database has taken."""
     is_ours: bool = True
     """False once the ledger says that the claim was taken from us: nothing can be settled or released then."""
     is_unsure: bool = False
@@ -108,6 +110,13 @@ class Batches:
 
         self.highest = 0
         """Of all claims this process knows of: a new one has a higher number, or the database is an older one."""
+
+        self.beats = 0
+        """Of this process, as the database counted them: a later one counted lower is an older database's."""
+
+    def note_beat(self, beat: int | None) -> None:
+        """Any thread: whoever counts again says which number it knew before it asked."""
+        self.beats = max(self.beats, beat or 0)
 
     def note_highest(self, claim_id: int) -> None:
         """Any thread: a number that is a moment behind proves a little less."""

@@ -10,6 +10,7 @@ from worker import clock
 from worker.dispatch.batches import Batch, Batches
 from worker.dispatch.rates import RateGate
 from worker.errors import RefusedError, Trouble, UnreachableError
+from worker.storage import workers
 from worker.storage.engine import Database
 from worker.storage.ledger import claims, issues
 
@@ -45,12 +46,19 @@ def claim_rows(
 ) -> Batch | None:
     """Commit a claim and register it. None when nothing of the issue can be claimed now.
 
-    Raises RefusedError for a number that was given out before: the database is an older one since.
+    Raises RefusedError for a number that was given out before, of the claim or of our beats: the database is an older
+    one since.
     """
     with batches.claiming:
-        before = batches.highest
+        before, beats = batches.highest, batches.beats
         try:
             with database.write() as conn:
+                # First, like whoever takes us for dead: its row, then what it holds.
+                beat = workers.count_claim(conn, owner)
+                if beat is None:
+                    return None  # we were, and the heartbeat says so
+                if beat <= beats:
+                    raise RefusedError("lock.locked", why=Trouble("lock.older", claims=0))
                 claim = claims.claim_retry(conn, issue_id, owner, size)
                 claim = claim or claims.claim_first(conn, issue_id, owner, size)
                 if claim is not None and claim.id <= before:
@@ -58,6 +66,7 @@ def claim_rows(
         except UnreachableError:
             batches.unsure_until = clock.monotonic() + UNSURE_S
             raise
+        batches.note_beat(beat)
         if claim is None:
             return None
         batches.note_highest(claim.id)

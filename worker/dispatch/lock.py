@@ -5,9 +5,10 @@ still is the one it was. Each machine compares it with its own state directory; 
 tell by the highest claim it ever saw there, and that they have to tell of it by the unlocks that the database lists.
 """
 
+import math
 from bisect import bisect_left
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -16,7 +17,7 @@ from worker.consent import replay
 from worker.consent.replay import Missing
 from worker.domain.issue import IssueState
 from worker.domain.process import SILENT_AFTER_S
-from worker.errors import RefusedError, Trouble
+from worker.errors import RefusedError, Trouble, UnreachableError
 from worker.journal import memory
 from worker.journal.marks import Marks, Range, read_marks
 from worker.journal.memory import Memory
@@ -39,7 +40,7 @@ class Comparison:
     marks: Marks
     missing: Missing
     others_alive: int
-    """Workers that send from this very database now."""
+    """Workers that send from this very database now, and can vouch for it."""
     is_behind: bool = False
     """The ledger gave out no claim of numbers that had begun, as this machine knows."""
 
@@ -70,7 +71,24 @@ class Comparison:
         return any(each.lost_after < number <= each.lost_to for each in since for number in self.marks.claims)
 
 
-def compare(database: Database, state_dir: Path, *, with_log: bool = True) -> Comparison:
+@dataclass
+class Others:
+    """What a process that may not begin yet saw of others, each time it tried."""
+
+    beats: Mapping[str, int] = field(default_factory=dict)
+
+    def look(self, database: Database) -> bool:
+        """Whether there are any now."""
+        with database.read() as conn:
+            self.beats = workers.beats_of_unlocked(conn, SILENT_AFTER_S)
+        return bool(self.beats)
+
+    def saw(self, worker_id: str) -> float:
+        """The last beat of a worker; no number is above that of one not seen before."""
+        return self.beats.get(worker_id, math.inf)
+
+
+def compare(database: Database, state_dir: Path, *, with_log: bool = True, others: Others | None = None) -> Comparison:
     """Read both; the opt-out log only `with_log`, because it may be long. Raises UnreachableError.
 
     The files come first: what is in them the database had before, and it goes on meanwhile.
@@ -81,9 +99,12 @@ def compare(database: Database, state_dir: Path, *, with_log: bool = True) -> Co
     missing = replay.missing(database, state_dir) if with_log else Missing()
     with database.read() as conn:
         progress = epochs.read_progress(conn)
-        alive = workers.count_alive(conn, SILENT_AFTER_S)
+        beats = workers.beats_of_unlocked(conn, SILENT_AFTER_S)
         is_behind = any(_is_behind(conn, issue_id, begun) for issue_id, begun in marks.begun.items())
-    return Comparison(progress, known, marks, missing, alive, is_behind)
+    seen = beats if others is None else {each: beat for each, beat in beats.items() if others.saw(each) < beat}
+    if others is not None:
+        others.beats = beats
+    return Comparison(progress, known, marks, missing, len(seen), is_behind)
 
 
 def _is_behind(conn: Connection, issue_id: int, begun: Sequence[Range]) -> bool:
@@ -101,18 +122,35 @@ def _is_behind(conn: Connection, issue_id: int, begun: Sequence[Range]) -> bool:
     return False
 
 
+def find_lock(database: Database, state_dir: Path) -> Trouble | None:
+    """Why nothing may be sent, for whoever only looks: a file that cannot be read is such a reason too."""
+    try:
+        return compare(database, state_dir).lock
+    except UnreachableError as error:
+        if not error.trouble.code.startswith("journal."):
+            raise
+        return error.trouble
+
+
 def refuse_locked(database: Database, state_dir: Path) -> None:
     """Raises RefusedError while nothing may be sent; cheap enough to be asked every second."""
     if (lock := compare(database, state_dir, with_log=False).lock) is not None:
         raise RefusedError("lock.locked", why=lock)
 
 
-def begin(database: Database, state_dir: Path, actor: str) -> Trouble | None:
-    """A worker starts: a new epoch on both sides, or why the database is locked.
+def begin(database: Database, state_dir: Path, actor: str, others: Others | None = None) -> Trouble | None:
+    """A worker starts: a new epoch on both sides, or why the database is locked. Asked again each second then.
 
-    A crash between the two leaves the database ahead by one, which locks nothing.
+    With `others`, a machine that is new to a living installation is let in when somebody's heart was seen to beat, by
+    the second or third time: a fresh copy has the rows of the workers that it was copied from. A crash between the two
+    sides leaves the database ahead by one, which locks nothing.
     """
-    found = compare(database, state_dir)
+    with memory.only_one(state_dir):  # or who begins beside us looks like an unknown past
+        return _begin(database, state_dir, actor, others)
+
+
+def _begin(database: Database, state_dir: Path, actor: str, others: Others | None) -> Trouble | None:
+    found = compare(database, state_dir, others=others)
     if found.lock is not None:
         return found.lock
     replay.replay(database, state_dir, found.missing, actor)

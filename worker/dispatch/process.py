@@ -16,7 +16,7 @@ import dramatiq
 from worker import clock, log
 from worker.dispatch.claim import release_unknown
 from worker.dispatch.events import Hook
-from worker.dispatch.lock import begin, watch
+from worker.dispatch.lock import Others, begin, insist, watch
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.outfit import outfit_of
 from worker.dispatch.plan import plan
@@ -25,10 +25,11 @@ from worker.dispatch.sender import Sender, clocks_differ
 from worker.dispatch.tick import TICK_S, Tick
 from worker.domain.process import SILENT_AFTER_S, WorkerState
 from worker.errors import Trouble, UnreachableError
+from worker.journal.memory import recall
 from worker.journal.own import MOST_SLOTS, Journal
 from worker.metrics import relay_closed
 from worker.settings import Settings
-from worker.storage import workers
+from worker.storage import epochs, workers
 from worker.storage.engine import Database
 from worker.storage.epochs import Progress
 from worker.transport.door import Reason
@@ -60,6 +61,7 @@ class SendingProcess:
         self.on_must_end: Callable[[], None] = lambda: None
         """Called once from the heartbeat's thread when must_end is set."""
         self._is_lost = False
+        self._others = Others()
         self.seen: Progress | None = None
         """How far the database has come, as the heartbeat's thread last saw; None while it is locked."""
         self._relay_trouble: Reason | None = None
@@ -75,6 +77,8 @@ class SendingProcess:
         self.sender = Sender(
             self.database, self.settings, relay_of(self.settings), self.journal, self.id, self.nudger, self._hook
         )
+        if recall(self.settings.state_dir) is None and self._others.look(self.database):
+            self._ended.wait(BEAT_S + TICK_S)  # a machine that joins: do the others live?
         self.sender.lock = self._begin()
         self._tick = Tick(self.database, self.settings, self.nudger, self.id)
         with self.database.write() as conn:
@@ -86,9 +90,12 @@ class SendingProcess:
 
     def _begin(self) -> Trouble | None:
         """A new epoch, or why nothing may be sent from this database: said once, the process waits to be unlocked."""
-        lock = begin(self.database, self.settings.state_dir, "corranto")
+        lock = begin(self.database, self.settings.state_dir, "corranto", self._others)
         if lock is not None and lock != self.sender.lock:
             _log.critical("nothing is sent: the database is not the one this machine knows", cause=str(lock))
+        elif lock is None and self.sender.lock is not None:
+            _log.warning("the database may be sent from", after=str(self.sender.lock))
+            self.sender.batches.beats = 0
         return lock
 
     def plan(self, issue_id: int) -> None:
@@ -185,13 +192,18 @@ class SendingProcess:
                 self.seen = watch(self.database, self.settings.state_dir, self.seen)
                 if self.seen is not None:
                     self.sender.batches.note_highest(self.seen.highest_claim)
+                    if self.sender.wishes.are_known:
+                        release_unknown(self.database, self.sender.batches, self.id)
                     return
-                _log.critical("the database is not as it was a moment ago, what is held is stopped", worker=self.id)
-                self.sender.lock_up(Trouble("lock.older", claims=0))
+                self._stop_older()
             self.seen = None
             self.sender.lock = self._begin()
         except UnreachableError as error:
             self.sender.note = error.trouble
+
+    def _stop_older(self) -> None:
+        _log.critical("the database is not as it was a moment ago, what is held is stopped", worker=self.id)
+        self.sender.lock_up(Trouble("lock.older", claims=0))
 
     def _beat(self) -> bool:
         fault = self.sender.hand_over.fault
@@ -207,14 +219,22 @@ class SendingProcess:
         try:
             with self.database.write() as conn:
                 self._look_at_clock(self.database.now(conn))
-                lives = workers.beat(conn, self.id, state, note)
+                before = self.sender.batches.beats
+                beat = workers.beat(conn, self.id, state, note)
                 self.sender.batches.fellows = workers.count_alive(conn, SILENT_AFTER_S)
-            if lives:
-                release_unknown(self.database, self.sender.batches, self.id)
+            self._hear(beat, before)
         except UnreachableError as error:
             self.sender.wishes.note(error.trouble)
             return True
-        return lives
+        return beat is not None
+
+    def _hear(self, beat: int | None, before: int) -> None:
+        """Our own beat, as the database counted it: lower than before, it is an older one, by a restore or failover."""
+        if beat is not None and beat <= before and self.sender.lock is None:
+            self._stop_older()
+            with self.database.read() as conn:
+                insist(self.settings.state_dir, epochs.read_progress(conn))
+        self.sender.batches.note_beat(beat)
 
     def _tell_relay_trouble(self, fault: RelayFault | None) -> None:
         """One line when the relay's trouble begins, changes its kind, or is over; a try that fails again says nothing

@@ -230,8 +230,13 @@ class Slice:
         while batch.is_ours:
             try:
                 with self._database.write() as conn:
-                    can_be_sent = claims.release(conn, batch.claim, self._sender.worker_id)
+                    most = batch.claim.left - batch.settled
+                    can_be_sent = claims.release(conn, batch.claim, self._sender.worker_id, most)
                 break
+            except claims.ForgottenError:
+                # It stays ours, so that nobody sends it again, until an operator has looked.
+                self._lock_up(RefusedError("lock.locked", why=Trouble("lock.older", claims=0)))
+                batch.is_ours = False
             except UnreachableError as error:
                 self._settler.say_away(error.trouble, batch.claim.left)
                 self._rest()

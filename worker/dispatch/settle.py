@@ -90,6 +90,7 @@ class Settler:
                 _log.critical("a claim was taken from a living worker, its results are lost", claim=batch.claim)
             return True
         batch.is_unsure = False
+        batch.settled += len(results)
         sender.journal.free([(batch.claim.id, result.n) for result in results])
         try:
             sender.tell(Step.SETTLED, batch.claim.id, written)

@@ -1,4 +1,5 @@
-"""After an outage: nobody is mailed before every host has fulfilled the wishes to leave that it noted meanwhile.
+"""After an outage: nobody is mailed before every host has fulfilled the wishes to leave that it noted meanwhile, and
+before the database was found to be no older copy, which knows nothing of what was in force.
 
 This host's are in a file beside us. Another host's show by its web processes, whose rows say that they were heard, and
 fulfilled, after the database was back (`consent.attendance`). One that stays silent is waited for WAIT_S: by then it is
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from worker import clock, log
 from worker.consent import noted
+from worker.dispatch.lock import compare
 from worker.errors import Trouble, UnreachableError
 from worker.journal.host import host_id
 from worker.storage import presences
@@ -49,10 +51,17 @@ class NotedWishes:
         try:
             noted.fulfil(self._database, self._state_dir)
             if self._lost_at is not None:
+                if (older := compare(self._database, self._state_dir).lock) is not None:
+                    raise UnreachableError("lock.locked", why=older)
                 self._ask_other_hosts()
         except UnreachableError as error:
             self.note(error.trouble)
             raise
+
+    @property
+    def are_known(self) -> bool:
+        """Whether nothing is to be asked: the database was not away, or everything was told since."""
+        return self._lost_at is None
 
     def missing(self) -> Trouble | None:
         """As `fulfil`, but what other hosts did not tell yet is an answer: it comes within a second or so."""

@@ -125,7 +125,7 @@ def read_marks(state_dir: Path) -> Marks:
     path = state_dir / FILE_NAME
     try:
         text = path.read_text(errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Marks()
     except OSError as error:
         raise UnreachableError("journal.cannot_be_read", place=str(path), why=error.strerror) from error

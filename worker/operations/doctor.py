@@ -15,7 +15,7 @@ from pathlib import Path
 
 from worker import clock
 from worker.broker import build as broker
-from worker.dispatch.lock import compare
+from worker.dispatch.lock import find_lock
 from worker.dispatch.probe import probe_optout
 from worker.dispatch.progress import living
 from worker.domain.address import domain_of
@@ -208,7 +208,7 @@ def _ledger(settings: Settings, database: Database) -> list[Check]:
             known = publications.list_publications(conn)
             alive = len(living(workers.list_workers(conn), now))
             sending = len(issues.list_issues(conn, [IssueState.SENDING]))
-        lock = compare(database, settings.state_dir).lock
+        lock = find_lock(database, settings.state_dir)
     finally:
         database.close()
     checks = [judge_clock(off_s), _workers(alive, sending), *_dkim(settings, known), *_return_paths(settings, known)]

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from worker import clock, metrics_port
 from worker.broker import build as broker
-from worker.dispatch.lock import compare
+from worker.dispatch.lock import find_lock
 from worker.dispatch.outfit import outfit_of
 from worker.dispatch.progress import explain_wait
 from worker.domain.delivery import Totals
@@ -205,7 +205,7 @@ def collect(settings: Settings, database: Database) -> Status:
     )
     place, trouble = _ask_broker(settings.broker_url.get_secret_value())
     relay, metrics = relay_place(settings), spell_metrics(settings)
-    lock = compare(database, settings.state_dir).lock
+    lock = find_lock(database, settings.state_dir)
     here = (*([lock] if lock else []), *_place_troubles(settings))
     outfit = outfit_of(settings) if settings.secret_keys else None
     return Status(now, database.place, latency, place, trouble, relay, processes, in_flight, metrics, outfit, here)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -51,16 +52,28 @@ def register(conn: Connection, worker_id: str, host_id: str, label: str, outfit:
     )
 
 
-def beat(conn: Connection, worker_id: str, state: WorkerState, note: Trouble | None) -> bool:
-    """Count one heartbeat. False when the row is gone: we were taken for dead and must not go on."""
-    done = conn.execute(
-        update(worker)
-        .where(worker.c.id == worker_id, worker.c.state != WorkerState.LOST)
-        .values(
-            beat=worker.c.beat + 1, seen_at=database_now(), state=state, note="" if note is None else note.to_json()
-        )
-    )
-    return done.rowcount == 1
+def beat(conn: Connection, worker_id: str, state: WorkerState, note: Trouble | None) -> int | None:
+    """Count one heartbeat: its number. None when the row is gone: we were taken for dead and must not go on."""
+    said = "" if note is None else note.to_json()
+    return _count(conn, worker_id, seen_at=database_now(), state=state, note=said)
+
+
+def count_claim(conn: Connection, worker_id: str) -> int | None:
+    """Count a claim like a heartbeat, in its transaction: a database that lost it counts the next one too low."""
+    return _count(conn, worker_id)
+
+
+def _count(conn: Connection, worker_id: str, **values: Any) -> int | None:  # noqa: ANN401 - columns of the row
+    alive = (worker.c.id == worker_id, worker.c.state != WorkerState.LOST)
+    counted = update(worker).where(*alive).values(beat=worker.c.beat + 1, **values).returning(worker.c.beat)
+    return conn.execute(counted).scalar()
+
+
+def beats_of_unlocked(conn: Connection, silent_s: float) -> dict[str, int]:
+    """{id: beat} of the processes that were heard in the last so many seconds and may send."""
+    return {
+        row.id: row.beat for row in heard(conn, silent_s) if row.note is None or not row.note.code.startswith("lock.")
+    }
 
 
 def count_alive(conn: Connection, silent_s: float) -> int:

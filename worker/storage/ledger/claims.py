@@ -171,10 +171,15 @@ def claim_retry(conn: Connection, issue_id: int, owner: str, size: int) -> Claim
     return held
 
 
-def release(conn: Connection, held: Claim, owner: str) -> bool:
+class ForgottenError(Exception):
+    """Raised when rows have no result that their holder saw committed: the database is an older one."""
+
+
+def release(conn: Connection, held: Claim, owner: str, most: int | None = None) -> bool:
     """Give back what has no result: a range stays to be taken, single rows lose the claim's id.
 
     Of a cancelled issue the rows are cancelled instead. Whether the claim still was ours and rows can be sent again.
+    Raises ForgottenError when more than `most` are left.
     """
     state = conn.execute(select(issue.c.state).where(issue.c.id == held.issue_id)).scalar()
     left = conn.execute(
@@ -182,6 +187,8 @@ def release(conn: Connection, held: Claim, owner: str) -> bool:
     ).scalar()
     if left is None:
         return False
+    if most is not None and left > most:
+        raise ForgottenError(f"claim {held.id}: {left} rows are left, of {most}")
     if state == IssueState.CANCELLED:
         cancel_rows(conn, held)
     elif held.kind is ClaimKind.RETRY:
