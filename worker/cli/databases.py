@@ -104,6 +104,8 @@ def _spell_made(iso: str) -> str:
 def _tell_survey(seen: Survey) -> None:
     assert seen.lock is not None
     warn(word(seen.lock).partition(". Nothing is sent")[0])
+    if seen.lock.code == "lock.other_database":
+        tell(f"what {state_dir} knows of the other one (who left, what was sent) is set aside there")
     if seen.last_act is not None:
         last, now = (When(at, "UTC").spell() for at in (seen.last_act, seen.now))
         tell(f"its last act was on {last}; now it is {now}")

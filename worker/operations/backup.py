@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -70,27 +71,44 @@ def back_up(database: Database, url: str, state_dir: Path, folder: Path, keys: P
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise RefusedError("backup.not_empty", folder=folder)
-        made_at = utcnow().isoformat(timespec="seconds")
-        dump = folder / DUMP[database.dialect]
-        copies.dump(database, url, dump)
-        manifest = _describe(database, dump, made_at)
-        for name in LOGS:
-            if (state_dir / name).exists():
-                shutil.copyfile(state_dir / name, folder / name)
-        if keys is not None and keys.is_dir():
-            shutil.copytree(keys, folder / KEYS)  # with its times: the newest key of a domain signs
-        written = sorted(path for path in folder.rglob("*") if path.is_file())
-        for path in written:
-            path.chmod(0o600)
-            _sync(path)
-        manifest = replace(manifest, files={str(path.relative_to(folder)): _sum(path) for path in written})
-        (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n")
-        (folder / MANIFEST).chmod(0o600)
-        _sync(folder / MANIFEST)
-        _sync(folder)
+        try:
+            return _write(database, url, state_dir, folder, keys)
+        except BaseException:
+            _clear(folder)  # half a backup is none, and the same command must work again
+            raise
     except OSError as error:
         raise UnreachableError("backup.unwritable", folder=folder, why=_why(error)) from error
+
+
+def _write(database: Database, url: str, state_dir: Path, folder: Path, keys: Path | None) -> Manifest:
+    made_at = utcnow().isoformat(timespec="seconds")
+    dump = folder / DUMP[database.dialect]
+    copies.dump(database, url, dump)
+    manifest = _describe(database, dump, made_at)
+    for name in LOGS:
+        if (state_dir / name).exists():
+            shutil.copyfile(state_dir / name, folder / name)
+    if keys is not None and keys.is_dir():
+        shutil.copytree(keys, folder / KEYS)  # with its times: the newest key of a domain signs
+    written = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in written:
+        path.chmod(0o600)
+        _sync(path)
+    manifest = replace(manifest, files={str(path.relative_to(folder)): _sum(path) for path in written})
+    (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n")
+    (folder / MANIFEST).chmod(0o600)
+    _sync(folder / MANIFEST)
+    _sync(folder)
     return manifest
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def is_state_of(state_dir: Path, made: Manifest) -> bool:
@@ -213,7 +231,9 @@ def _add_keys(source: Path, target: Path) -> None:
 
 
 def _why(error: OSError) -> str:
-    return error.strerror or type(error).__name__
+    said = error.strerror or type(error).__name__
+    place = error.filename2 or error.filename  # of a copy that fails the second is where it goes
+    return f"{place}: {said}" if place else said
 
 
 def _sum(path: Path) -> str:

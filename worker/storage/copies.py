@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -16,7 +17,7 @@ from sqlalchemy.engine import make_url
 
 from worker.errors import UnreachableError
 from worker.storage import epochs, schema
-from worker.storage.engine import Database, open_database, version
+from worker.storage.engine import Database, open_database, sqlite_path, version
 from worker.storage.epochs import Progress
 
 _COUNTED = ("publication", "subscriber", "subscription", "suppression", "issue")
@@ -65,18 +66,23 @@ def look_into(database: Database, copy: Path) -> tuple[Progress, dict[str, int]]
 
 
 def _dump_sqlite(url: str, target: Path) -> None:
-    path = make_url(url).database
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as source, sqlite3.connect(target) as copy:
-        source.backup(copy)  # one moment: writers go on in the write-ahead log
-    source.close()
-    copy.close()
+    place = f"{sqlite_path(make_url(url)).as_uri()}?mode=ro"
+    try:
+        with closing(sqlite3.connect(place, uri=True)) as source, closing(sqlite3.connect(target)) as copy:
+            source.backup(copy)  # one moment: writers go on in the write-ahead log
+    except sqlite3.Error as error:
+        raise UnreachableError("backup.program_failed", program="SQLite", why=str(error)) from error
 
 
 def _load_sqlite(url: str, dump: Path) -> None:
-    path = Path(make_url(url).database or "").expanduser().absolute()
+    path = sqlite_path(make_url(url))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = path.with_name(f"{path.name}.restoring")
-    shutil.copyfile(dump, made)
+    try:
+        shutil.copyfile(dump, made)
+    except OSError:
+        made.unlink(missing_ok=True)
+        raise
     made.chmod(0o600)
     _sync(made)
     for beside in ("-wal", "-shm"):
