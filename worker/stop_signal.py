@@ -21,7 +21,9 @@ class StopSignal:
         self._on_stop = on_stop
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for number in STOPPING:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            # Ignored by nohup is what nohup is for. But who is started in the background by a script ignores SIGINT too,
+            # and must hear it: somebody who sends it waits for the end.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._hear)
 
     def wait(self, timeout_s: float) -> bool:

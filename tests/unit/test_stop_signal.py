@@ -41,3 +41,14 @@ def test_each_of_the_stopping_signals_wakes_who_waits(number: signal.Signals) ->
 
     assert process.wait(timeout=30) == 0
     process.stdout.close()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 0), (signal.SIGHUP, 1)])
+def test_only_what_nohup_ignores_stays_ignored_in_a_background_of_a_script(number: signal.Signals, code: int) -> None:
+    script = (
+        "import os, signal, sys\n"
+        f"signal.signal({int(number)}, signal.SIG_IGN)\n"
+        "from worker.stop_signal import StopSignal\ntold = StopSignal()\n"
+        f"os.kill(os.getpid(), {int(number)})\nsys.exit(0 if told.wait(0.1) else 1)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == code

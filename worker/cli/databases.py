@@ -89,7 +89,7 @@ def unlock(yes: Yes = False) -> None:
     if seen.lock is None:
         tell("The database is not locked.")
         return
-    _tell_survey(seen)
+    _tell_survey(seen, state_dir)
     confirm("Unlocking lets workers send from this database.", yes=yes)
     unlocking.unlock(ledger.database, state_dir, ledger.actor)
     tell("unlocked; issues under way are paused" if seen.under_way else "unlocked")
@@ -101,7 +101,7 @@ def _spell_made(iso: str) -> str:
     return When(datetime.fromisoformat(iso), "UTC").spell()
 
 
-def _tell_survey(seen: Survey) -> None:
+def _tell_survey(seen: Survey, state_dir: Path) -> None:
     assert seen.lock is not None
     warn(word(seen.lock).partition(". Nothing is sent")[0])
     if seen.lock.code == "lock.other_database":
