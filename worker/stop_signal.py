@@ -21,8 +21,8 @@ class StopSignal:
         self._on_stop = on_stop
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         for number in STOPPING:
-            # Ignored by nohup is what nohup is for. But who is started in the background by a script ignores SIGINT too,
-            # and must hear it: somebody who sends it waits for the end.
+            # Ignored by nohup is what nohup is for. But who is started in a script's background ignores SIGINT too, and
+            # must hear it: somebody who sends it waits for the end.
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._hear)
 
