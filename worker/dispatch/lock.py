@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from worker.consent import replay
 from worker.consent.replay import Missing
-from worker.domain.issue import IssueState
+from worker.domain.issue import Issue, IssueState
 from worker.domain.process import SILENT_AFTER_S
 from worker.errors import RefusedError, Trouble, UnreachableError
 from worker.journal import memory
@@ -25,6 +25,15 @@ from worker.storage import epochs, workers
 from worker.storage.engine import Database
 from worker.storage.epochs import Progress
 from worker.storage.ledger import claims, issues
+
+UNDER_WAY = (
+    IssueState.SENDING,
+    IssueState.PAUSED,
+    IssueState.HOLDING,
+    IssueState.SCHEDULED,
+    IssueState.HELD_LATE,
+)
+"""Issues of which something may leave yet."""
 
 LINES_OF_A_CRASH = 16
 """A web process that dies between the opt-out log and its commits leaves as many lines as it takes wishes at once
@@ -100,22 +109,22 @@ def compare(database: Database, state_dir: Path, *, with_log: bool = True, other
     with database.read() as conn:
         progress = epochs.read_progress(conn)
         beats = workers.beats_of_unlocked(conn, SILENT_AFTER_S)
-        is_behind = any(_is_behind(conn, issue_id, begun) for issue_id, begun in marks.begun.items())
+        under_way = issues.list_issues(conn, UNDER_WAY) if marks.begun else []
+        is_behind = any(_is_behind(conn, each, marks.begun.get(each.id, ())) for each in under_way)
     seen = beats if others is None else {each: beat for each, beat in beats.items() if others.saw(each) < beat}
     if others is not None:
         others.beats = beats
     return Comparison(progress, known, marks, missing, len(seen), is_behind)
 
 
-def _is_behind(conn: Connection, issue_id: int, begun: Sequence[Range]) -> bool:
-    issue = issues.find_by_id(conn, issue_id)
-    if issue is None or issue.state in (IssueState.DRAFT, IssueState.FINISHED, IssueState.CANCELLED):
-        return False  # `unlock` says what it does not know, and nothing of the others leaves
+def _is_behind(conn: Connection, issue: Issue, begun: Sequence[Range]) -> bool:
+    if not begun:
+        return False
     if issue.plan_cursor is not None and begun[-1][1] > issue.audience:
         return True
     if issue.state not in (IssueState.SENDING, IssueState.PAUSED):
         return True
-    for first, last in claims.never_claimed(conn, issue_id):
+    for first, last in claims.never_claimed(conn, issue.id):
         at = bisect_left(begun, first, key=lambda each: each[1])
         if at < len(begun) and begun[at][0] <= last:
             return True

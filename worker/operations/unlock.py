@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from worker.consent import noted, optout_log, replay
-from worker.dispatch.lock import Comparison, compare
+from worker.dispatch.lock import UNDER_WAY, Comparison, compare
 from worker.domain.delivery import DoubtReason
 from worker.domain.issue import Issue, IssueState
 from worker.domain.process import SILENT_AFTER_S
@@ -24,13 +24,6 @@ from worker.storage.engine import Database
 from worker.storage.epochs import Unlock
 from worker.storage.ledger import audiences, claims, evidence, issues
 
-UNDER_WAY = (
-    IssueState.SENDING,
-    IssueState.PAUSED,
-    IssueState.HOLDING,
-    IssueState.SCHEDULED,
-    IssueState.HELD_LATE,
-)
 LOGS = (marks.FILE_NAME, noted.FILE_NAME, optout_log.LOG_NAME)
 EPOCHS_LEFT_OUT = 1_000
 """Other machines may have begun as many that this one never saw."""

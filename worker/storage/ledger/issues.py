@@ -59,11 +59,6 @@ def find(conn: Connection, slug: str) -> Issue | None:
     return None if row is None else _issue(row)
 
 
-def find_by_id(conn: Connection, issue_id: int) -> Issue | None:
-    row = conn.execute(select(*_COLUMNS).where(issue.c.id == issue_id)).mappings().first()
-    return None if row is None else _issue(row)
-
-
 def slugs(conn: Connection) -> list[str]:
     return list(conn.execute(select(issue.c.slug).order_by(issue.c.id)).scalars())
 
