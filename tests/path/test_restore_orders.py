@@ -209,6 +209,19 @@ def test_a_worker_that_lives_through_a_restore_sends_nothing_of_it(both_desks: N
     assert desk.states() == {"in_doubt": 200, "accepted": 400}
 
 
+def test_what_one_process_saw_the_others_of_its_machine_know(desk: Newsroom) -> None:
+    # Given: two processes that look each second, of which one saw a claim that is gone since
+    begin(desk)
+    first = lock.watch(desk.database, state_of(desk), None)
+    assert first is not None
+    memory.remember(state_of(desk), memory.Memory(first.instance, first.epoch, first.highest_claim + 1))
+
+    # When / Then: neither one that has looked before nor one that begins takes it back
+    assert lock.watch(desk.database, state_of(desk), first) is None
+    assert lock.watch(desk.database, state_of(desk), None) is None
+    assert begin(desk) == "lock.older"
+
+
 def test_a_living_worker_notices_what_readers_lost(both_desks: Newsroom) -> None:
     # Given: nothing was claimed since the backup, and somebody left
     desk = both_desks

@@ -175,13 +175,16 @@ def watch(database: Database, state_dir: Path, seen: Progress | None) -> Progres
     None when it is not the one it was, or was unlocked anew: what this process holds is to be stopped, and it begins
     again. A number that only grows and is lower now proves an older copy: that one stays locked until `unlock`.
     """
+    known = memory.recall(state_dir)
     with database.read() as conn:
         now = epochs.read_progress(conn)
+    if known is not None and known.instance == now.instance and _is_lower(now, known):
+        return None  # another process of this machine saw more of it
     if seen is None or _goes_on(now, seen):
         if seen is None or now.highest_claim > seen.highest_claim:
             memory.remember(state_dir, Memory(now.instance, now.epoch, now.highest_claim))
         return now
-    if now.instance == seen.instance and (now.highest_claim < seen.highest_claim or now.epoch < seen.epoch):
+    if now.instance == seen.instance and _is_lower(now, seen):
         insist(state_dir, now, seen.epoch)
     return None
 
@@ -197,7 +200,10 @@ def insist(state_dir: Path, now: Progress, epoch: int = 0) -> None:
 def _goes_on(now: Progress, seen: Progress) -> bool:
     return (
         (now.instance, now.unlocks) == (seen.instance, seen.unlocks)
-        and now.epoch >= seen.epoch
-        and now.highest_claim >= seen.highest_claim
+        and not _is_lower(now, seen)
         and now.highest_act >= seen.highest_act
     )
+
+
+def _is_lower(now: Progress, before: Progress | Memory) -> bool:
+    return now.epoch < before.epoch or now.highest_claim < before.highest_claim
