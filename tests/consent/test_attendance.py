@@ -81,6 +81,38 @@ def test_after_an_outage_nothing_is_asked_before_other_hosts_fulfilled(database:
     assert wishes.missing() is None  # no outage since
 
 
+@pytest.mark.parametrize(("seconds", "waits"), [(600, True), (1, False)])
+def test_a_worker_that_begins_after_an_outage_waits_for_other_hosts_too(
+    database: Database, tmp_path: Path, seconds: int, *, waits: bool
+) -> None:
+    # Given: the database heard nobody for a while, or everybody a moment ago
+    elsewhere = Attendance(database, tmp_path / "elsewhere", Role.WEB)
+    elsewhere.attend()
+    Attendance(database, tmp_path / "here", Role.WEB).attend()
+    age(database, timedelta(seconds=seconds))
+    wishes = NotedWishes(database, tmp_path / "here")
+
+    # When
+    wishes.look_back()
+
+    # Then
+    assert (wishes.missing() is not None) is waits
+    elsewhere.attend()
+    assert wishes.missing() is None
+
+
+def test_this_machine_before_its_reboot_is_not_waited_for(database: Database, tmp_path: Path) -> None:
+    Attendance(database, tmp_path, Role.WEB).attend()
+    with database.write() as conn:
+        (there,) = presences.list_presences(conn)
+        before = f"another boot.{there.host_id.rpartition('.')[2]}"
+        conn.execute(update(schema.presence).values(host_id=before))
+    age(database, timedelta(seconds=600))
+    wishes = NotedWishes(database, tmp_path)
+    wishes.look_back()
+    assert wishes.missing() is None
+
+
 @pytest.mark.parametrize("seconds", [40, 4000])
 def test_a_web_process_that_was_silent_before_the_outage_is_not_waited_for(
     database: Database, tmp_path: Path, seconds: int

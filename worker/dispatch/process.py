@@ -80,6 +80,7 @@ class SendingProcess:
         if recall(self.settings.state_dir) is None and self._others.look(self.database):
             self._ended.wait(BEAT_S + TICK_S)  # a machine that joins: do the others live?
         self.sender.lock = self._begin()
+        self.sender.wishes.look_back()
         self._tick = Tick(self.database, self.settings, self.nudger, self.id)
         with self.database.write() as conn:
             label = f"{socket.gethostname()}:{os.getpid()}"

@@ -20,6 +20,8 @@ from worker.storage.engine import Database
 
 WAIT_S = 60.0  # as long as a silent host's workers are left alone
 
+OUTAGE_S = 3.0  # three heartbeats
+
 ALIVE_S = 30.0
 """A web process heard this long before the outage may have answered readers in it; an older row is a dead one's."""
 
@@ -37,6 +39,15 @@ class NotedWishes:
         """Monotonic seconds: since when the database was away, until all wishes are known."""
         self._back: tuple[datetime, float] | None = None
         """When it answered again, by its clock and by ours; None while it may still be away."""
+
+    def look_back(self) -> None:
+        """A process begins: when the database heard nobody for a while, it may have been away from all of them."""
+        with self._database.read() as conn:
+            heard, now = presences.last_heard(conn), self._database.now(conn)
+        silent_s = (now - heard).total_seconds() if heard is not None else 0.0
+        if silent_s > OUTAGE_S:
+            with self._lock:
+                self._lost_at = clock.monotonic() - silent_s
 
     def note(self, trouble: Trouble) -> None:
         """Something did not answer; when it was the database, what readers wanted meanwhile is to be asked."""

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from worker.domain.process import SILENT_AFTER_S, Role
 from worker.storage.engine import database_now
-from worker.storage.schema import presence
+from worker.storage.schema import presence, worker
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,15 @@ def list_presences(conn: Connection) -> list[Presence]:
     return [Presence(**{**row, "role": Role(row["role"])}) for row in rows]
 
 
+def last_heard(conn: Connection) -> datetime | None:
+    """When any process was heard last, by the database's clock; None when there is none."""
+    seen = [conn.execute(select(func.max(table.c.seen_at))).scalar() for table in (presence, worker)]
+    return max((at for at in seen if at is not None), default=None)
+
+
 def not_heard_since(conn: Connection, moment: datetime, *, alive_s: float, but_host: str) -> list[str]:
     """Labels of web processes of other hosts that were heard in the `alive_s` seconds before a moment, not since."""
-    where = (presence.c.role == Role.WEB, presence.c.host_id != but_host, presence.c.seen_at < moment)
+    folder = but_host.rpartition(".")[2]  # before a reboot it noted into the very file we read
+    where = (presence.c.role == Role.WEB, ~presence.c.host_id.endswith(f".{folder}"), presence.c.seen_at < moment)
     found = conn.execute(select(presence.c.label, presence.c.seen_at).where(*where))
     return [row.label for row in found if (moment - row.seen_at).total_seconds() <= alive_s]
