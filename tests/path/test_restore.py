@@ -13,11 +13,13 @@ from sqlalchemy import select
 from tests.support.lists import Newsroom
 from tests.support.readers import KEY
 from tests.support.words import refuses
+from worker.consent.attendance import Attendance
 from worker.consent.optout import Wish, opt_out
 from worker.consent.subscribe import add_subscriber
 from worker.consent.suppressions import lift_suppression, suppress_addresses
 from worker.dispatch import lock, orders
 from worker.domain.issue import IssueState
+from worker.domain.process import Role
 from worker.domain.subscription import Channel
 from worker.errors import RefusedError, UsageError
 from worker.message.key_store import key_files, make_key
@@ -322,6 +324,19 @@ def test_a_crash_is_told_from_an_older_database(desk: Newsroom, log: list[str], 
     lines = "".join(f"2026-11-27T10:00:00+00:00 {line}\n" for line in log)
     (state_of(desk) / "optouts.log").write_text(lines)
     assert begin(desk) == locked
+
+
+def test_two_web_processes_that_die_together_are_no_restore(desk: Newsroom) -> None:
+    desk.readers(40)
+    begin(desk)
+    for _ in range(2):
+        Attendance(desk.database, state_of(desk), Role.WEB).attend()
+    lines = [f"2026-11-27T10:00:00+00:00 out {n}:1\n" for n in range(1, 34)]
+    log = state_of(desk) / "optouts.log"
+    log.write_text("".join(lines))
+    assert begin(desk) == "lock.older_than_log"
+    log.write_text("".join(lines[:32]))
+    assert begin(desk) is None
 
 
 def test_one_opt_out_since_the_backup_is_enough_to_know_it(desk: Newsroom) -> None:

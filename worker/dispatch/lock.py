@@ -16,12 +16,12 @@ from sqlalchemy import Connection
 from worker.consent import replay
 from worker.consent.replay import Missing
 from worker.domain.issue import Issue, IssueState
-from worker.domain.process import SILENT_AFTER_S
+from worker.domain.process import SILENT_AFTER_S, Role
 from worker.errors import RefusedError, Trouble, UnreachableError
 from worker.journal import memory
 from worker.journal.marks import Marks, Range, read_marks
 from worker.journal.memory import Memory
-from worker.storage import epochs, workers
+from worker.storage import epochs, presences, workers
 from worker.storage.engine import Database
 from worker.storage.epochs import Progress
 from worker.storage.ledger import claims, issues
@@ -36,8 +36,9 @@ UNDER_WAY = (
 """Issues of which something may leave yet."""
 
 LINES_OF_A_CRASH = 16
-"""A web process that dies between the opt-out log and its commits leaves as many lines as it takes wishes at once
-(`web.lanes.LEAVING`). More say that the database is older, and so does one of which the log says that it had it."""
+"""Each web process that dies between the opt-out log and its commits leaves as many lines as it takes wishes at
+once (`web.lanes.LEAVING`). More say that the database is older, and so does one of which the log says that it had
+it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Comparison:
     missing: Missing
     others_alive: int
     """Workers that send from this very database now, and can vouch for it."""
+    webs: int = 0
+    """Web processes that may have died at once, or are just writing."""
     is_behind: bool = False
     """The ledger gave out no claim of numbers that had begun, as this machine knows."""
 
@@ -65,7 +68,7 @@ class Comparison:
         lost = self.ahead - self.database.highest_claim
         if known.epoch > self.database.epoch or lost > 0 or self.is_behind or self._is_to_tell(known.epoch):
             return Trouble("lock.older", claims=max(lost, 0))
-        if self.missing.known or self.missing.lines > LINES_OF_A_CRASH:
+        if self.missing.known or self.missing.lines > LINES_OF_A_CRASH * max(self.webs, 1):
             return Trouble("lock.older_than_log", count=self.missing.count)
         return None
 
@@ -109,12 +112,13 @@ def compare(database: Database, state_dir: Path, *, with_log: bool = True, other
     with database.read() as conn:
         progress = epochs.read_progress(conn)
         beats = workers.beats_of_unlocked(conn, SILENT_AFTER_S)
+        webs = presences.count(conn, Role.WEB)
         under_way = issues.list_issues(conn, UNDER_WAY) if marks.begun else []
         is_behind = any(_is_behind(conn, each, marks.begun.get(each.id, ())) for each in under_way)
     seen = beats if others is None else {each: beat for each, beat in beats.items() if others.saw(each) < beat}
     if others is not None:
         others.beats = beats
-    return Comparison(progress, known, marks, missing, len(seen), is_behind)
+    return Comparison(progress, known, marks, missing, len(seen), webs, is_behind)
 
 
 def _is_behind(conn: Connection, issue: Issue, begun: Sequence[Range]) -> bool:

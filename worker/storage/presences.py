@@ -45,6 +45,11 @@ def list_presences(conn: Connection) -> list[Presence]:
     return [Presence(**{**row, "role": Role(row["role"])}) for row in rows]
 
 
+def count(conn: Connection, role: Role) -> int:
+    """Rows of a role, silent ones too."""
+    return int(conn.execute(select(func.count()).select_from(presence).where(presence.c.role == role)).scalar_one())
+
+
 def last_heard(conn: Connection) -> datetime | None:
     """When any process was heard last, by the database's clock; None when there is none."""
     seen = [conn.execute(select(func.max(table.c.seen_at))).scalar() for table in (presence, worker)]
