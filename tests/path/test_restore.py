@@ -414,6 +414,31 @@ def test_dkim_keys_come_back_and_replace_none(desk: Newsroom) -> None:
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"files": None},
+        {"files": {}},
+        {"counts": [1]},
+        {"made_at": 5},
+        {"made_at": "yesterday"},
+        {"kind": []},
+        {"epoch": "1"},
+        {"highest_claim": None},
+        {"more": 1},
+    ],
+)
+def test_a_manifest_of_another_shape_is_refused(desk: Newsroom, change: dict[str, object]) -> None:
+    folder = backup_of(desk)
+    manifest = folder / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **change}))
+    with refuses(UsageError, "is no backup|is damaged"):
+        read_backup(folder)
+    manifest.write_text("[" * 100_000)
+    with refuses(UsageError, "cannot be read"):
+        read_backup(folder)
+
+
+@pytest.mark.parametrize(
     ("harm", "said"),
     [
         (lambda folder: (folder / "manifest.json").unlink(), "no backup"),

@@ -123,11 +123,11 @@ def read_backup(folder: Path) -> Manifest:
         found = json.loads((folder / MANIFEST).read_text())
     except OSError as error:
         raise UsageError("backup.no_manifest", folder=folder, why=error.strerror) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError("backup.unreadable", folder=folder) from error
     if not isinstance(found, dict) or not isinstance(found.get("format"), int):
         raise UsageError("backup.unreadable", folder=folder)
-    if found["format"] > FORMAT_NO or found.get("schema", migrations.HEAD) not in migrations.VERSIONS:
+    if found["format"] > FORMAT_NO or str(found.get("schema", migrations.HEAD)) not in migrations.VERSIONS:
         raise UsageError("backup.newer", folder=folder, version=str(found.get("schema")))
     try:
         manifest = TypeAdapter(Manifest).validate_python(found)
@@ -135,6 +135,10 @@ def read_backup(folder: Path) -> Manifest:
             raise ValueError("a moment has a zone")
     except ValueError as error:  # pydantic's is one too
         raise UsageError("backup.unreadable", folder=folder) from error
+    if manifest.kind not in DUMP:
+        raise UsageError("backup.unreadable", folder=folder)
+    if DUMP[manifest.kind] not in manifest.files:
+        raise UsageError("backup.damaged", folder=folder, file=DUMP[manifest.kind])
     for name, digest in manifest.files.items():
         path = folder / name
         if ".." in Path(name).parts or not path.is_file() or _sum(path) != digest:
