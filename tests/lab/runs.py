@@ -115,12 +115,9 @@ class Leaving:
         dice = random.Random(self.seed)
         keyring = Keyring([self.desk.settings.keys[0]])
         numbers = dice.sample(range(1, self.readers + 1), min(self.readers, 400))
-        with self.desk.database.read() as conn:
-            query = select(schema.subscription.c.id, schema.subscriber.c.address).join(
-                schema.subscriber, schema.subscriber.c.id == schema.subscription.c.subscriber_id
-            )
-            rows = conn.execute(query.where(schema.subscription.c.id.in_(numbers)))
-            found = {row.id: row.address for row in rows}
+        while (found := self._addresses(numbers)) is None:
+            if stop.wait(0.1):
+                return
         for number in numbers:
             if stop.is_set() or number not in found:
                 return
@@ -133,6 +130,18 @@ class Leaving:
             late, noted = b"may be on its way" in answer, b"Noted" in answer
             self.answers.append(OptOut(found[number], now, now - began, late, flies or late or noted))
             stop.wait(0.05)
+
+    def _addresses(self, numbers: list[int]) -> dict[int, str] | None:
+        """Of subscriptions; None while the database is away."""
+        query = select(schema.subscription.c.id, schema.subscriber.c.address).join(
+            schema.subscriber, schema.subscriber.c.id == schema.subscription.c.subscriber_id
+        )
+        try:
+            with self.desk.database.read() as conn:
+                rows = conn.execute(query.where(schema.subscription.c.id.in_(numbers)))
+                return {row.id: row.address for row in rows}
+        except UnreachableError:
+            return None
 
     def _flies(self, subscription_id: int) -> bool:
         """Whether a worker holds a copy for this reader; also true while nobody can tell."""
