@@ -19,7 +19,7 @@ from worker.domain.issue import IssueState
 from worker.errors import UnreachableError
 from worker.operations import status
 from worker.screen.sentences import word
-from worker.storage import schema
+from worker.storage import schema, workers
 from worker.storage.ledger import claims, settlements
 
 
@@ -107,6 +107,28 @@ def test_postgresql_may_be_restarted_while_sending(tmp_path: Path, cluster: post
         assert len(desk.copies()) == 800
         assert set(desk.copies().values()) == {1}
         desk.assert_books_add_up()
+
+
+@pytest.mark.needs("postgresql")
+def test_an_idle_worker_takes_back_that_the_database_was_away(tmp_path: Path, cluster: postgresql.Cluster) -> None:
+    with newsroom(tmp_path, cluster.url) as desk, desk.worker() as worker:
+        # Given
+        cluster.stop()
+        desk.until(lambda: "database unreachable" in worker.said, "the worker notices")
+
+        # When
+        cluster.start()
+        desk.database.engine.dispose()
+        before = _workers(desk)[0].beat
+        desk.until(lambda: _workers(desk)[0].beat > before + 3, "it beats again")
+
+        # Then
+        assert _workers(desk)[0].note is None
+
+
+def _workers(desk: Newsroom) -> list[workers.WorkerRow]:
+    with desk.database.read() as conn:
+        return workers.list_workers(conn)
 
 
 @contextmanager
