@@ -193,8 +193,10 @@ class SendingProcess:
                 self.seen = watch(self.database, self.settings.state_dir, self.seen)
                 if self.seen is not None:
                     self.sender.batches.note_highest(self.seen.highest_claim)
-                    if self.sender.wishes.are_known:
+                    if self.sender.wishes.are_known or self.sender.wishes.missing() is None:
                         release_unknown(self.database, self.sender.batches, self.id)
+                    if (note := self.sender.note) is not None and note.code.startswith("database."):
+                        self.sender.note = None  # it answers; an idle worker has no slice to say so
                     return
                 self._stop_older()
             self.seen = None
