@@ -319,7 +319,7 @@ def test_processes_that_begin_at_once_agree_on_the_host(tmp_path: Path) -> None:
         for _ in names
     ]
     assert {process.communicate()[0] for process in processes} == {f"{host_id(tmp_path)}\n"}
-    assert [path.name for path in tmp_path.iterdir()] == ["host-uuid"]
+    assert {path.name for path in tmp_path.iterdir()} == {"host-uuid", "instance.lock"}
 
 
 def test_a_line_that_a_full_disk_tore_off_does_not_swallow_the_next(tmp_path: Path) -> None:
@@ -404,3 +404,6 @@ def test_a_copied_folder_is_another_host(tmp_path: Path) -> None:
     assert host_id(tmp_path / "moved") == here
     (tmp_path / "moved" / "host-uuid").write_text("")
     assert host_id(tmp_path / "moved") == host_id(tmp_path / "moved")
+    shutil.rmtree(tmp_path / "moved")
+    shutil.copytree(tmp_path / "copy", tmp_path / "here")
+    assert host_id(tmp_path / "here") != here
