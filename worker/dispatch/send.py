@@ -284,7 +284,10 @@ class Slice:
 
     def _may_start(self, nudge_no: int) -> bool:
         sender = self._sender
-        if sender.draining.is_set() or sender.lock is not None or sender.clock_trouble is not None:
+        if sender.draining.is_set():
+            return False
+        if sender.lock is not None or sender.clock_trouble is not None:
+            self._pass_on(nudge_no)
             return False
         self._write_stop()
         with self._database.read() as conn:
@@ -303,10 +306,14 @@ class Slice:
             return False
         if missing := sender.wishes.missing():
             sender.note = missing
-            sender.draining.wait(self._timing.again_s)
-            sender.nudger.send(self._issue_id, nudge_no)
+            self._pass_on(nudge_no)
             return False
         return True
+
+    def _pass_on(self, nudge_no: int) -> None:
+        """To a worker that may send, after a while, because it may be this one."""
+        self._sender.draining.wait(self._timing.again_s)
+        self._sender.nudger.send(self._issue_id, nudge_no)
 
     def _read_fingerprint(self) -> str:
         with self._database.read() as conn:
