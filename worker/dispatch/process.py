@@ -100,9 +100,16 @@ class SendingProcess:
         return lock
 
     def plan(self, issue_id: int) -> None:
-        """Actor body: write the next page of an issue's ledger."""
-        if not self.sender.draining.is_set() and self.sender.lock is None:
-            plan(self.database, self.nudger, issue_id, self.settings.shard_size)
+        """Actor body: write the next pages of an issue's ledger."""
+        if self._may_plan():
+            plan(self.database, self.nudger, issue_id, self.settings.shard_size, go_on=self._may_go_on_planning)
+
+    def _may_plan(self) -> bool:
+        return not self.sender.draining.is_set() and self.sender.lock is None
+
+    def _may_go_on_planning(self) -> bool:
+        """At once: not on SQLite, where an opt-out would wait behind page after page."""
+        return self._may_plan() and self.database.dialect == "postgresql"
 
     def send(self, issue_id: int, nudge_no: int) -> None:
         """Actor body: work one slice."""

@@ -192,27 +192,22 @@ def _insert_rows(conn: Connection, issue_id: int, before: int, source: Any) -> i
 def _insert_shards(conn: Connection, issue_id: int, before: int, count: int, shard_size: int) -> None:
     highest = conn.execute(select(func.max(shard.c.no)).where(shard.c.issue_id == issue_id)).scalar()
     first_no = 0 if highest is None else highest + 1
+    place = ((delivery.c.n - (before + 1)) // shard_size).label("place")
+    here = (delivery.c.issue_id == issue_id, delivery.c.n.between(before + 1, before + count))
+    left_out = select(place, func.count()).where(*here, delivery.c.state == DeliveryState.SKIPPED).group_by(place)
+    skipped = {int(row[0]): int(row[1]) for row in conn.execute(left_out)}
     rows = []
-    for number, start in enumerate(range(before + 1, before + count + 1, shard_size), first_no):
+    for at, start in enumerate(range(before + 1, before + count + 1, shard_size)):
         end = min(start + shard_size - 1, before + count)
-        skipped = conn.execute(
-            select(func.count())
-            .select_from(delivery)
-            .where(
-                delivery.c.issue_id == issue_id,
-                delivery.c.n.between(start, end),
-                delivery.c.state == DeliveryState.SKIPPED,
-            )
-        ).scalar_one()
         rows.append(
             {
                 "issue_id": issue_id,
-                "no": number,
+                "no": first_no + at,
                 "from_n": start,
                 "to_n": end,
                 "next_n": start,
-                "waiting": end - start + 1 - skipped,
-                "skipped": skipped,
+                "waiting": end - start + 1 - skipped.get(at, 0),
+                "skipped": skipped.get(at, 0),
             }
         )
     conn.execute(shard.insert(), rows)
