@@ -21,7 +21,7 @@ from worker.storage.people import subscribers, subscriptions, suppressions
 
 _ID, _HASH = "[0-9]{1,18}(?::[0-9]{1,9})?", "[0-9a-f]{32}"
 _LINE = re.compile(
-    rf"(\S+) (out|undo|erased|did|lifted|suppressed:(?:manual|complained|bounced)) "
+    rf"(\S+) (out|undo|erased|did|lifted|suppressed:(?:{'|'.join(SuppressionReason)})) "
     rf"({_ID}(?: {_ID})*|{_HASH}(?: {_HASH})*)\n"
 )
 PAGE = 500  # ids in one query
@@ -115,7 +115,8 @@ def _unlisted(database: Database, state_dir: Path) -> Iterator[_Listing]:
     """
     lifted: dict[str, str] = {}
     for time, _, ids in _lines(state_dir, "lifted"):
-        lifted |= dict.fromkeys(ids.split(), time)
+        for each in ids.split():
+            lifted[each] = max(time, lifted.get(each, ""))  # a restore adds older lines behind
     asked: list[_Listing] = []
     size = 0
     for time, word, ids in _lines(state_dir, "suppressed"):

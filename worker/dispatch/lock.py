@@ -92,7 +92,7 @@ class Others:
     def look(self, database: Database) -> bool:
         """Whether there are any now."""
         with database.read() as conn:
-            self.beats = workers.beats_of_unlocked(conn, SILENT_AFTER_S)
+            self.beats = _beats(conn)
         return bool(self.beats)
 
     def saw(self, worker_id: str) -> float:
@@ -111,7 +111,7 @@ def compare(database: Database, state_dir: Path, *, with_log: bool = True, other
     missing = replay.missing(database, state_dir) if with_log else Missing()
     with database.read() as conn:
         progress = epochs.read_progress(conn)
-        beats = workers.beats_of_unlocked(conn, SILENT_AFTER_S)
+        beats = _beats(conn)
         webs = presences.count(conn, Role.WEB)
         under_way = issues.list_issues(conn, UNDER_WAY) if marks.begun else []
         is_behind = any(_is_behind(conn, each, marks.begun.get(each.id, ())) for each in under_way)
@@ -119,6 +119,10 @@ def compare(database: Database, state_dir: Path, *, with_log: bool = True, other
     if others is not None:
         others.beats = beats
     return Comparison(progress, known, marks, missing, len(seen), webs, is_behind)
+
+
+def _beats(conn: Connection) -> dict[str, int]:
+    return {row.id: row.beat for row in workers.unlocked(conn, SILENT_AFTER_S)}
 
 
 def _is_behind(conn: Connection, issue: Issue, begun: Sequence[Range]) -> bool:

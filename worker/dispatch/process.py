@@ -39,6 +39,7 @@ from worker.transport.relay import relay_of
 BEAT_S = 1.0  # a tenth of domain.process.SILENT_AFTER_S: a few lost ones alarm nobody
 MOST_CLAIMS_A_THREAD = 4
 """A slice claims the next rows while half of the last are on the wire; what waits for the database comes on top."""
+
 _log = log.logger("dispatch.process")
 
 

@@ -56,7 +56,8 @@ class Sender:
         back."""
         self.clock_trouble: Trouble | None = None
         """Why no mail may get a Date from this machine's clock; the heartbeat's thread writes."""
-        self._there, self._seen_at = clock.utcnow(), clock.monotonic()
+        self._seen = clock.utcnow(), clock.monotonic()
+        """The database's time, and ours when it said so; replaced as one value."""
         self.note: Trouble | None = None
         """What this process waits for. Every slice's thread writes, the heartbeat's reads: the last word counts."""
         self.on_result: Callable[[Result], None] = lambda result: None
@@ -73,13 +74,14 @@ class Sender:
 
     def note_time(self, there: datetime) -> Trouble | None:
         """The database says what time it is; the trouble when ours is far from it. Nothing begins while it stands."""
-        self._there, self._seen_at = there, clock.monotonic()
+        self._seen = there, clock.monotonic()
         self.clock_trouble = clocks_differ(there)
         return self.clock_trouble
 
     def now(self) -> datetime:
         """The database's time, by which tries are due; as it was last seen, and what has passed since."""
-        return self._there + timedelta(seconds=clock.monotonic() - self._seen_at)
+        there, seen_at = self._seen
+        return there + timedelta(seconds=clock.monotonic() - seen_at)
 
     def note_unrecorded(self, why: str) -> None:
         """What begins cannot be written down, or "" when it can: said once, and once when it is over."""

@@ -39,6 +39,8 @@ class NotedWishes:
         """Monotonic seconds: since when the database was away, until all wishes are known."""
         self._back: tuple[datetime, float] | None = None
         """When it answered again, by its clock and by ours; None while it may still be away."""
+        self._is_compared = False
+        """Whether it was found to be no older copy since: once, because the logs may be long."""
 
     def look_back(self) -> None:
         """A process begins: when the database heard nobody for a while, it may have been away from all of them."""
@@ -48,6 +50,7 @@ class NotedWishes:
         if silent_s > OUTAGE_S:
             with self._lock:
                 self._lost_at = clock.monotonic() - silent_s
+                self._is_compared = True  # who begins has just done so
 
     def note(self, trouble: Trouble) -> None:
         """Something did not answer; when it was the database, what readers wanted meanwhile is to be asked."""
@@ -56,14 +59,14 @@ class NotedWishes:
         with self._lock:
             self._lost_at = clock.monotonic() if self._lost_at is None else self._lost_at
             self._back = None
+            self._is_compared = False
 
     def fulfil(self) -> None:
         """Before each claim, and each question who left. Raises UnreachableError while a wish may still be unknown."""
         try:
             noted.fulfil(self._database, self._state_dir)
             if self._lost_at is not None:
-                if (older := compare(self._database, self._state_dir).lock) is not None:
-                    raise UnreachableError("lock.locked", why=older)
+                self._refuse_older_copy()
                 self._ask_other_hosts()
         except UnreachableError as error:
             self.note(error.trouble)
@@ -83,6 +86,13 @@ class NotedWishes:
                 return error.trouble
             raise
         return None
+
+    def _refuse_older_copy(self) -> None:
+        if self._is_compared:
+            return
+        if (older := compare(self._database, self._state_dir).lock) is not None:
+            raise UnreachableError("lock.locked", why=older)
+        self._is_compared = True
 
     def _ask_other_hosts(self) -> None:
         with self._database.read() as conn:

@@ -135,8 +135,6 @@ def read_backup(folder: Path) -> Manifest:
             raise ValueError("a moment has a zone")
     except ValueError as error:  # pydantic's is one too
         raise UsageError("backup.unreadable", folder=folder) from error
-    if manifest.kind not in DUMP:
-        raise UsageError("backup.unreadable", folder=folder)
     if DUMP[manifest.kind] not in manifest.files:
         raise UsageError("backup.damaged", folder=folder, file=DUMP[manifest.kind])
     for name, digest in manifest.files.items():

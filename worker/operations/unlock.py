@@ -126,8 +126,7 @@ def unlock(database: Database, state_dir: Path, actor: str) -> None:
 
 def _refuse_under_workers(database: Database) -> None:
     with database.read() as conn:
-        heard = workers.heard(conn, SILENT_AFTER_S)
-    sending = [row.label for row in heard if row.note is None or not row.note.code.startswith("lock.")]
+        sending = [row.label for row in workers.unlocked(conn, SILENT_AFTER_S)]
     if sending:
         raise RefusedError("lock.workers_send", workers=sending)
 

@@ -69,11 +69,9 @@ def _count(conn: Connection, worker_id: str, **values: Any) -> int | None:  # no
     return conn.execute(counted).scalar()
 
 
-def beats_of_unlocked(conn: Connection, silent_s: float) -> dict[str, int]:
-    """{id: beat} of the processes that were heard in the last so many seconds and may send."""
-    return {
-        row.id: row.beat for row in heard(conn, silent_s) if row.note is None or not row.note.code.startswith("lock.")
-    }
+def unlocked(conn: Connection, silent_s: float) -> list[WorkerRow]:
+    """Processes that were heard in the last so many seconds and may send."""
+    return [row for row in heard(conn, silent_s) if row.note is None or not row.note.code.startswith("lock.")]
 
 
 def count_alive(conn: Connection, silent_s: float) -> int:
