@@ -138,7 +138,8 @@ def test_opted_out_and_suppressed_readers_are_kept_out_and_left_as_they_are(
     leave(database, tmp_path, "r1@example.org")
     with database.write() as conn:
         no = [parse_address("r2@example.org"), parse_address("new@example.org")]
-        suppressions.add_many(conn, database.instance(), no, SuppressionReason.MANUAL, "", actor=ACTOR)
+        wanted = suppressions.hashes_of(database.instance(), no)
+        suppressions.add(conn, wanted, SuppressionReason.MANUAL, "", actor=ACTOR)
 
     # When
     result = run(

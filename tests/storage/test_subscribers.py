@@ -86,8 +86,8 @@ def test_adding_a_reader_who_left_is_refused_and_changes_nothing(database: Datab
 
 def test_adding_a_suppressed_address_is_refused(database: Database, briefing: Publication) -> None:
     with database.write() as conn:
-        args = ([parse_address(ANNA)], SuppressionReason.MANUAL, "asked by phone")
-        suppressions.add_many(conn, database.instance(), *args, actor=ACTOR)
+        wanted = suppressions.hashes_of(database.instance(), [parse_address(ANNA)])
+        suppressions.add(conn, wanted, SuppressionReason.MANUAL, "asked by phone", actor=ACTOR)
     with refuses(RefusedError, match="do-not-mail"):
         add(database, briefing)
 

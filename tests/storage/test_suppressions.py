@@ -15,8 +15,8 @@ ANNA = parse_address("Anna@Example.org")
 
 def add(database: Database, reason: SuppressionReason = SuppressionReason.MANUAL) -> bool:
     with database.write() as conn:
-        args = ([ANNA], reason, "asked by phone")
-        return suppressions.add_many(conn, database.instance(), *args, actor=ACTOR) == 1
+        wanted = suppressions.hashes_of(database.instance(), [ANNA])
+        return suppressions.add(conn, wanted, reason, "asked by phone", actor=ACTOR) == 1
 
 
 def test_suppressed_address_is_found_however_it_is_typed(database: Database) -> None:
@@ -67,8 +67,8 @@ def test_many_are_added_once_each_and_listed_in_pages(database: Database) -> Non
     wanted = [parse_address(f"r{n}@example.org") for n in range(250)]
     with database.write() as conn:
         args = (SuppressionReason.BOUNCED, "old list")
-        first = suppressions.add_many(conn, database.instance(), wanted + wanted, *args, actor=ACTOR)
-        second = suppressions.add_many(conn, database.instance(), wanted[:10], *args, actor=ACTOR)
+        first = suppressions.add(conn, suppressions.hashes_of(database.instance(), wanted + wanted), *args, actor=ACTOR)
+        second = suppressions.add(conn, suppressions.hashes_of(database.instance(), wanted[:10]), *args, actor=ACTOR)
 
     # Then
     assert (first, second) == (250, 0)

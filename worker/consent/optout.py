@@ -216,12 +216,12 @@ def _suppress_page(
     state_dir: Path,
 ) -> int:
     """Log, then commit, those that are not on the list; how many."""
-    instance = database.instance()
+    wanted = suppressions.hashes_of(database.instance(), page)
     with database.read() as conn:
-        new = suppressions.not_listed(conn, [suppressions.hash_of(instance, address) for address in page])
+        new = suppressions.not_listed(conn, wanted)
     optout_log.append_suppressed(state_dir, reason, new)
     with database.write_durably() as conn:
-        added = suppressions.add_many(conn, instance, page, reason, evidence, actor=actor)
+        added = suppressions.add(conn, wanted, reason, evidence, actor=actor)
     optout_log.confirm(state_dir, [hashed.hex() for hashed in new[:1]])
     return added
 

@@ -101,7 +101,7 @@ def replay(database: Database, state_dir: Path, found: Missing, actor: str) -> N
     if found.suppressed:
         for _, reason, hashes in _unlisted(database, state_dir):
             with database.write_durably() as conn:
-                suppressions.add_hashes(conn, hashes, reason, "put back from the opt-out log", actor=actor)
+                suppressions.add(conn, dict.fromkeys(hashes), reason, "put back from the opt-out log", actor=actor)
     for number in found.erased:
         # Another process that begins now may have done it.
         with suppress(NotFoundError), database.write_durably() as conn:

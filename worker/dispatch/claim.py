@@ -9,7 +9,7 @@ import threading
 from worker import clock
 from worker.dispatch.batches import Batch, Batches
 from worker.dispatch.rates import RateGate
-from worker.errors import RefusedError, Trouble, UnreachableError
+from worker.errors import RefusedError, UnreachableError
 from worker.storage import workers
 from worker.storage.engine import Database
 from worker.storage.ledger import claims, issues
@@ -58,11 +58,11 @@ def claim_rows(
                 if beat is None:
                     return None  # we were, and the heartbeat says so
                 if beat <= beats:
-                    raise RefusedError("lock.locked", why=Trouble("lock.older", claims=0))
+                    raise RefusedError("lock.older", claims=0)
                 claim = claims.claim_retry(conn, issue_id, owner, size)
                 claim = claim or claims.claim_first(conn, issue_id, owner, size)
                 if claim is not None and claim.id <= before:
-                    raise RefusedError("lock.locked", why=Trouble("lock.older", claims=before - claim.id + 1))
+                    raise RefusedError("lock.older", claims=before - claim.id + 1)
         except UnreachableError:
             batches.unsure_until = clock.monotonic() + UNSURE_S
             raise

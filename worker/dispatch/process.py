@@ -16,7 +16,7 @@ import dramatiq
 from worker import clock, log
 from worker.dispatch.claim import release_unknown
 from worker.dispatch.events import Hook
-from worker.dispatch.lock import Others, begin, insist, watch
+from worker.dispatch.lock import Others, begin, watch
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.outfit import outfit_of
 from worker.dispatch.plan import plan
@@ -29,7 +29,7 @@ from worker.journal.memory import recall
 from worker.journal.own import MOST_SLOTS, Journal
 from worker.metrics import relay_closed
 from worker.settings import Settings
-from worker.storage import epochs, workers
+from worker.storage import workers
 from worker.storage.engine import Database
 from worker.storage.epochs import Progress
 from worker.transport.door import Reason
@@ -206,15 +206,11 @@ class SendingProcess:
                     if (note := self.sender.note) is not None and note.code.startswith("database."):
                         self.sender.note = None  # it answers; an idle worker has no slice to say so
                     return
-                self._stop_older()
+                self.sender.lock_up(Trouble("lock.older", claims=0))
             self.seen = None
             self.sender.lock = self._begin()
         except UnreachableError as error:
             self.sender.note = error.trouble
-
-    def _stop_older(self) -> None:
-        _log.critical("the database is not as it was a moment ago, what is held is stopped", worker=self.id)
-        self.sender.lock_up(Trouble("lock.older", claims=0))
 
     def _beat(self) -> bool:
         fault = self.sender.hand_over.fault
@@ -242,9 +238,7 @@ class SendingProcess:
     def _hear(self, beat: int | None, before: int) -> None:
         """Our own beat, as the database counted it: lower than before, it is an older one, by a restore or failover."""
         if beat is not None and beat <= before and self.sender.lock is None:
-            self._stop_older()
-            with self.database.read() as conn:
-                insist(self.settings.state_dir, epochs.read_progress(conn))
+            self.sender.refuse_older()
         self.sender.batches.note_beat(beat)
 
     def _tell_relay_trouble(self, fault: RelayFault | None) -> None:

@@ -16,14 +16,12 @@ from worker.dispatch.build import build_batch
 from worker.dispatch.claim import claim_rows, note_claim, reserve_slots
 from worker.dispatch.events import Step
 from worker.dispatch.hand_over import SETTLE_ROWS
-from worker.dispatch.lock import insist
 from worker.dispatch.recheck import RECHECK_S, read_batch, recheck_batches
 from worker.dispatch.sender import Sender
 from worker.dispatch.settle import Settler
 from worker.domain.delivery import ClaimKind
 from worker.domain.issue import IssueState, WaitReason
 from worker.errors import RefusedError, Trouble, UnreachableError
-from worker.storage import epochs
 from worker.storage.ledger import claims, deliveries, issues
 from worker.transport.pool import RelayFault, Transaction
 
@@ -122,7 +120,7 @@ class Slice:
         try:
             batch = claim_rows(self._database, sender.batches, self._issue_id, sender.worker_id, slots, self._wake)
         except RefusedError as error:
-            self._lock_up(error)
+            sender.refuse_older(error.trouble.fields["claims"])
             return None
         if batch is None:
             return None
@@ -140,13 +138,6 @@ class Slice:
             self._noted_at = now
             note_claim(self._database, self._issue_id)
         return batch
-
-    def _lock_up(self, error: RefusedError) -> None:
-        """A claim with a number of the past: somebody put an older database in this one's place."""
-        _log.critical("the database is older than it was, nothing is sent", cause=str(error), issue=self._issue_id)
-        self._sender.lock_up(error.trouble.fields["why"])
-        with self._database.read() as conn:
-            insist(self._sender.settings.state_dir, epochs.read_progress(conn))
 
     def _write_down(self, batch: Batch) -> str:
         """The claim in this process's journal, and on disk among all that has begun. Why nothing may leave, or ""."""
@@ -235,7 +226,7 @@ class Slice:
                 break
             except claims.ForgottenError:
                 # It stays ours, so that nobody sends it again, until an operator has looked.
-                self._lock_up(RefusedError("lock.locked", why=Trouble("lock.older", claims=0)))
+                self._sender.refuse_older()
                 batch.is_ours = False
             except UnreachableError as error:
                 self._settler.say_away(error.trouble, batch.claim.left)

@@ -9,6 +9,7 @@ from worker.dispatch.batches import Batches
 from worker.dispatch.build import Builders
 from worker.dispatch.events import Hook, Step
 from worker.dispatch.hand_over import HandOver
+from worker.dispatch.lock import insist
 from worker.dispatch.nudger import Nudger
 from worker.dispatch.rates import RateGate
 from worker.dispatch.room import Room
@@ -17,6 +18,7 @@ from worker.errors import Trouble
 from worker.journal.marks import ClaimLog
 from worker.journal.own import Journal
 from worker.settings import Settings
+from worker.storage import epochs
 from worker.storage.engine import Database
 from worker.storage.ledger.settlements import Result
 from worker.transport.relay import Relay
@@ -92,9 +94,16 @@ class Sender:
             _log.warning("what begins can be written down again")
 
     def lock_up(self, why: Trouble) -> None:
-        """The database is an older one: nothing is claimed, and of what is held nothing more leaves. Any thread."""
+        """It is not the database it was: nothing is claimed, and nothing that is held leaves any more. Any thread."""
+        _log.critical("the database is not as it was, what is held is stopped", worker=self.worker_id, cause=str(why))
         self.lock = why
         self.batches.stop_all()
+
+    def refuse_older(self, claims: int = 0) -> None:
+        """What we saw committed is not there: this database is an older one, and stays locked until `unlock`."""
+        self.lock_up(Trouble("lock.older", claims=claims))
+        with self.database.read() as conn:
+            insist(self.settings.state_dir, epochs.read_progress(conn))
 
     def note_away(self, trouble: Trouble) -> None:
         """Something that a slice or a recheck cannot do without did not answer."""

@@ -3,7 +3,7 @@
 Adding one here does not wait for copies on their way; `consent.optout` does that.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, select
@@ -31,6 +31,11 @@ def hash_of(instance: Instance, address: Address) -> bytes:
     return instance_hash(instance.address_key, address.key)
 
 
+def hashes_of(instance: Instance, addresses: Iterable[Address]) -> dict[bytes, str | None]:
+    """A page as `add` takes it; one person in several spellings stands there once."""
+    return {hash_of(instance, address): address.addr_spec for address in addresses}
+
+
 def not_listed(conn: Connection, hashes: Iterable[bytes]) -> list[bytes]:
     """Which of these (at most PAGE) are not on the list, each once.
 
@@ -43,38 +48,24 @@ def not_listed(conn: Connection, hashes: Iterable[bytes]) -> list[bytes]:
     return sorted(wanted - {bytes(hashed) for hashed in conn.scalars(stored)})
 
 
-def add_many(
+def add(
     conn: Connection,
-    instance: Instance,
-    addresses: Iterable[Address],
+    wanted: Mapping[bytes, str | None],
     reason: SuppressionReason,
     evidence: str,
     *,
     actor: str,
 ) -> int:
-    """Suppress a page of addresses (at most PAGE at a time) and return how many were not yet.
+    """Suppress a page of addresses, by `hash_of`; None where only that is known. How many were not on the list yet.
 
     One that was suppressed already keeps its reason and date.
     """
-    wanted = {hash_of(instance, address): address.addr_spec for address in addresses}
-    return _add(conn, {hashed: wanted[hashed] for hashed in not_listed(conn, wanted)}, reason, evidence, actor)
-
-
-def add_hashes(
-    conn: Connection, hashes: Sequence[bytes], reason: SuppressionReason, evidence: str, *, actor: str
-) -> int:
-    """`add_many` for addresses of which only the hash is known."""
-    return _add(conn, dict.fromkeys(not_listed(conn, hashes)), reason, evidence, actor)
-
-
-def _add(
-    conn: Connection, new: Mapping[bytes, str | None], reason: SuppressionReason, evidence: str, actor: str
-) -> int:
+    new = [{"address_hash": hashed, "address": wanted[hashed]} for hashed in not_listed(conn, wanted)]
     if new:
         insert = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
         common = {"reason": str(reason), "evidence": evidence, "created_at": database_now()}
         statement = insert(table).values(**common).on_conflict_do_nothing(index_elements=["address_hash"])
-        conn.execute(statement, [{"address_hash": hashed, "address": address} for hashed, address in new.items()])
+        conn.execute(statement, new)
     acts.record(conn, actor, "suppression.add", f"suppression:{reason}", {"added": len(new)})
     return len(new)
 
