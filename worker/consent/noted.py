@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from worker import durable
 from worker.clock import utcnow
 from worker.consent import optout
 from worker.consent.optout import Wish
-from worker.consent.optout_log import TORN
 from worker.consent.preferences import may_stop_all
 from worker.domain.subscription import Channel, Scope
 from worker.log import logger
@@ -41,11 +41,8 @@ def note(state_dir: Path, wish: Wish, *, sync: Callable[[int], None] = os.fsync)
         with _locked(state_dir / FILE_NAME) as file:
             if os.fstat(file).st_size + len(line) > MOST_OCTETS:
                 return False
-            size = os.lseek(file, 0, os.SEEK_END)
-            if size and os.pread(file, 1, size - 1) != b"\n":
-                line = TORN + line
-            if os.write(file, line) != len(line):
-                return False
+            os.lseek(file, 0, os.SEEK_END)
+            durable.append(file, line)
             sync(file)
         folder = os.open(state_dir, os.O_RDONLY)
         try:

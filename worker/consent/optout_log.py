@@ -8,13 +8,13 @@ the database does not know proves that the database is an older one. What a full
 line: a number without its last digits is another reader's.
 """
 
-import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+from worker import durable
 from worker.clock import utcnow
 from worker.domain.subscription import Subscription
 from worker.domain.suppression import SuppressionReason
@@ -22,9 +22,6 @@ from worker.log import logger
 from worker.storage.people.subscriptions import Changed
 
 LOG_NAME = "optouts.log"
-
-TORN = b" torn\n"
-"""Ends a line that has no end, so that it neither swallows the next nor reads as a whole one."""
 
 _log = logger("consent.optout_log")
 
@@ -73,11 +70,7 @@ def _append(state_dir: Path, word: str, ids: str, sync: Callable[[int], None]) -
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # One write to an append-only descriptor: lines of several web processes never mix.
         with _opened(state_dir / LOG_NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT) as descriptor:
-            size = os.fstat(descriptor).st_size
-            if size and os.pread(descriptor, 1, size - 1) != b"\n":
-                line = TORN + line
-            if os.write(descriptor, line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            durable.append(descriptor, line)
             sync(descriptor)
         # The file's name itself must survive a power cut: a new file is lost with its folder's unsynced entry.
         with _opened(state_dir, os.O_RDONLY) as folder:

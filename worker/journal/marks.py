@@ -4,7 +4,6 @@ A line per claim, on disk before anything of it is built: `CLAIM ISSUE N-N`, or 
 A restored database lets an issue go on only for numbers that no line names.
 """
 
-import errno
 import fcntl
 import os
 import re
@@ -13,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker.durable import append, sync
 from worker.errors import UnreachableError
 
 FILE_NAME = "claims.log"
@@ -48,11 +48,7 @@ class ClaimLog:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._compact()
             self._file = self._open()
-            folder = os.open(state_dir, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync(state_dir)
         except OSError as error:
             raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
 
@@ -73,11 +69,7 @@ class ClaimLog:
             if not self._is_in_place():
                 os.close(self._file)
                 self._file = self._open()
-            size = os.fstat(self._file).st_size
-            if size and os.pread(self._file, 1, size - 1) != b"\n":
-                line = b"\n" + line  # what a full disk tore off must not swallow this one
-            if os.write(self._file, line) != len(line):
-                return os.strerror(errno.ENOSPC)
+            append(self._file, line)
             os.fdatasync(self._file)
         except OSError as error:
             return error.strerror or str(error)
@@ -112,8 +104,7 @@ class ClaimLog:
             made = self._path.with_name(f"{FILE_NAME}.new")
             made.touch(0o600)
             made.write_text("".join(lines))
-            with made.open("rb") as new:
-                os.fsync(new.fileno())
+            sync(made)
             made.replace(self._path)
 
 

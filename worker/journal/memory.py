@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from worker.durable import TORN, sync
 from worker.errors import UnreachableError
 
 FILE_NAME = "instance.json"
@@ -52,7 +53,7 @@ def remember(state_dir: Path, memory: Memory) -> None:
         finally:
             os.close(file)
         made.replace(state_dir / FILE_NAME)
-        _sync_folder(state_dir)
+        sync(state_dir)
     except OSError as error:
         raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
 
@@ -67,14 +68,14 @@ def change_hands(state_dir: Path, names: Iterable[str], before: str, after: str)
             here, kept, ours = state_dir / name, state_dir / f"{name}.{before}", state_dir / f"{name}.{after}"
             if here.exists() and kept.exists():
                 with kept.open("ab") as file, here.open("rb") as more:
-                    file.write(b" torn\n")  # ends what may have no end
+                    file.write(TORN)
                     shutil.copyfileobj(more, file)
                 here.unlink()
             elif here.exists():
                 here.rename(kept)
             if ours.exists():
                 ours.rename(here)
-        _sync_folder(state_dir)
+        sync(state_dir)
     except OSError as error:
         raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
 
@@ -90,13 +91,5 @@ def only_one(state_dir: Path) -> Iterator[None]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(file)
-
-
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(file)
     finally:
         os.close(file)

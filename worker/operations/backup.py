@@ -5,7 +5,6 @@ less. The manifest is written last: a folder without one is no backup. Who resto
 mails may have left since; `unlock` says what that means.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from pydantic import TypeAdapter
 
 from worker.clock import utcnow
 from worker.consent import noted, optout_log
+from worker.durable import append, sync
 from worker.errors import RefusedError, UnreachableError, UsageError
 from worker.journal import marks, memory, others
 from worker.journal.host import host_id
@@ -93,12 +93,12 @@ def _write(database: Database, url: str, state_dir: Path, folder: Path, keys: Pa
     written = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in written:
         path.chmod(0o600)
-        _sync(path)
+        sync(path)
     manifest = replace(manifest, files={str(path.relative_to(folder)): _sum(path) for path in written})
     (folder / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1) + "\n")
     (folder / MANIFEST).chmod(0o600)
-    _sync(folder / MANIFEST)
-    _sync(folder)
+    sync(folder / MANIFEST)
+    sync(folder)
     return manifest
 
 
@@ -206,11 +206,7 @@ def _add_lines(source: Path, target: Path) -> None:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(target, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            size = os.fstat(file).st_size
-            is_torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
-            octets = optout_log.TORN * is_torn + b"".join(line + b"\n" for line in new)
-            if os.write(file, octets) != len(octets):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            append(file, b"".join(line + b"\n" for line in new))
             os.fsync(file)
         finally:
             os.close(file)
@@ -244,11 +240,3 @@ def _sum(path: Path) -> str:
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

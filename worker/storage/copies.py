@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.engine import make_url
 
+from worker.durable import sync
 from worker.errors import UnreachableError
 from worker.storage import epochs, schema
 from worker.storage.engine import Database, open_database, sqlite_path, version
@@ -84,11 +85,11 @@ def _load_sqlite(url: str, dump: Path) -> None:
         made.unlink(missing_ok=True)
         raise
     made.chmod(0o600)
-    _sync(made)
+    sync(made)
     for beside in ("-wal", "-shm"):
         Path(f"{path}{beside}").unlink(missing_ok=True)
     made.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def _run(command: Sequence[str], url: str) -> None:
@@ -124,11 +125,3 @@ def _program(name: str) -> str:
 def _major(path: Path) -> int:
     number = re.search(r"/(\d+)/bin/", str(path))
     return int(number[1]) if number else 0
-
-
-def _sync(path: Path) -> None:
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
