@@ -13,12 +13,13 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from worker.consent import replay
+from worker.consent import noted, optout_log, replay
 from worker.consent.replay import Missing
 from worker.domain.issue import Issue, IssueState
 from worker.domain.process import SILENT_AFTER_S, Role
 from worker.errors import RefusedError, Trouble, UnreachableError
 from worker.journal import memory
+from worker.journal.marks import FILE_NAME as CLAIM_LOG
 from worker.journal.marks import Marks, Range, read_marks
 from worker.journal.memory import Memory
 from worker.storage import epochs, presences, workers
@@ -34,6 +35,9 @@ UNDER_WAY = (
     IssueState.HELD_LATE,
 )
 """Issues of which something may leave yet."""
+
+OF_ONE_DATABASE = (CLAIM_LOG, noted.FILE_NAME, optout_log.LOG_NAME)
+"""Files of a state directory whose numbers mean other people and other issues in another database."""
 
 LINES_OF_A_CRASH = 16
 """Each web process that dies between the opt-out log and its commits leaves as many lines as it takes wishes at

@@ -19,9 +19,10 @@ from pydantic import TypeAdapter
 
 from worker.clock import utcnow
 from worker.consent import noted, optout_log
+from worker.dispatch.lock import OF_ONE_DATABASE
 from worker.durable import append, sync
 from worker.errors import RefusedError, UnreachableError, UsageError
-from worker.journal import marks, memory, others
+from worker.journal import memory, others
 from worker.journal.host import host_id
 from worker.journal.memory import Memory
 from worker.storage import copies, epochs, migrations
@@ -163,7 +164,7 @@ def restore(folder: Path, url: str, state_dir: Path, keys: Path) -> Manifest:
         # Locked first: whatever happens below, nothing is sent from it.
         known = memory.recall(state_dir)
         if known is not None and known.instance != manifest.instance:
-            memory.change_hands(state_dir, (*LOGS, marks.FILE_NAME), known.instance, manifest.instance)
+            memory.change_hands(state_dir, OF_ONE_DATABASE, known.instance, manifest.instance)
             known = None
         epoch = max(manifest.epoch, known.epoch if known else 0) + 1
         highest = max(manifest.highest_claim, known.highest_claim if known else 0)

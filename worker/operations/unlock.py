@@ -10,13 +10,13 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from worker.consent import noted, optout_log, replay
-from worker.dispatch.lock import UNDER_WAY, Comparison, compare
+from worker.consent import noted, replay
+from worker.dispatch.lock import OF_ONE_DATABASE, UNDER_WAY, Comparison, compare
 from worker.domain.delivery import DoubtReason
 from worker.domain.issue import Issue, IssueState
 from worker.domain.process import SILENT_AFTER_S
 from worker.errors import RefusedError, Trouble
-from worker.journal import marks, memory
+from worker.journal import memory
 from worker.journal.marks import Range
 from worker.journal.memory import Memory
 from worker.storage import acts, epochs, workers
@@ -24,7 +24,6 @@ from worker.storage.engine import Database
 from worker.storage.epochs import Unlock
 from worker.storage.ledger import audiences, claims, evidence, issues
 
-LOGS = (marks.FILE_NAME, noted.FILE_NAME, optout_log.LOG_NAME)
 EPOCHS_LEFT_OUT = 1_000
 """Other machines may have begun as many that this one never saw."""
 NEVER = 2**62
@@ -118,7 +117,7 @@ def unlock(database: Database, state_dir: Path, actor: str) -> None:
         if found.lock.code == "lock.no_memory":
             _refuse_under_workers(database)
         if found.memory is not None and found.memory.instance != found.database.instance:
-            memory.change_hands(state_dir, LOGS, found.memory.instance, found.database.instance)
+            memory.change_hands(state_dir, OF_ONE_DATABASE, found.memory.instance, found.database.instance)
             memory.remember(state_dir, Memory(found.database.instance, NEVER, 0))
             found = compare(database, state_dir)
         _unlock(database, state_dir, found, actor)
