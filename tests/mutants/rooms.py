@@ -14,7 +14,12 @@ ROOMS = {
     "tokens": Room(("worker/tokens.py",), ("tests/unit/test_tokens.py", "tests/unit/test_hashes.py")),
     "journal": Room(
         ("worker/journal/*.py",),
-        ("tests/unit/test_journal.py", "tests/path/test_late_journal.py", "tests/path/test_restore.py"),
+        (
+            "tests/unit/test_journal.py",
+            "tests/path/test_late_journal.py",
+            "tests/path/test_lock.py",
+            "tests/path/test_restore.py",
+        ),
     ),
     "transport": Room(
         ("worker/transport/*.py",),
@@ -48,7 +53,9 @@ ROOMS = {
             "tests/path/test_orders.py",
             "tests/path/test_late_journal.py",
             "tests/path/test_condemning_relay.py",
+            "tests/path/test_lock.py",
             "tests/path/test_restore.py",
+            "tests/path/test_unlock.py",
             "tests/path/test_retries.py",
             "tests/path/test_schedule.py",
             "tests/path/test_unbuildable.py",

@@ -1,33 +1,45 @@
 """A database that goes back, or is copied, under workers that live, or beside which some live: nothing leaves."""
 
+import threading
 from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import update
 
-from tests.path.test_restore import backup_of, begin, empty_url, state_of
 from tests.support.lists import Newsroom, newsroom
+from tests.support.readers import KEY, settings_for
+from tests.support.restores import (
+    backup_of,
+    begin,
+    empty_url,
+    leave,
+    planned,
+    put_back,
+    restored,
+    resume_and_send,
+    state_of,
+    states_of_readers,
+)
 from tests.support.words import refuses
+from worker.broker.build import build_broker
 from worker.dispatch import lock, orders
 from worker.dispatch.lock import Others
 from worker.dispatch.nudger import Nudger, open_broker
+from worker.dispatch.process import SendingProcess
 from worker.domain.issue import IssueState
 from worker.domain.process import WorkerState
-from worker.errors import RefusedError, Trouble, UnreachableError
+from worker.errors import Trouble, UnreachableError
+from worker.journal import marks, memory
 from worker.operations import unlock
-from worker.operations.backup import restore
+from worker.operations.backup import DUMP
 from worker.storage import copies, schema, workers
+from worker.storage.engine import open_database
 
 
 def test_a_beat_counted_lower_than_the_last_is_an_older_databases(desk: Newsroom) -> None:
     # Given: a worker whose last claim was counted
-    desk.readers(400)
-    desk.queue()
-    begin(desk)
-    with desk.hand(claim_size="200") as hand:
-        hand.tick()
-        hand.work(most=1)
+    with planned(desk, 400) as hand:
         part = hand.slice()
         assert part.claim() is not None
 
@@ -185,10 +197,180 @@ def beats_of(desk: Newsroom, but: str) -> int:
         return max((each.beat for each in workers.list_workers(conn) if each.id != but), default=0)
 
 
-def test_nothing_is_restored_beside_living_workers(desk: Newsroom) -> None:
-    folder = backup_of(desk)
-    with desk.hand() as hand, empty_url(desk) as url:
-        with refuses(RefusedError, "1 worker still at work"):
-            restore(folder, url, state_of(desk), desk.folder / "keys")
+def acts_of(process: SendingProcess) -> int:
+    return process.seen.highest_act if process.seen else 0
+
+
+def test_a_copy_made_a_moment_ago_is_locked(both_desks: Newsroom, tmp_path: Path) -> None:
+    # Given: a worker that lives when the backup is made, and another place where nothing is known
+    desk, there = both_desks, tmp_path / "there"
+    desk.readers(3)
+    desk.queue()
+    begin(desk)
+    broker = build_broker("sql", database=lambda: desk.database, secret=b"secret", namespace="test")
+    with desk.hand():
+        folder = backup_of(desk)
+
+        # When the copy is used at once, without the command that restores
+        with empty_url(desk) as url:
+            copy = open_database(url, [KEY])
+            copies.load(copy, url, folder / DUMP[copy.dialect])
+            settings = settings_for(url=url, state_dir=there)
+            process = SendingProcess(copy, settings, broker)
+            process.start()
+            try:
+                # Then
+                assert process.sender.lock is not None
+                assert process.sender.lock.code == "lock.no_memory"
+            finally:
+                process.stop()
+                copy.close()
+
+    # And a machine that joins a living installation is not locked
+    settings = desk.settings.model_copy(update={"state_dir": there})
+    first, second = (SendingProcess(desk.database, each, broker) for each in (desk.settings, settings))
+    first.start()
+    try:
+        second.start()
+        desk.until(lambda: second.sender.lock is None, "it joins")
+        second.stop()
+    finally:
+        first.stop()
+
+
+def test_workers_that_are_the_first_together_are_not_locked(desk: Newsroom) -> None:
+    gate = threading.Barrier(4)
+    found: list[str | None] = []
+
+    def first() -> None:
+        gate.wait(20)
+        found.append(begin(desk))
+
+    threads = [threading.Thread(target=first) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [None] * 4
+
+
+def test_a_ledger_behind_the_marks_is_an_older_one_whatever_its_numbers(both_desks: Newsroom) -> None:
+    # Given: a dump's sequences are younger than its rows
+    desk = both_desks
+    with planned(desk) as hand:
+        folder = backup_of(desk)
+        hand.submitted(hand.slice())
         hand.die()
-        restore(folder, url, state_of(desk), desk.folder / "keys")
+
+    # When
+    with restored(desk, folder) as old:
+        with old.database.write() as conn:
+            lock.epochs.skip_numbers(conn, claim=100)
+            for _ in range(9):
+                lock.epochs.begin_epoch(conn)
+        # Then
+        assert begin(old) == "lock.older"
+
+
+def test_a_worker_that_lives_through_a_restore_sends_nothing_of_it(both_desks: Newsroom) -> None:
+    # Given: a worker with two claims since the backup
+    desk = both_desks
+    with planned(desk) as hand:
+        folder = backup_of(desk)
+        part = hand.slice()
+        hand.submitted(part)
+        part.give_back()
+
+        # When the database is put back under it
+        put_back(desk, folder)
+        hand.nudges.waiting.clear()
+        desk.age_nudges()
+        hand.send()
+
+        # Then
+        assert set(desk.copies().values()) == {1}
+        assert len(desk.copies()) == 200
+        assert hand.sender.lock is not None
+        assert hand.sender.lock.code == "lock.older"
+        hand.die()
+    unlock.unlock(desk.database, state_of(desk), "an operator")
+    assert begin(desk) is None
+    resume_and_send(desk)
+    assert set(desk.copies().values()) == {1}
+    assert desk.states() == {"in_doubt": 200, "accepted": 400}
+
+
+def test_what_one_process_saw_the_others_of_its_machine_know(desk: Newsroom) -> None:
+    # Given: two processes that look each second, of which one saw a claim that is gone since
+    begin(desk)
+    first = lock.watch(desk.database, state_of(desk), None)
+    assert first is not None
+    memory.remember(state_of(desk), memory.Memory(first.instance, first.epoch, first.highest_claim + 1))
+
+    # When / Then: neither one that has looked before nor one that begins takes it back
+    assert lock.watch(desk.database, state_of(desk), first) is None
+    assert lock.watch(desk.database, state_of(desk), None) is None
+    assert begin(desk) == "lock.older"
+
+
+def test_a_living_worker_notices_what_readers_lost(both_desks: Newsroom) -> None:
+    # Given: nothing was claimed since the backup, and somebody left
+    desk = both_desks
+    desk.readers(3)
+    begin(desk)
+    broker = build_broker("sql", database=lambda: desk.database, secret=b"secret", namespace="test")
+    process = SendingProcess(desk.database, desk.settings, broker)
+    process.start()
+    try:
+        desk.until(lambda: process.seen is not None, "the worker has looked")
+        folder, before = backup_of(desk), acts_of(process)
+        leave(desk, "reader2@example.org")
+        desk.until(lambda: acts_of(process) > before, "the worker has looked again")
+
+        # When
+        put_back(desk, folder)
+
+        # Then
+        desk.until(lambda: str(process.sender.lock or "").startswith("lock.older"), "the worker noticed")
+        unlock.unlock(desk.database, state_of(desk), "an operator")
+        desk.until(lambda: process.sender.lock is None, "the worker goes on")
+        assert states_of_readers(desk.database) == ["confirmed", "ended", "confirmed"]
+    finally:
+        process.stop()
+
+
+def test_marks_that_cannot_be_read_are_not_none(desk: Newsroom) -> None:
+    begin(desk)
+    (state_of(desk) / marks.FILE_NAME).unlink(missing_ok=True)
+    (state_of(desk) / marks.FILE_NAME).mkdir()
+    with refuses(UnreachableError, "cannot be read"):
+        begin(desk)
+
+
+@pytest.mark.parametrize("harm", ["unlink", "rename"])
+def test_a_claim_log_that_was_taken_away_is_begun_anew(tmp_path: Path, harm: str) -> None:
+    log = marks.ClaimLog(tmp_path)
+    log.note(1, 1, (1, 5))
+    path = tmp_path / marks.FILE_NAME
+    path.unlink() if harm == "unlink" else path.rename(tmp_path / "aside")
+    log.note(2, 1, (6, 9))
+    assert marks.read_marks(tmp_path).begun == {1: ((6, 9),)}
+    log.close()
+
+
+def test_a_database_that_goes_on_while_it_is_compared_is_not_older(
+    desk: Newsroom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given: a worker that claims and another that begins, between the looks of a third
+    with planned(desk) as hand:
+        read = lock.epochs.read_progress
+
+        def slow(*given):  # type: ignore[no-untyped-def]
+            found = read(*given)
+            monkeypatch.undo()
+            hand.slice().claim()
+            lock._begin(desk.database, state_of(desk), "another machine", None)
+            return found
+
+        monkeypatch.setattr(lock.epochs, "read_progress", slow)
+        assert begin(desk) is None

@@ -1,103 +1,41 @@
 """A database that is older than what this machine knows: nothing is sent, and after unlocking nobody gets two."""
 
-import json
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 from sqlalchemy import select
 
 from tests.support.lists import Newsroom
 from tests.support.readers import KEY
-from tests.support.words import refuses
+from tests.support.restores import (
+    READERS,
+    backup_of,
+    begin,
+    empty_url,
+    leave,
+    planned,
+    restored,
+    resume_and_send,
+    state_of,
+    subscribe,
+)
 from worker.consent.attendance import Attendance
 from worker.consent.optout import Wish, opt_out
-from worker.consent.subscribe import add_subscriber
 from worker.consent.suppressions import lift_suppression, suppress_addresses
-from worker.dispatch import lock, orders
+from worker.dispatch import lock
 from worker.domain.issue import IssueState
 from worker.domain.process import Role
 from worker.domain.subscription import Channel
-from worker.errors import RefusedError, UsageError
-from worker.message.key_store import key_files, make_key
 from worker.operations import unlock
-from worker.operations.backup import back_up, read_backup, restore
+from worker.operations.backup import restore
 from worker.storage import schema
 from worker.storage.engine import open_database
-
-READERS = 600
-
-
-@contextmanager
-def empty_url(desk: Newsroom) -> Iterator[str]:
-    """A database of the same kind that has nothing yet."""
-    if desk.database.dialect == "sqlite":
-        yield f"sqlite:///{desk.folder / 'restored' / 'corranto.sqlite3'}"
-        return
-    server, _, name = desk.given["database_url"].rpartition("/")
-    with psycopg.connect(f"{server}/postgres", autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name}_restored TEMPLATE template0")
-        yield f"{server}/{name}_restored"
-        conn.execute(f"DROP DATABASE {name}_restored WITH (FORCE)")
-
-
-@contextmanager
-def restored(desk: Newsroom, folder: Path) -> Iterator[Newsroom]:
-    """The installation as the backup has it, on the same machine and with the same relay."""
-    with empty_url(desk) as url:
-        restore(folder, url, state_of(desk), desk.folder / "keys")
-        database = open_database(url, [KEY])
-        yield Newsroom(database, desk.folder, {**desk.given, "database_url": url}, desk.relay)
-        database.close()
-
-
-def state_of(desk: Newsroom) -> Path:
-    return desk.folder / "state"
-
-
-def begin(desk: Newsroom) -> str | None:
-    """A worker starts: why it may not send, or None."""
-    trouble = lock.begin(desk.database, state_of(desk), "test")
-    return trouble.code if trouble else None
-
-
-def backup_of(desk: Newsroom) -> Path:
-    folder = desk.folder / "backup"
-    back_up(desk.database, desk.given["database_url"], state_of(desk), folder)
-    return folder
-
-
-def rewrite(folder: Path, **changes: object) -> None:
-    """A manifest that says something else."""
-    manifest = folder / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **changes}))
-
-
-def leave(desk: Newsroom, address: str) -> None:
-    with desk.database.read() as conn:
-        query = select(schema.subscription.c.id).join(
-            schema.subscriber, schema.subscriber.c.id == schema.subscription.c.subscriber_id
-        )
-        number = conn.execute(query.where(schema.subscriber.c.address == address)).scalar_one()
-    opt_out(desk.database, Wish(number, Channel.ONE_CLICK, "reader"), state_of(desk), 0.0)
-
-
-def subscribe(desk: Newsroom, address: str) -> None:
-    add_subscriber(desk.database, "rivers", address, consent="a form", actor="an editor")
 
 
 def test_a_restore_in_mid_issue_mails_nobody_twice_and_nobody_who_left(both_desks: Newsroom) -> None:
     # Given: a backup while a third is sent, a third on the wire and a third waiting; then all is sent, and three leave
     desk = both_desks
-    desk.readers(READERS)
-    desk.queue()
-    assert begin(desk) is None
-    with desk.hand(claim_size="200") as hand:
-        hand.tick()
-        hand.work(most=1)
+    with planned(desk) as hand:
         part = hand.slice()
         hand.submitted(part)
         part.settle()
@@ -126,9 +64,7 @@ def test_a_restore_in_mid_issue_mails_nobody_twice_and_nobody_who_left(both_desk
             unlock.unlock(old.database, state_of(desk), "an operator")
         assert begin(old) is None
         assert old.issue().state is IssueState.PAUSED
-        with old.hand() as hand:
-            orders.resume(old.database, hand.nudges, "spring", "an editor")
-            hand.send()
+        resume_and_send(old)
         assert old.copies() == sent
         assert old.totals().in_doubt == 400
         assert old.totals().adds_up
@@ -138,12 +74,7 @@ def test_a_restore_in_mid_issue_mails_nobody_twice_and_nobody_who_left(both_desk
 def test_numbers_that_had_not_begun_go_on_after_a_restore(both_desks: Newsroom) -> None:
     # Given: a backup right after planning, and one claim since
     desk = both_desks
-    desk.readers(READERS)
-    desk.queue()
-    begin(desk)
-    with desk.hand(claim_size="200") as hand:
-        hand.tick()
-        hand.work(most=1)
+    with planned(desk) as hand:
         folder = backup_of(desk)
         part = hand.slice()
         hand.submitted(part)
@@ -153,9 +84,7 @@ def test_numbers_that_had_not_begun_go_on_after_a_restore(both_desks: Newsroom) 
     with restored(desk, folder) as old:
         assert begin(old) == "lock.older"
         unlock.unlock(old.database, state_of(desk), "an operator")
-        with old.hand() as hand:
-            orders.resume(old.database, hand.nudges, "spring", "an editor")
-            hand.send()
+        resume_and_send(old)
 
         # Then
         assert old.states() == {"in_doubt": 200, "accepted": 400}
@@ -182,9 +111,7 @@ def test_an_issue_that_had_not_begun_in_the_backup_keeps_its_numbers(both_desks:
     with restored(desk, folder) as old:
         begin(old)
         unlock.unlock(old.database, state_of(desk), "an operator")
-        with old.hand() as hand:
-            orders.resume(old.database, hand.nudges, "spring", "an editor")
-            hand.send()
+        resume_and_send(old)
 
         # Then
         assert old.states() == {"in_doubt": 200, "accepted": 100}
@@ -351,109 +278,3 @@ def test_one_opt_out_since_the_backup_is_enough_to_know_it(desk: Newsroom) -> No
         with old.database.read() as conn:
             states = conn.execute(select(schema.subscription.c.state).order_by(schema.subscription.c.id)).scalars()
             assert list(states) == ["confirmed", "ended", "confirmed"]
-
-
-def test_a_backup_is_whole_private_and_proven(both_desks: Newsroom) -> None:
-    desk = both_desks
-    desk.readers(3)
-    leave(desk, "reader1@example.org")
-    folder = backup_of(desk)
-    manifest = read_backup(folder)
-    assert manifest.counts == {"publication": 1, "subscriber": 3, "subscription": 3, "suppression": 0, "issue": 0}
-    assert {path.name for path in folder.iterdir()} == {"manifest.json", "optouts.log", *manifest.files}
-    assert all(path.stat().st_mode & 0o077 == 0 for path in [folder, *folder.iterdir()])
-    with refuses(RefusedError, "is not empty"):
-        backup_of(desk)
-    with refuses(RefusedError, "has tables already"):
-        restore(folder, desk.given["database_url"], state_of(desk), desk.folder / "keys")
-
-
-def test_a_line_half_written_during_the_backup_is_not_restored_as_a_whole_one(desk: Newsroom, tmp_path: Path) -> None:
-    # Given: the copy of the log ends in the middle of a line, and so does what the other machine has
-    desk.readers(3)
-    log, elsewhere = state_of(desk) / "optouts.log", tmp_path / "elsewhere" / "optouts.log"
-    log.parent.mkdir(exist_ok=True)
-    log.write_text("2026-11-27T10:00:00+00:00 out 2:1\n2026-11-27T10:00:01+00:00 erased 1")
-    elsewhere.parent.mkdir()
-    elsewhere.write_text("2026-11-27T09:00:00+00:00 erased 3")
-    folder = backup_of(desk)
-
-    # When
-    with empty_url(desk) as url:
-        restore(folder, url, elsewhere.parent, tmp_path / "keys")
-        copy = open_database(url, [KEY])
-        found = lock.compare(copy, elsewhere.parent).missing
-        copy.close()
-
-    # Then
-    assert (found.ended, found.erased) == ((2,), ())
-
-
-def test_dkim_keys_come_back_and_replace_none(desk: Newsroom) -> None:
-    # Given
-    dkim_dir = desk.settings.dkim_dir
-    made = [make_key(dkim_dir, "news.example.org", selector) for selector in ("s2", "s1")]
-    os.utime(made[0], (1, 1))
-    signs = made[1].read_bytes()
-    folder = desk.folder / "backup"
-    back_up(desk.database, desk.given["database_url"], state_of(desk), folder, dkim_dir)
-    keys = desk.folder / "keys"
-    (keys / "example.org").mkdir(parents=True)
-    (keys / "example.org" / "s1.pem").write_text("of this machine")
-
-    # When
-    with empty_url(desk) as url:
-        restore(folder, url, state_of(desk), keys)
-
-    # Then
-    back = key_files(keys, "news.example.org")
-    assert [path.name for path in back] == ["s1.pem", "s2.pem"]
-    assert back[0].read_bytes() == signs
-    assert all(path.stat().st_mode & 0o077 == 0 for path in back)
-    assert (keys / "example.org" / "s1.pem").read_text() == "of this machine"
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"files": None},
-        {"files": {}},
-        {"counts": [1]},
-        {"made_at": 5},
-        {"made_at": "yesterday"},
-        {"kind": []},
-        {"highest_claim": None},
-    ],
-)
-def test_a_manifest_of_another_shape_is_refused(desk: Newsroom, change: dict[str, object]) -> None:
-    folder = backup_of(desk)
-    manifest = folder / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **change}))
-    with refuses(UsageError, "is no backup|is damaged"):
-        read_backup(folder)
-    manifest.write_text("[" * 100_000)
-    with refuses(UsageError, "cannot be read"):
-        read_backup(folder)
-
-
-@pytest.mark.parametrize(
-    ("harm", "said"),
-    [
-        (lambda folder: (folder / "manifest.json").unlink(), "no backup"),
-        (lambda folder: (folder / "manifest.json").write_text("{"), "cannot be read"),
-        (lambda folder: (folder / "manifest.json").write_text("[1]"), "cannot be read"),
-        (lambda folder: rewrite(folder, format=2, more="?"), "newer version"),
-        (lambda folder: rewrite(folder, schema="9999"), "newer version"),
-        (lambda folder: rewrite(folder, counts={"issue": "many"}), "cannot be read"),
-        (lambda folder: rewrite(folder, made_at="yesterday"), "cannot be read"),
-        (lambda folder: rewrite(folder, made_at="2026-11-27T10:00:00"), "cannot be read"),
-        (lambda folder: rewrite(folder, kind="mysql"), "cannot be read"),
-        (lambda folder: (folder / "corranto.sqlite3").write_bytes(b"x"), "is damaged"),
-        (lambda folder: (folder / "corranto.sqlite3").unlink(), "is damaged"),
-    ],
-)
-def test_what_is_no_whole_backup_is_refused(desk: Newsroom, harm: Callable[[Path], object], said: str) -> None:
-    folder = backup_of(desk)
-    harm(folder)
-    with refuses(UsageError, said), empty_url(desk) as url:
-        restore(folder, url, state_of(desk), desk.folder / "keys")

@@ -1,67 +1,39 @@
-"""Restores beside other machines, beside living workers, of other installations, and by whoever comes second."""
+"""Unlocking beside other machines, of other installations, and by whoever comes second."""
 
-import contextlib
-import sqlite3
-import threading
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select, update
-from sqlalchemy.engine import make_url
+from sqlalchemy import update
 
-from tests.path.test_restore import backup_of, begin, empty_url, leave, restored, state_of
 from tests.support.lists import Newsroom, newsroom
-from tests.support.readers import KEY, Killed, WatchedDatabase, settings_for
+from tests.support.readers import KEY, Killed, WatchedDatabase
+from tests.support.restores import (
+    READERS,
+    backup_of,
+    begin,
+    leave,
+    planned,
+    restored,
+    resume_and_send,
+    state_of,
+    states_of_readers,
+)
 from tests.support.words import refuses
-from worker.broker.build import build_broker
 from worker.clock import utcnow
 from worker.consent import optout_log
 from worker.dispatch import lock, orders
-from worker.dispatch.process import SendingProcess
 from worker.domain.address import read_address
 from worker.domain.issue import IssueState
-from worker.errors import RefusedError, UnreachableError
+from worker.errors import RefusedError
 from worker.journal import marks, memory
 from worker.operations import unlock
-from worker.operations.backup import DUMP, back_up, restore
-from worker.storage import copies, schema
+from worker.operations.backup import back_up, restore
+from worker.storage import schema
 from worker.storage.engine import Database, open_database
 from worker.storage.migrations.upgrade import upgrade
 from worker.storage.people import subscribers
-
-READERS = 600
-
-
-def put_back(desk: Newsroom, folder: Path) -> None:
-    """The copy takes the database's place under its very name, while others have it open."""
-    url = desk.given["database_url"]
-    if desk.database.dialect == "postgresql":
-        dump = str(folder / "corranto.dump")
-        copies._run(["pg_restore", "-O", "-x", "-e", "-1", "--clean", "--if-exists", dump], url)
-        return
-    with (
-        contextlib.closing(sqlite3.connect(folder / "corranto.sqlite3")) as copy,
-        contextlib.closing(sqlite3.connect(make_url(url).database or "")) as file,
-    ):
-        copy.backup(file)
-
-
-def acts_of(process: SendingProcess) -> int:
-    return process.seen.highest_act if process.seen else 0
-
-
-def states_of_readers(database: Database) -> list[str]:
-    with database.read() as conn:
-        query = select(schema.subscription.c.state).order_by(schema.subscription.c.id)
-        return list(conn.execute(query).scalars())
-
-
-def resume_and_send(desk: Newsroom, slug: str = "spring") -> None:
-    with desk.hand() as hand:
-        orders.resume(desk.database, hand.nudges, slug, "an editor")
-        hand.send()
 
 
 def test_each_machine_is_asked_what_it_had_begun(both_desks: Newsroom, tmp_path: Path) -> None:
@@ -100,163 +72,10 @@ def test_each_machine_is_asked_what_it_had_begun(both_desks: Newsroom, tmp_path:
         old.assert_books_add_up()
 
 
-def test_a_copy_made_a_moment_ago_is_locked(both_desks: Newsroom, tmp_path: Path) -> None:
-    # Given: a worker that lives when the backup is made, and another place where nothing is known
-    desk, there = both_desks, tmp_path / "there"
-    desk.readers(3)
-    desk.queue()
-    begin(desk)
-    broker = build_broker("sql", database=lambda: desk.database, secret=b"secret", namespace="test")
-    with desk.hand():
-        folder = backup_of(desk)
-
-        # When the copy is used at once, without the command that restores
-        with empty_url(desk) as url:
-            copy = open_database(url, [KEY])
-            copies.load(copy, url, folder / DUMP[copy.dialect])
-            settings = settings_for(url=url, state_dir=there)
-            process = SendingProcess(copy, settings, broker)
-            process.start()
-            try:
-                # Then
-                assert process.sender.lock is not None
-                assert process.sender.lock.code == "lock.no_memory"
-            finally:
-                process.stop()
-                copy.close()
-
-    # And a machine that joins a living installation is not locked
-    settings = desk.settings.model_copy(update={"state_dir": there})
-    first, second = (SendingProcess(desk.database, each, broker) for each in (desk.settings, settings))
-    first.start()
-    try:
-        second.start()
-        desk.until(lambda: second.sender.lock is None, "it joins")
-        second.stop()
-    finally:
-        first.stop()
-
-
-def test_workers_that_are_the_first_together_are_not_locked(desk: Newsroom) -> None:
-    gate = threading.Barrier(4)
-    found: list[str | None] = []
-
-    def first() -> None:
-        gate.wait(20)
-        found.append(begin(desk))
-
-    threads = [threading.Thread(target=first) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert found == [None] * 4
-
-
-def test_a_ledger_behind_the_marks_is_an_older_one_whatever_its_numbers(both_desks: Newsroom) -> None:
-    # Given: a dump's sequences are younger than its rows
-    desk = both_desks
-    desk.readers(READERS)
-    desk.queue()
-    begin(desk)
-    with desk.hand(claim_size="200") as hand:
-        hand.tick()
-        hand.work(most=1)
-        folder = backup_of(desk)
-        hand.submitted(hand.slice())
-        hand.die()
-
-    # When
-    with restored(desk, folder) as old:
-        with old.database.write() as conn:
-            lock.epochs.skip_numbers(conn, claim=100)
-            for _ in range(9):
-                lock.epochs.begin_epoch(conn)
-        # Then
-        assert begin(old) == "lock.older"
-
-
-def test_a_worker_that_lives_through_a_restore_sends_nothing_of_it(both_desks: Newsroom) -> None:
-    # Given: a worker with two claims since the backup
-    desk = both_desks
-    desk.readers(READERS)
-    desk.queue()
-    begin(desk)
-    with desk.hand(claim_size="200") as hand:
-        hand.tick()
-        hand.work(most=1)
-        folder = backup_of(desk)
-        part = hand.slice()
-        hand.submitted(part)
-        part.give_back()
-
-        # When the database is put back under it
-        put_back(desk, folder)
-        hand.nudges.waiting.clear()
-        desk.age_nudges()
-        hand.send()
-
-        # Then
-        assert set(desk.copies().values()) == {1}
-        assert len(desk.copies()) == 200
-        assert hand.sender.lock is not None
-        assert hand.sender.lock.code == "lock.older"
-        hand.die()
-    unlock.unlock(desk.database, state_of(desk), "an operator")
-    assert begin(desk) is None
-    resume_and_send(desk)
-    assert set(desk.copies().values()) == {1}
-    assert desk.states() == {"in_doubt": 200, "accepted": 400}
-
-
-def test_what_one_process_saw_the_others_of_its_machine_know(desk: Newsroom) -> None:
-    # Given: two processes that look each second, of which one saw a claim that is gone since
-    begin(desk)
-    first = lock.watch(desk.database, state_of(desk), None)
-    assert first is not None
-    memory.remember(state_of(desk), memory.Memory(first.instance, first.epoch, first.highest_claim + 1))
-
-    # When / Then: neither one that has looked before nor one that begins takes it back
-    assert lock.watch(desk.database, state_of(desk), first) is None
-    assert lock.watch(desk.database, state_of(desk), None) is None
-    assert begin(desk) == "lock.older"
-
-
-def test_a_living_worker_notices_what_readers_lost(both_desks: Newsroom) -> None:
-    # Given: nothing was claimed since the backup, and somebody left
-    desk = both_desks
-    desk.readers(3)
-    begin(desk)
-    broker = build_broker("sql", database=lambda: desk.database, secret=b"secret", namespace="test")
-    process = SendingProcess(desk.database, desk.settings, broker)
-    process.start()
-    try:
-        desk.until(lambda: process.seen is not None, "the worker has looked")
-        folder, before = backup_of(desk), acts_of(process)
-        leave(desk, "reader2@example.org")
-        desk.until(lambda: acts_of(process) > before, "the worker has looked again")
-
-        # When
-        put_back(desk, folder)
-
-        # Then
-        desk.until(lambda: str(process.sender.lock or "").startswith("lock.older"), "the worker noticed")
-        unlock.unlock(desk.database, state_of(desk), "an operator")
-        desk.until(lambda: process.sender.lock is None, "the worker goes on")
-        assert states_of_readers(desk.database) == ["confirmed", "ended", "confirmed"]
-    finally:
-        process.stop()
-
-
 def test_a_range_that_waited_in_the_backup_and_left_since_stops_nobody(both_desks: Newsroom) -> None:
     # Given: a range was given back before the backup, and sent after it
     desk = both_desks
-    desk.readers(READERS)
-    desk.queue()
-    begin(desk)
-    with desk.hand(claim_size="200") as hand:
-        hand.tick()
-        hand.work(most=1)
+    with planned(desk) as hand:
         part = hand.slice()
         batch = part.claim()
         assert batch is not None
@@ -475,12 +294,7 @@ def test_the_log_of_another_installation_ends_and_erases_nobody(two_desks: tuple
 
 def test_who_unlocks_second_changes_nothing(desk: Newsroom) -> None:
     # Given: locked, unlocked by somebody, resumed and under way
-    desk.readers(READERS)
-    desk.queue()
-    begin(desk)
-    with desk.hand(claim_size="200") as hand:
-        hand.tick()
-        hand.work(most=1)
+    with planned(desk) as hand:
         hand.submitted(hand.slice())
 
         # When the second operator, who saw it locked, says yes
@@ -494,12 +308,7 @@ def test_who_unlocks_second_changes_nothing(desk: Newsroom) -> None:
 
 def test_nothing_is_unlocked_under_workers_that_send(desk: Newsroom) -> None:
     # Given: this machine forgot, while its worker sends
-    desk.readers(READERS)
-    desk.queue()
-    begin(desk)
-    with desk.hand(claim_size="200") as hand:
-        hand.tick()
-        hand.work(most=1)
+    with planned(desk) as hand:
         hand.submitted(hand.slice())
         (state_of(desk) / memory.FILE_NAME).unlink()
         assert begin(desk) == "lock.no_memory"
@@ -508,48 +317,6 @@ def test_nothing_is_unlocked_under_workers_that_send(desk: Newsroom) -> None:
         with refuses(RefusedError, "test:1"):
             unlock.unlock(desk.database, state_of(desk), "an operator")
         assert desk.totals().in_doubt == 0
-
-
-def test_marks_that_cannot_be_read_are_not_none(desk: Newsroom) -> None:
-    begin(desk)
-    (state_of(desk) / marks.FILE_NAME).unlink(missing_ok=True)
-    (state_of(desk) / marks.FILE_NAME).mkdir()
-    with refuses(UnreachableError, "cannot be read"):
-        begin(desk)
-
-
-@pytest.mark.parametrize("harm", ["unlink", "rename"])
-def test_a_claim_log_that_was_taken_away_is_begun_anew(tmp_path: Path, harm: str) -> None:
-    log = marks.ClaimLog(tmp_path)
-    log.note(1, 1, (1, 5))
-    path = tmp_path / marks.FILE_NAME
-    path.unlink() if harm == "unlink" else path.rename(tmp_path / "aside")
-    log.note(2, 1, (6, 9))
-    assert marks.read_marks(tmp_path).begun == {1: ((6, 9),)}
-    log.close()
-
-
-def test_a_database_that_goes_on_while_it_is_compared_is_not_older(
-    desk: Newsroom, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Given: a worker that claims and another that begins, between the looks of a third
-    desk.readers(READERS)
-    desk.queue()
-    begin(desk)
-    with desk.hand(claim_size="200") as hand:
-        hand.tick()
-        hand.work(most=1)
-        read = lock.epochs.read_progress
-
-        def slow(*given):  # type: ignore[no-untyped-def]
-            found = read(*given)
-            monkeypatch.undo()
-            hand.slice().claim()
-            lock._begin(desk.database, state_of(desk), "another machine", None)
-            return found
-
-        monkeypatch.setattr(lock.epochs, "read_progress", slow)
-        assert begin(desk) is None
 
 
 def test_a_restored_copy_of_another_installation_takes_over_no_log(
