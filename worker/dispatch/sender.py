@@ -95,7 +95,11 @@ class Sender:
 
     def lock_up(self, why: Trouble) -> None:
         """It is not the database it was: nothing is claimed, and nothing that is held leaves any more. Any thread."""
-        _log.critical("the database is not as it was, what is held is stopped", worker=self.worker_id, cause=str(why))
+        _log.critical(
+            "nothing is sent: the database is not as it was, and what is held is stopped",
+            worker=self.worker_id,
+            cause=str(why),
+        )
         self.lock = why
         self.batches.stop_all()
 
