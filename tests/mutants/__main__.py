@@ -1,5 +1,7 @@
 """`./run mutants [ROOM…]`: change our code in small ways, one at a time, and see whether the room's tests notice.
 
+All changes of all rooms take a day; `--tenths 1` tries one in ten, spread evenly, `--seed` says which.
+
 Works in copies below `.mutants/`, so the checkout is never changed, and goes on where an interrupted run stopped while
 neither code nor tests changed. A survivor is shown as a diff, unless `accepted.toml` says why nobody needs to notice
 it. Exit 1 when a room is below 90 %.
@@ -7,6 +9,7 @@ it. Exit 1 when a room is below 90 %.
 
 import argparse
 import fnmatch
+import random
 import re
 import shutil
 import subprocess
@@ -42,13 +45,17 @@ class Survivor:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./run mutants")
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"some of {', '.join(ROOMS)} (default: all)")
+    parser.add_argument("--tenths", type=int, choices=range(1, 11), default=10, metavar="N", help="of the changes")
+    parser.add_argument("--seed", type=int, default=0, help="which tenths")
     given = parser.parse_args()
+    digits = random.Random(given.seed).sample(range(10), given.tenths)
+    chosen = [] if given.tenths == 10 else [f"*__mutmut_*{digit}" for digit in digits]
     if unknown := [name for name in given.rooms if name not in ROOMS]:
         parser.error(f"there is no room {', '.join(unknown)}")
     accepted = _accepted()
     lacking = []
     for name in given.rooms or ROOMS:
-        counts, survivors = run_room(name, ROOMS[name])
+        counts, survivors = run_room(name, ROOMS[name], chosen)
         left = [one for one in survivors if not any(_fits(one, each) for each in accepted)]
         caught, passed = counts["caught"], len(survivors) - len(left)
         share = caught / max(1, caught + len(left))
@@ -64,8 +71,10 @@ def main() -> int:
     return 1 if lacking else 0
 
 
-def run_room(name: str, room: Room) -> tuple[Counter[str], list[Survivor]]:
-    """Change one room's code; how many changes there were by what became of them, and the survivors."""
+def run_room(name: str, room: Room, chosen: list[str]) -> tuple[Counter[str], list[Survivor]]:
+    """Change one room's code, of changes whose names fit `chosen` if given; how many there were by what became of them,
+    earlier runs' among them, and the survivors.
+    """
     place = PLACE / name
     place.mkdir(parents=True, exist_ok=True)
     for item in COPIED:
@@ -80,7 +89,7 @@ def run_room(name: str, room: Room) -> tuple[Counter[str], list[Survivor]]:
     (place / "setup.cfg").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with (place / "log").open("w", encoding="utf-8") as log:
         done = subprocess.run(
-            _mutmut("run", "--max-children", str(AT_ONCE)), cwd=place, stdout=log, stderr=log, check=False
+            _mutmut("run", "--max-children", str(AT_ONCE), *chosen), cwd=place, stdout=log, stderr=log, check=False
         )
     if done.returncode:
         said = (place / "log").read_text(encoding="utf-8", errors="replace")[-2_000:]
