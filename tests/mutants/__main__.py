@@ -25,7 +25,6 @@ from worker.places import HOME
 PLACE = HOME / ".mutants"
 COPIED = ("worker", "tests", "templates", "config", "pyproject.toml", "README.md", "CHANGELOG.md")
 ENOUGH = 0.9
-AT_ONCE = 2
 CAUGHT = {"killed", "timeout", "segfault", "caught by type check"}
 
 _RESULT = re.compile(r"^\s+(\S+): (.+)$")
@@ -47,6 +46,7 @@ def main() -> int:
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"some of {', '.join(ROOMS)} (default: all)")
     parser.add_argument("--tenths", type=int, choices=range(1, 11), default=10, metavar="N", help="of the changes")
     parser.add_argument("--seed", type=int, default=0, help="which tenths")
+    parser.add_argument("--at-once", type=int, default=2, metavar="N", help="processes (default 2)")
     given = parser.parse_args()
     digits = random.Random(given.seed).sample(range(10), given.tenths)
     chosen = [] if given.tenths == 10 else [f"*__mutmut_*{digit}" for digit in digits]
@@ -55,7 +55,7 @@ def main() -> int:
     accepted = _accepted()
     lacking = []
     for name in given.rooms or ROOMS:
-        counts, survivors = run_room(name, ROOMS[name], chosen)
+        counts, survivors = run_room(name, ROOMS[name], chosen, given.at_once)
         left = [one for one in survivors if not any(_fits(one, each) for each in accepted)]
         caught, passed = counts["caught"], len(survivors) - len(left)
         share = caught / max(1, caught + len(left))
@@ -71,7 +71,7 @@ def main() -> int:
     return 1 if lacking else 0
 
 
-def run_room(name: str, room: Room, chosen: list[str]) -> tuple[Counter[str], list[Survivor]]:
+def run_room(name: str, room: Room, chosen: list[str], at_once: int) -> tuple[Counter[str], list[Survivor]]:
     """Change one room's code, of changes whose names fit `chosen` if given; how many there were by what became of them,
     earlier runs' among them, and the survivors.
     """
@@ -89,7 +89,7 @@ def run_room(name: str, room: Room, chosen: list[str]) -> tuple[Counter[str], li
     (place / "setup.cfg").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with (place / "log").open("w", encoding="utf-8") as log:
         done = subprocess.run(
-            _mutmut("run", "--max-children", str(AT_ONCE), *chosen), cwd=place, stdout=log, stderr=log, check=False
+            _mutmut("run", "--max-children", str(at_once), *chosen), cwd=place, stdout=log, stderr=log, check=False
         )
     if done.returncode:
         said = (place / "log").read_text(encoding="utf-8", errors="replace")[-2_000:]
