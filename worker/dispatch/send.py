@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from worker import clock, log
 from worker.dispatch.batches import Batch
 from worker.dispatch.build import build_batch
+from worker.dispatch.chain import Chain
 from worker.dispatch.claim import claim_rows, note_claim, reserve_slots
 from worker.dispatch.events import Step
 from worker.dispatch.hand_over import SETTLE_ROWS
@@ -23,15 +24,15 @@ from worker.domain.delivery import ClaimKind
 from worker.domain.issue import IssueState, WaitReason
 from worker.errors import RefusedError, Trouble, UnreachableError
 from worker.storage.ledger import claims, deliveries, issues
-from worker.transport.pool import RelayFault, Transaction
-
-BROKEN_S = 30.0
-"""How long an issue waits after an error of our own, so that it does not fill the log."""
+from worker.transport.pool import Transaction
 
 UNRECORDED_S = 5.0
 """How long this process rests when it cannot write down what begins: its disk may be full for hours."""
 
-SHORTEST_WAIT_S = 1.0  # the relay's next try may be due already: one nudge must not chase the other
+GIVES_WAY = 4.0
+"""While an audience is being counted, one slice works at a time, and rests so many times as long as it worked: until
+the audience is frozen nobody can be told how many it is for, and a million rows are written in seconds when they have
+a core."""
 
 _log = log.logger("dispatch.send")
 
@@ -57,10 +58,11 @@ class Slice:
     def __init__(self, sender: Sender, issue_id: int, timing: Timing | None = None) -> None:
         self._sender, self._issue_id, self._timing = sender, issue_id, timing or Timing()
         self._database = sender.database
-        self._settler = Settler(sender, issue_id)
+        self._settler, self._chain = Settler(sender, issue_id), Chain(sender, issue_id)
         self._wake = threading.Event()
         self._noted_at = -self._timing.slice_s
         self._fingerprint = ""
+        self._gives_way = False
         self._is_broken = False
         self._is_unrecorded = False
         self.batches: list[Batch] = []
@@ -78,7 +80,7 @@ class Slice:
                 self._work(nudge_no)
         if not inside and not self._sender.draining.is_set():
             # Another process may have its turn with this nudge; this thread takes one again when there is room here.
-            self._sender.nudger.send(self._issue_id, nudge_no)
+            self._chain.go_on(nudge_no)
             self._sender.room.wait(self._timing.slice_s, self._sender.draining)
 
     def _work(self, nudge_no: int) -> None:
@@ -89,13 +91,19 @@ class Slice:
         try:
             batch = self.claim()
             if batch is None:
-                self._end_chain()
+                self._chain.end()
                 return
-            self._sender.nudger.send(self._issue_id, nudge_no)
+            if not self._gives_way:
+                self._chain.go_on(nudge_no)
             while batch is not None:
+                began = clock.monotonic()
                 self.hand_over(batch, deadline)
                 self._await_results(until_below=self._sender.settings.claim_size // 2, until=deadline)
+                if self._gives_way:
+                    self._give_way(began, deadline)
                 batch = None if clock.monotonic() >= deadline or self._must_stop() else self.claim()
+            if self._gives_way:
+                self._chain.go_on(nudge_no)
         except BaseException as error:
             overtime_ends = 0.0
             self._is_broken = not isinstance(error, UnreachableError)
@@ -115,7 +123,7 @@ class Slice:
         slots, wait_s = reserve_slots(gate, size, sender.draining, may_wait=not self.batches)
         if not slots:
             if wait_s:
-                self._postpone(wait_s, WaitReason.RATE_LIMIT, gate.limits)
+                self._chain.postpone(wait_s, WaitReason.RATE_LIMIT, gate.limits)
             return None
         try:
             batch = claim_rows(self._database, sender.batches, self._issue_id, sender.worker_id, slots, self._wake)
@@ -251,14 +259,11 @@ class Slice:
             return
         came_back = [self._release_calmly(batch) for batch in self.batches]
         if self._is_broken:
-            self._postpone_own_fault()
+            self._chain.postpone_own_fault()
         elif fault := self._sender.hand_over.fresh_fault:
-            self._postpone_for(fault)
+            self._chain.postpone_for(fault)
         elif any(came_back):
-            # Whoever found nothing to claim meanwhile has ended the chain: begin a new one, older nudges die.
-            with self._database.write() as conn:
-                number = issues.bump_nudge(conn, self._issue_id)
-            self._sender.nudger.send(self._issue_id, number)
+            self._chain.begin_anew()
         if self._is_unrecorded:
             self._sender.draining.wait(UNRECORDED_S)  # other machines go on meanwhile
 
@@ -278,7 +283,7 @@ class Slice:
         if sender.draining.is_set():
             return False
         if sender.lock is not None or sender.clock_trouble is not None:
-            self._pass_on(nudge_no)
+            self._chain.pass_on(nudge_no, self._timing.again_s)
             return False
         self._write_stop()
         with self._database.read() as conn:
@@ -286,25 +291,28 @@ class Slice:
         if issue.state is not IssueState.SENDING or issue.nudge_no != nudge_no:
             return False
         self._fingerprint = issue.fingerprint
+        # SQLite's planner rests between its pages itself.
+        self._gives_way = issue.plan_cursor is not None and self._database.dialect == "postgresql"
         if not sender.journal.still_ours():
             sender.note = Trouble("journal.gone")
             _log.error("the journal's file is gone, nothing is sent", worker=sender.worker_id)
             sender.draining.set()  # the heartbeat ends this process; others take the nudge
-            sender.nudger.send(self._issue_id, nudge_no)
+            self._chain.go_on(nudge_no)
             return False
         if fault := sender.hand_over.fresh_fault:
-            self._postpone_for(fault)
+            self._chain.postpone_for(fault)
             return False
         if missing := sender.wishes.missing():
             sender.note = missing
-            self._pass_on(nudge_no)
+            self._chain.pass_on(nudge_no, self._timing.again_s)
             return False
         return True
 
-    def _pass_on(self, nudge_no: int) -> None:
-        """To a worker that may send, after a while, because it may be this one."""
-        self._sender.draining.wait(self._timing.again_s)
-        self._sender.nudger.send(self._issue_id, nudge_no)
+    def _give_way(self, began: float, deadline: float) -> None:
+        """To whoever writes the audience."""
+        self._await_results(until_below=1, until=deadline)
+        now = clock.monotonic()
+        self._sender.draining.wait(max(0.0, min(GIVES_WAY * (now - began), deadline - now)))
 
     def _read_fingerprint(self) -> str:
         with self._database.read() as conn:
@@ -339,28 +347,6 @@ class Slice:
         if unsettled and (unsettled >= SETTLE_ROWS or is_time or not more_follows):
             self.settle()
         self._write_stop(patiently=True)
-
-    def _end_chain(self) -> None:
-        """Nothing to claim: the tick, a release or the next page's nudge begins a new chain."""
-        with self._database.read() as conn:
-            wait_s = deliveries.next_try_in(conn, self._issue_id)
-            issue = issues.get(conn, self._issue_id)
-        if wait_s is not None and wait_s > 0 and issue.nudge_at is None and issue.plan_cursor is None:
-            self._postpone(wait_s, WaitReason.LATER_TRIES)
-
-    def _postpone_for(self, fault: RelayFault) -> None:
-        self._postpone(max(fault.retry_at - clock.monotonic(), SHORTEST_WAIT_S), WaitReason.RELAY, fault.cause)
-
-    def _postpone(self, seconds: float, reason: WaitReason, detail: str = "") -> None:
-        """Store that nothing of the issue may be sent for so long, and why: the tick nudges it then."""
-        with self._database.write() as conn:
-            issues.wait_until(conn, self._issue_id, seconds, reason, detail)
-
-    def _postpone_own_fault(self) -> None:
-        """Nudges on their way die with their number, or the error would meet itself again at once."""
-        with self._database.write() as conn:
-            issues.bump_nudge(conn, self._issue_id)
-            issues.wait_until(conn, self._issue_id, BROKEN_S, WaitReason.OWN_FAULT)
 
     def _write_stop(self, *, patiently: bool = False) -> None:
         """Pause an issue that a breaker stopped; `patiently` leaves it for later while the database is away."""
