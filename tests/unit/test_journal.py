@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -284,6 +285,41 @@ def test_a_removed_or_replaced_file_is_no_longer_ours(tmp_path: Path) -> None:
     assert not kept.still_ours()
     kept.close()
     assert kept.path.read_bytes() == b"another file"
+
+
+def test_no_journal_is_seen_without_its_lock(tmp_path: Path) -> None:
+    # Given: somebody who looks for dead owners all the time, and clears up what they left
+    host, over, seen = host_id(tmp_path), threading.Event(), set[str]()
+
+    def look() -> None:
+        while not over.is_set():
+            others.clear_up(tmp_path, host)
+            seen.update(each for each in others.workers_with_a_file(tmp_path, host) if is_dead(tmp_path, host, each))
+
+    looks = threading.Thread(target=look)
+    looks.start()
+    try:
+        # When
+        journals = [Journal(tmp_path, str(uuid.uuid4()), 4) for _ in range(300)]
+    finally:
+        over.set()
+        looks.join()
+
+    # Then
+    assert all(journal.still_ours() for journal in journals)
+    assert not seen
+    for journal in journals:
+        journal.close()
+    assert not any((tmp_path / host).iterdir())
+
+
+def test_a_file_whose_maker_died_is_cleared_up(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, str(uuid.uuid4()), 4)
+    journal.path.with_name(f"{uuid.uuid4()}.unnamed").write_bytes(b"half")
+    others.clear_up(tmp_path, journal.host_id)
+    assert list(journal.path.parent.iterdir()) == [journal.path]
+    assert journal.still_ours()
+    journal.close()
 
 
 def test_no_second_journal_is_made_for_the_same_worker(tmp_path: Path) -> None:

@@ -102,6 +102,7 @@ def bury_dead_workers(database: Database, state_dir: Path, life: timedelta, obse
     alive = {row.id: row for row in rows if row.state != WorkerState.LOST}
     here = {row.id for row in alive.values() if row.host_id == host}
     done = Buried()
+    others.clear_up(state_dir, host)
     for worker_id in sorted(here | others.workers_with_a_file(state_dir, host)):
         with others.dead(state_dir, host, worker_id) as left:
             if left is None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.journal.own import HEADER, HEADER_OCTETS, MOST_SLOTS, Key, header
+from worker.journal.own import HEADER, HEADER_OCTETS, MOST_SLOTS, UNNAMED, Key, header
 from worker.journal.slot import OCTETS, Mark, Slot, seed_of, unpack
 
 _SUFFIX = ".journal"
@@ -91,6 +91,22 @@ def living(state_dir: Path, host: str) -> int:
 def remove(state_dir: Path, host: str, worker_id: str) -> None:
     """Take away a dead worker's file, after its claims were dealt with."""
     (state_dir / host / f"{worker_id}{_SUFFIX}").unlink(missing_ok=True)
+
+
+def clear_up(state_dir: Path, host: str) -> None:
+    """Take away files whose maker died before it named them."""
+    for path in (state_dir / host).glob(f"*{UNNAMED}"):
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue  # named meanwhile, or not ours to touch
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        except OSError:
+            pass  # it is being made
+        finally:
+            os.close(file)
 
 
 def _read(file: int, worker_id: str) -> Left:

@@ -6,6 +6,7 @@ sent. No fsync: what a power cut takes belongs to a host id that is gone, and al
 No fork after it is opened: a child would keep the lock alive.
 """
 
+import errno
 import fcntl
 import os
 import struct
@@ -19,6 +20,9 @@ from worker.journal.host import host_id
 from worker.journal.slot import OCTETS, Mark, Slot, Where, pack, pack_copy, seed_of, whereabouts
 
 HEADER_OCTETS = 4096  # a page, so that no slot shares one with it
+UNNAMED = ".unnamed"
+"""Instead of `.journal` while a file is made; what a crash leaves of it is cleared up by whoever looks for the dead."""
+
 MAGIC = b"corranto journal 2\n"
 HEADER = struct.Struct("<20s36sII")
 """Magic, owner, number of slots, checksum of these."""
@@ -55,14 +59,10 @@ class Journal:
         self._held: dict[Key, tuple[int, Where]] = {}
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Allocated, not sparse: a disk that fills up later cannot refuse the second record of a pair.
-            os.posix_fallocate(self._file, 0, HEADER_OCTETS + slots * OCTETS)
+            if self.path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             whole = header(worker_id, slots) + b"".join(pack(Slot(Mark.EMPTY), seed) for seed in self._seeds)
-            if os.pwrite(self._file, whole, 0) != len(whole):
-                raise OSError(0, "written in part")
-            os.fsync(self._file)
+            self._file = _make(self.path, whole)
         except OSError as error:
             raise UnreachableError("journal.cannot_be_kept", place=str(state_dir), why=error.strerror) from error
 
@@ -147,6 +147,31 @@ class Journal:
     def let_go(self) -> None:
         """Give up the lock and leave the file, as the end of a process does: others find its owner dead."""
         os.close(self._file)
+
+
+def _make(path: Path, whole: bytes) -> int:
+    """The descriptor of a locked file of these octets. It gets its name when it is locked: between its making and its
+    lock another process would take its owner for dead.
+    """
+    unnamed = path.with_suffix(UNNAMED)
+    while True:
+        file = os.open(unnamed, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)  # who clears up holds it for a moment
+            # Allocated, not sparse: a disk that fills up later cannot refuse the second record of a pair.
+            os.posix_fallocate(file, 0, len(whole))
+            if os.pwrite(file, whole, 0) != len(whole):
+                raise OSError(0, "written in part")
+            os.fsync(file)
+            unnamed.rename(path)
+        except FileNotFoundError:
+            os.close(file)  # cleared up before it was locked
+        except OSError:
+            os.close(file)
+            unnamed.unlink(missing_ok=True)
+            raise
+        else:
+            return file
 
 
 def header(worker_id: str, slots: int) -> bytes:
