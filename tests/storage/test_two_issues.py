@@ -1,7 +1,7 @@
 """Two issues for the same readers at the same time: nothing done for one touches the other. On both databases."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,10 +11,10 @@ from tests.support.ledgers import LONG_AGO, add_planned, add_publication, assert
 from worker.domain.delivery import DeliveryState, DoubtReason
 from worker.domain.issue import AudienceKind, IssueState, WaitReason
 from worker.storage.engine import Database
-from worker.storage.ledger import audiences, claims, deliveries, issues, settlements
+from worker.storage.ledger import audiences, claims, deliveries, issues, proofs, reports, settlements
 from worker.storage.ledger.claims import Claim
 from worker.storage.ledger.settlements import Result
-from worker.storage.schema import claim, delivery, issue, reply, shard, subscription
+from worker.storage.schema import claim, consent_log, delivery, issue, reply, shard, subscription
 
 PAST = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -172,6 +172,80 @@ def test_what_is_shown_of_one_issue_does_not_count_another(database: Database, o
     assert [row.reply_text for row in rows[3:5]] == ["451 later", "550 who?"]
     assert [row.reply_text for row in firsts[3:5]] == ["another's words"] * 2
     assert {row.state for row in rows[6:]} == {"waiting"}
+
+
+def read_of(database: Database, issue_id: int) -> list[Any]:
+    with database.read() as conn:
+        return [
+            *(read(conn, issue_id) for read in (
+                reports.by_provider, reports.by_reason, reports.refusals, reports.leavers, reports.silence,
+                issues.totals, deliveries.later_tries, deliveries.has_far, claims.never_claimed, claims.count_owned,
+                issues.audience_kind, audiences.confirmed_since_queued, deliveries.list_by_state,
+                issues.compiled_body, proofs.unknown_owners, proofs.claims_left, proofs.shard_counters,
+                proofs.audiences, proofs.overlapping_claims, proofs.stranded_rows, proofs.rows_ahead,
+                proofs.ended_with_open_rows, proofs.count_rows,
+            )),
+            *(reports.span(conn, issue_id, state) for state in DeliveryState),
+            reports.doubts(conn, issue_id, 10),
+            proofs.states_of(conn, issue_id, range(1, 13)),
+        ]  # fmt: skip
+
+
+def test_whatever_becomes_of_one_issue_what_is_read_of_another_stays_as_it_was(database: Database, other: int) -> None:
+    # Given a reader who left after both issues had begun
+    gone = datetime.now(UTC)
+    with database.write() as conn:
+        conn.execute(
+            update(subscription)
+            .where(subscription.c.subscriber_id == 1)
+            .values(state="ended", ended_at=gone, ended_by="page", ended_issue_id=1)
+        )
+    before = read_of(database, 1)
+    assert not [wrong for wrong in before[14:22] if wrong]
+
+    # When nearly everything about the second one changes, and its books get wrong
+    far = gone + timedelta(days=400)
+    with database.write() as conn:
+        elsewhere = add_publication(conn, "walks")
+        here = delivery.c.issue_id == other
+        conn.execute(update(delivery).where(here, delivery.c.state == "waiting").values(tries=3))
+        conn.execute(update(delivery).where(here).values(provider="gmx", at=far))
+        conn.execute(update(delivery).where(here, delivery.c.n == 4).values(next_try=far, first_try=far, claim=None))
+        conn.execute(
+            update(delivery)
+            .where(here, delivery.c.n.in_([7, 12]))
+            .values(state="in_doubt", reason="line_broke", fingerprint=b"8 octets", claim=9, claimed_at=far, doubts=1)
+        )
+        conn.execute(update(reply).where(reply.c.issue_id == other).values(code=499, text="another's words"))
+        conn.execute(update(claim).where(claim.c.issue_id == other).values(owner="nobody", left=99))
+        conn.execute(update(shard).where(shard.c.issue_id == other).values(next_n=shard.c.to_n))
+        conn.execute(
+            claim.insert().values(
+                issue_id=other, shard_no=1, kind="first", from_n=7, to_n=9, left=3, of_state="waiting", claimed_at=far
+            )
+        )
+        conn.execute(
+            consent_log.insert().values(
+                subscription_id=1, generation=1, event="ended", channel="page", at=gone, issue_id=other, evidence=""
+            )
+        )
+        conn.execute(
+            update(issue)
+            .where(issue.c.id == other)
+            .values(audience=99, publication_id=elsewhere, audience_kind="rest_of", audience_of=1, state="finished",
+                    finished_at=far, queued_at=PAST - timedelta(days=9), started_at=far, plan_cursor=None)
+        )  # fmt: skip
+
+    # Then
+    for was, now in zip(before, read_of(database, 1), strict=True):
+        assert now == was
+    with database.read() as conn:
+        assert conn.execute(select(issue.c.state).where(issue.c.id == other)).scalar() == IssueState.FINISHED
+        for look in (
+            proofs.unknown_owners, proofs.claims_left, proofs.shard_counters, proofs.audiences, proofs.stranded_rows,
+            proofs.overlapping_claims, proofs.rows_ahead, proofs.ended_with_open_rows,
+        ):  # fmt: skip
+            assert look(conn, other) == look(conn, None) != []
 
 
 def test_a_relays_words_are_counted_by_the_tries_of_their_own_issue(database: Database, other: int) -> None:
