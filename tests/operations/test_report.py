@@ -4,16 +4,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tests.support.ledgers import FINGERPRINT, LONG_AGO, planned_issue, send
 from worker.domain.delivery import DeliveryState, Totals
-from worker.domain.report import Leavers
+from worker.domain.report import Leavers, Silence
 from worker.operations import report
 from worker.screen.report import equation, render_report, spell_pace
 from worker.storage import schema
 from worker.storage.engine import Database
-from worker.storage.ledger import issues
+from worker.storage.ledger import issues, reports
 
 LATER = datetime.now(UTC) + timedelta(hours=1)
 
@@ -214,3 +214,97 @@ def test_the_provider_with_the_most_trouble_stands_first(database: Database) -> 
     at = lines.index("By provider")
     assert [line.split()[0] for line in lines[at + 2 : at + 5]] == ["gmx", "gmail", "other"]
     assert lines[at + 1].split() == ["provider", "accepted", "bounced", "deferred"]
+
+
+def test_a_report_tells_how_soon_nothing_left_to_those_who_left(database: Database) -> None:
+    # Given readers who left while the issue was being sent: 1 and 2 before their copy was taken, 3 after it, 4 and 5
+    # before it left, 6 before the issue began; 7 stayed, and ended another publication
+    issue_id = planned_issue(database, 7)
+    withheld = {"state": DeliveryState.SKIPPED, "reason": "opted_out", "tried": 0}
+    send(database, issue_id, lambda n: withheld if 4 <= n <= 6 else {"state": DeliveryState.ACCEPTED, "code": 250})
+    begun = LONG_AGO + timedelta(days=1)
+    with database.write() as conn:
+        conn.execute(update(schema.issue).values(started_at=begun))
+        conn.execute(update(schema.delivery).values(at=begun + timedelta(minutes=1)))
+        for reader, after_s in ((1, 50), (2, 58), (3, 70), (4, 0), (5, 30), (6, -1)):
+            ended = {"state": "ended", "ended_at": begun + timedelta(seconds=after_s), "ended_by": "page"}
+            one = schema.subscription.c.subscriber_id == reader
+            conn.execute(update(schema.subscription).where(one).values(**ended))
+        first = conn.execute(select(schema.publication)).one()
+        conn.execute(schema.publication.insert().values({**first._mapping, "id": 99, "slug": "other"}))
+        left = conn.execute(select(schema.subscription).where(schema.subscription.c.subscriber_id == 1)).one()
+        conn.execute(
+            schema.subscription.insert().values({**left._mapping, "id": 999, "subscriber_id": 7, "publication_id": 99})
+        )
+
+    # Then
+    found = report.build(database, issue_id)
+    assert found.silence == Silence(withheld=2, late=2, longest_s=10.0)
+    assert found.accepted == report.Span(begun + timedelta(minutes=1), begun + timedelta(minutes=1))
+
+
+def test_refusals_are_told_apart_by_state_and_both_codes_and_the_commonest_stand_first(database: Database) -> None:
+    # Given
+    replies = [
+        *[(DeliveryState.DEFERRED, 451, "4.3.0")] * 3, *[(DeliveryState.DEFERRED, 452, "4.3.0")] * 2,
+        *[(DeliveryState.DEFERRED, 450, None)] * 2, (DeliveryState.DEFERRED, 451, None),
+        (DeliveryState.BOUNCED, 550, "5.1.1"), (DeliveryState.ACCEPTED, 250, None),
+    ]  # fmt: skip
+
+    def refused(n: int) -> dict[str, object]:
+        state, code, enhanced = replies[n - 1]
+        more: dict[str, object] = {"reason": "at_handover"} if state == DeliveryState.BOUNCED else {}
+        if state == DeliveryState.DEFERRED:
+            more = {"next_try": LONG_AGO, "first_try": LONG_AGO}
+        return {"state": state, "code": code, "enhanced": enhanced, "text": f"{code} of {n}", **more}
+
+    issue_id = planned_issue(database, len(replies))
+    send(database, issue_id, refused)
+
+    # Then
+    with database.read() as conn:
+        found = reports.refusals(conn, issue_id)
+        assert reports.refusals(conn, issue_id, limit=2) == found[:2]
+    assert [(each.code, each.enhanced, each.rows, each.example) for each in found] == [
+        (451, "4.3.0", 3, "451 of 1"),
+        (450, None, 2, "450 of 6"),
+        (452, "4.3.0", 2, "452 of 4"),
+        (451, None, 1, "451 of 8"),
+        (550, "5.1.1", 1, "550 of 9"),
+    ]
+    assert [each.state for each in found] == [DeliveryState.DEFERRED] * 4 + [DeliveryState.BOUNCED]
+
+
+def test_only_the_last_words_about_a_copy_count(database: Database) -> None:
+    # Given a copy that was put off twice
+    issue_id = planned_issue(database, 1)
+    later = {"state": DeliveryState.DEFERRED, "next_try": LONG_AGO, "first_try": LONG_AGO, "code": 451, "text": "first"}
+    send(database, issue_id, lambda n: later)
+    with database.write() as conn:
+        [said] = conn.execute(select(schema.reply)).all()
+        conn.execute(schema.reply.insert().values({**said._mapping, "id": said.id + 1, "code": 452, "text": "last"}))
+
+        # Then
+        assert [(each.code, each.example) for each in reports.refusals(conn, issue_id)] == [(452, "last")]
+
+
+def test_our_reasons_are_counted_most_first(database: Database) -> None:
+    # Given
+    skips = ["opted_out", "suppressed", "opted_out", "paused"]
+
+    def reasons(n: int) -> dict[str, object]:
+        if n == 5:
+            return {"state": DeliveryState.FAILED, "reason": "too_big"}
+        return {"state": DeliveryState.SKIPPED, "reason": skips[n - 1], "tried": 0}
+
+    issue_id = planned_issue(database, 5)
+    send(database, issue_id, reasons)
+
+    # Then
+    with database.read() as conn:
+        assert reports.by_reason(conn, issue_id) == [
+            (DeliveryState.SKIPPED, "opted_out", 2),
+            (DeliveryState.SKIPPED, "paused", 1),
+            (DeliveryState.SKIPPED, "suppressed", 1),
+            (DeliveryState.FAILED, "too_big", 1),
+        ]
