@@ -1,12 +1,13 @@
 """The proof finds what is wrong, by name, and nothing when nothing is."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, delete, text, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, text, update
 
-from tests.support.ledgers import add_issue, planned_issue, send
+from tests.support.ledgers import add_issue, planned_issue, send, settle
 from worker.clock import utcnow
 from worker.domain.delivery import DeliveryState
 from worker.journal.host import host_id
@@ -16,8 +17,21 @@ from worker.operations import verify
 from worker.screen.proof import render_proof
 from worker.storage import schema, workers
 from worker.storage.engine import Database
-from worker.storage.ledger import claims, issues
-from worker.storage.schema import claim, compiled_issue, delivery, issue, shard
+from worker.storage.ledger import claims, deliveries, issues
+from worker.storage.ledger.proofs import Discrepancy
+from worker.storage.ledger.settlements import Result
+from worker.storage.schema import (
+    claim,
+    compiled_issue,
+    consent_log,
+    delivery,
+    figure,
+    issue,
+    media,
+    reply,
+    shard,
+    subscription,
+)
 
 
 def prove(database: Database, state_dir: Path, issue: str | None = None) -> verify.Proof:
@@ -123,6 +137,103 @@ def test_verify_names_the_discrepancy(
     assert any(where in each.where and what in each.what for each in proof.discrepancies), proof.discrepancies
     assert proof.exit_code == 1
     assert any(what[:20] in line.text for line in render_proof(proof))
+
+
+def _insert(table: Table, **values: object) -> Callable[[Connection], object]:
+    return lambda conn: conn.execute(table.insert().values(**values))
+
+
+def _end(conn: Connection, event: str) -> None:
+    """One reader left, and another's leaving was written down as something else."""
+    conn.execute(update(subscription).values(state="ended", ended_at=utcnow(), ended_by="page"))
+    for subscription_id, what in ((1, "ended"), (2, "import_undone"), (3, event)):
+        _log(conn, subscription_id, what)
+
+
+def _log(conn: Connection, subscription_id: int, event: str) -> None:
+    conn.execute(
+        consent_log.insert().values(
+            subscription_id=subscription_id, generation=1, event=event, channel="page", at=utcnow(), evidence=""
+        )
+    )
+
+
+def _reply(issue_id: int, n: int) -> Callable[[Connection], object]:
+    return _insert(reply, issue_id=issue_id, n=n, try_no=1, at=utcnow(), phase="rcpt", text="550 who?")
+
+
+def _picture(conn: Connection) -> None:
+    for sha256, media_id in (("a" * 64, "kept"), ("b" * 64, "lost")):
+        conn.execute(
+            figure.insert().values(id=media_id, issue_id=1, media=f"{sha256}.png", alt="", caption="", credit="")
+        )
+    conn.execute(
+        media.insert().values(
+            sha256="a" * 64, ext="png", content_type="image/png", title="", data=b"", created_at=utcnow()
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("harm", "where", "what"),
+    [
+        (lambda conn: conn.execute(update(delivery).where(delivery.c.n == 2).values(issue_id=9)),
+         "delivery", "1 row names an issue"),
+        (lambda conn: conn.execute(update(delivery).where(delivery.c.n >= 2).values(subscriber_id=delivery.c.n + 90)),
+         "delivery", "2 rows name a subscriber"),
+        (lambda conn: (_reply(1, 1)(conn), _reply(1, 9)(conn), _reply(9, 2)(conn)), "reply", "2 rows name a delivery"),
+        (_insert(claim, issue_id=9, shard_no=0, kind="first", from_n=1, to_n=2, left=2, of_state="waiting",
+                 claimed_at=utcnow()), "claim", "1 row names an issue"),
+        (lambda conn: (_log(conn, 1, "undone"), _log(conn, 99, "undone")),
+         "consent_log", "1 row names a subscription"),
+        (_picture, "figure", "1 row names a picture"),
+        (lambda conn: conn.execute(delete(compiled_issue)), "issue", "1 row needs a compiled text"),
+        (lambda conn: _end(conn, "undone"), "subscription", "1 row needs a line of the consent log about their end"),
+    ],
+)  # fmt: skip
+def test_verify_names_the_table_whose_rows_name_what_is_not_there(
+    database: Database, tmp_path: Path, harm: Callable[[Connection], None], where: str, what: str
+) -> None:
+    # Given
+    planned_issue(database, 3)
+    assert prove(database, tmp_path).adds_up
+
+    # When
+    with database.write() as conn:
+        harm(conn)
+
+    # Then
+    found = [each for each in prove(database, tmp_path).discrepancies if each.where.startswith("table")]
+    assert found == [Discrepancy(f"table {where}", f"{what} that is not there")]
+
+
+@pytest.mark.parametrize("event", ["ended", "import_undone", "erased"])
+def test_each_way_a_subscription_ends_is_a_line_about_its_end(database: Database, tmp_path: Path, event: str) -> None:
+    planned_issue(database, 3)
+    with database.write() as conn:
+        _end(conn, event)
+    assert prove(database, tmp_path).adds_up
+
+
+def test_a_draft_needs_no_compiled_text(database: Database, tmp_path: Path) -> None:
+    planned_issue(database, 3)
+    with database.write() as conn:
+        add_issue(conn, 1, "summer", state="draft", plan_cursor=None, started_at=None)
+        conn.execute(delete(compiled_issue).where(compiled_issue.c.issue_id == 2))
+    assert prove(database, tmp_path).adds_up
+
+
+@pytest.mark.parametrize(
+    ("moved", "what"),
+    [(delivery.c.n == 1, "numbers its 3 rows 2 to 9, not 1 to 3"), (delivery.c.n == 3, "numbers its 3 rows 1 to 9")],
+)
+def test_verify_names_numbers_that_are_not_those_of_the_audience(
+    database: Database, tmp_path: Path, moved: ColumnElement[bool], what: str
+) -> None:
+    planned_issue(database, 3)
+    with database.write() as conn:
+        conn.execute(update(delivery).where(moved).values(n=9))
+    assert any(what in each.what for each in prove(database, tmp_path).discrepancies)
 
 
 def test_verify_tries_every_rule_of_the_schema_again(sqlite_database: Database, tmp_path: Path) -> None:
@@ -261,3 +372,35 @@ def test_a_proof_of_one_issue_counts_its_rows_alone(database: Database, tmp_path
     # Then
     assert proof.as_dict() == {"adds_up": True, "issues": 0, "rows": 0, "discrepancies": []}
     assert (prove(database, tmp_path).rows, prove(database, tmp_path, "spring").rows) == (3, 3)
+
+
+def test_a_later_try_inside_a_range_that_is_being_sent_is_no_second_copy(database: Database, tmp_path: Path) -> None:
+    # Given a range of which two were put off and are tried again while its other copies are on the wire
+    issue_id = planned_issue(database, 6)
+    with database.write() as conn:
+        held = claims.claim_first(conn, issue_id, "w1", 5)
+        assert held is not None
+    past = utcnow() - timedelta(hours=1)
+    put_off = [Result(n, DeliveryState.WAITING, DeliveryState.DEFERRED, next_try=past, first_try=past) for n in (2, 3)]
+    settle(database, held, put_off)
+    with database.write() as conn:
+        assert claims.claim_retry(conn, issue_id, "w1", 5) is not None
+
+    # Then
+    assert prove(database, tmp_path).discrepancies == ()
+
+    # When it is cancelled: what is on the wire may still come back
+    with database.write() as conn:
+        conn.execute(update(issue).values(state="cancelled"))
+        deliveries.cancel_open(conn, issue_id)
+
+    # Then
+    assert prove(database, tmp_path).discrepancies == ()
+
+    # When nobody holds those any more
+    with database.write() as conn:
+        conn.execute(delete(claim))
+
+    # Then
+    found = [each.what for each in prove(database, tmp_path, "spring").discrepancies]
+    assert "is cancelled and has 5 open rows" in found
