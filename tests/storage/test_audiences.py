@@ -367,3 +367,32 @@ def test_a_pause_that_is_over_skips_nobody(database: Database) -> None:
         change(conn, 2, paused_until=datetime.now(UTC) + timedelta(days=1))
         counted = audiences.count(conn, publication_id, AudienceKind.ALL, None)
     assert (counted["will_get"], counted["paused"]) == (1, 1)
+
+
+def test_an_audience_of_nobody_is_counted_as_none_of_each(database: Database) -> None:
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        counted = audiences.count(conn, publication_id, AudienceKind.ALL, None)
+    assert counted == {"will_get": 0, "suppressed": 0, "paused": 0, "unconfirmed": 0, "opted_out": 0}
+
+
+def test_readers_confirmed_since_an_issue_was_queued_are_those_of_its_publication(database: Database) -> None:
+    # Given: one confirmed before, one in that moment, one after; of another publication three after
+    queued_at = LONG_AGO + timedelta(days=1)
+    with database.write() as conn:
+        here, there, elsewhere = (add_publication(conn, slug) for slug in ("rivers", "walks", "boats"))
+        add_readers(conn, elsewhere, 6)
+        for n, (publication_id, after_s) in enumerate([(here, -1), (here, 0), (here, 1), *[(there, 5)] * 3], 1):
+            conn.execute(
+                subscription.insert().values(
+                    subscriber_id=n, publication_id=publication_id, state="confirmed", consent_source="a form",
+                    confirmed_at=queued_at + timedelta(seconds=after_s),
+                )
+            )  # fmt: skip
+        mine = add_issue(conn, here, queued_at=queued_at)
+        others = add_issue(conn, there, "summer", queued_at=queued_at)
+
+    # Then
+    with database.read() as conn:
+        assert audiences.confirmed_since_queued(conn, mine) == 2
+        assert audiences.confirmed_since_queued(conn, others) == 3

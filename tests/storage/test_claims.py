@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from tests.support.ledgers import add_worker, assert_books_add_up, numbers, planned_issue, send
+from tests.support.ledgers import add_planned, add_worker, assert_books_add_up, numbers, planned_issue, send
 from worker.domain.delivery import DeliveryState
 from worker.storage.engine import Database
 from worker.storage.ledger import claims, issues
@@ -211,3 +211,19 @@ def test_owned_by_names_each_workers_claims(database: Database, issue_id: int) -
         assert claims.owned_by(conn, ["w1"]) == [mine]
         assert claims.owned_by(conn, ["w1", "w2"]) == [mine, other]
         assert claims.owners(conn) == {"w1", "w2"}
+
+
+def test_an_issues_claims_are_named_in_the_order_of_its_shards(database: Database, issue_id: int) -> None:
+    # Given: taken in another order, one given back, and one of another issue
+    other = add_planned(database, "summer")
+    held = [take(database, issue_id, 5) for _ in range(4)]
+    with database.write() as conn:
+        claims.release(conn, held[1], "w1")
+        assert claims.claim_first(conn, other, "w1", 5) is not None
+        conn.execute(update(claim).where(claim.c.id == held[0].id).values(shard_no=9))
+
+    # Then
+    with database.write() as conn:
+        named = claims.owned_by_issue(conn, issue_id)
+    assert [each.id for each in named] == [held[2].id, held[3].id, held[0].id]
+    assert {(each.issue_id, each.kind, each.of_state) for each in named} == {(issue_id, "first", "waiting")}

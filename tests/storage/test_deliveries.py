@@ -258,6 +258,7 @@ def test_a_cancel_leaves_what_is_being_sent(database: Database) -> None:
         conn.execute(update(issue).values(state="cancelled"))
         assert deliveries.cancel_open(conn, issue_id) == 25
         assert deliveries.cancel_open(conn, issue_id) == 0
+        assert claims.never_claimed(conn, issue_id) == []
 
     # Then
     with database.read() as conn:

@@ -16,6 +16,7 @@ from worker.storage.ledger import audiences, claims, deliveries, issues
 from worker.storage.schema import delivery, figure, issue, lease, worker
 
 PAST = datetime(2026, 1, 2, tzinfo=UTC)
+FAR = datetime(2099, 1, 2, tzinfo=UTC)
 GRACE = timedelta(hours=1)
 
 
@@ -98,7 +99,112 @@ def test_an_issue_taken_up_again_is_planned_from_its_beginning(database: Databas
     assert stored(database).last_progress_at > PAST
 
 
+@pytest.mark.parametrize(
+    ("late", "words"),
+    [
+        ({"minutes": 61}, "1 h 1 min"),
+        ({"hours": 26, "minutes": 59, "seconds": 58}, "26 h 59 min"),
+        ({"hours": 2, "seconds": 5}, "2 h 0 min"),
+        ({"minutes": 59, "seconds": 57}, "59 min"),
+        ({"minutes": 1, "seconds": 5}, "1 min"),
+        ({"seconds": 5}, "0 min"),
+    ],
+)
+def test_by_how_much_an_issue_missed_its_time_is_told_in_hours_and_minutes(
+    database: Database, late: dict[str, int], words: str
+) -> None:
+    # Given
+    planned_issue(database, 1)
+    with database.write() as conn:
+        due_at = database.now(conn) - timedelta(**late)
+    change(database, state="scheduled", due_at=due_at)
+
+    # When
+    with database.write() as conn:
+        assert issues.due_to_hold(conn, timedelta(0)) == ([], [1])
+
+    # Then
+    assert stored(database).stopped_reason == f"missed its time by {words}"
+
+
+@pytest.mark.parametrize(
+    ("state", "starts"),
+    [("holding", True), ("scheduled", True), ("held_late", True), ("sending", False), ("paused", False),
+     ("finished", False), ("cancelled", False), ("draft", False)],
+)  # fmt: skip
+def test_an_issue_that_had_begun_in_a_younger_database_is_planned_at_once(
+    database: Database, state: str, starts: bool
+) -> None:
+    # Given: another stands alike
+    planned_issue(database, 1)
+    add_planned(database, "summer")
+    stands = {"state": state, "hold_until": FAR, "due_at": FAR, "finished_at": PAST, "started_at": PAST,
+              "plan_cursor": None, "plan_until": 3, "stopped_reason": "missed its time"}  # fmt: skip
+    change(database, **stands)
+
+    # When
+    with database.write() as conn:
+        issues.start_at_once(conn, 1)
+
+    # Then
+    now = stored(database)
+    with database.read() as conn:
+        assert conn.execute(select(issue.c.state, issue.c.plan_cursor).where(issue.c.id == 2)).one() == (state, None)
+    if starts:
+        assert (now.state, now.plan_cursor, now.plan_until, now.stopped_reason) == ("sending", 0, None, "")
+        assert now.started_at > PAST
+        assert now.last_progress_at > PAST
+    else:
+        assert (now.state, now.plan_cursor, now.plan_until, now.started_at) == (state, None, 3, PAST)
+
+
 # Nudges.
+
+
+@pytest.mark.parametrize("noted_at", [None, PAST, FAR])
+def test_progress_is_noted_as_of_now_whatever_was_noted_before(database: Database, noted_at: datetime | None) -> None:
+    # Given: a time to come was noted before a clock was set back
+    planned_issue(database, 1)
+    change(database, last_progress_at=noted_at)
+
+    # When
+    with database.write() as conn:
+        issues.touch_progress(conn, 1)
+        now = database.now(conn)
+
+    # Then
+    assert abs(stored(database).last_progress_at - now) < timedelta(seconds=60)
+
+
+def test_progress_is_noted_at_most_once_a_second(database: Database) -> None:
+    # Given: noted a moment ahead, as a second machine's clock may do
+    planned_issue(database, 1)
+    ahead = datetime.now(UTC) + timedelta(seconds=30)
+    change(database, last_progress_at=ahead)
+
+    # When
+    with database.write() as conn:
+        issues.touch_progress(conn, 1)
+
+    # Then
+    assert stored(database).last_progress_at == ahead
+
+
+def test_what_another_issue_has_left_is_no_reason_for_a_nudge(database: Database) -> None:
+    # Given an issue that is all taken, beside a paused one with a range given back and a later try that is due
+    taken = planned_issue(database, 3)
+    other = add_planned(database, "summer")
+    send(database, other, lambda n: {**deferred(n), "next_try": PAST}, size=1)
+    with database.write() as conn:
+        given_back = claims.claim_first(conn, other, "w1", 1)
+        assert given_back is not None
+        assert claims.release(conn, given_back, "w1")
+        assert claims.claim_first(conn, taken, "w1", 3) is not None
+        conn.execute(update(issue).where(issue.c.id == other).values(state="paused"))
+    change(database, last_claim_at=PAST, last_progress_at=PAST)
+
+    # Then
+    assert needing_nudges(database) == []
 
 
 def test_a_dead_planner_is_noticed_while_only_later_tries_are_left(database: Database) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import exc, select, update
 from tests.support.ledgers import FINGERPRINT, add_issue, add_publication, planned_issue, send
 from tests.support.words import refuses
 from worker.domain.delivery import DeliveryState
-from worker.domain.issue import IssueState, WaitReason
+from worker.domain.issue import AudienceKind, IssueState, WaitReason
 from worker.errors import NotFoundError
 from worker.storage.engine import Database, open_database
 from worker.storage.ledger import claims, deliveries, issues
@@ -261,3 +261,29 @@ def test_idle_processes_know_when_there_is_nothing_to_do(database: Database, sta
     change(database, state=state, hold_until=PAST, due_at=PAST, finished_at=PAST)
     with database.read() as conn:
         assert issues.is_anything_open(conn) is is_open
+
+
+def test_a_name_that_is_not_there_is_answered_with_the_three_nearest(database: Database) -> None:
+    # Given
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        for slug in ("spring-1", "spring-2", "spring-3", "spring-4", "walks"):
+            add_issue(conn, publication_id, slug)
+
+    # When / Then
+    with database.read() as conn, pytest.raises(NotFoundError) as refused:
+        issues.get(conn, "spring")
+    assert refused.value.code == "issue.unknown"
+    near = refused.value.trouble.fields["near"]
+    assert len(near) == 3
+    assert all(slug.startswith("spring-") for slug in near)
+
+
+def test_an_issue_knows_whom_it_is_for(database: Database) -> None:
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        first = add_issue(conn, publication_id)
+        rest = add_issue(conn, publication_id, "rest", audience_kind="rest_of", audience_of=first)
+    with database.read() as conn:
+        assert issues.audience_kind(conn, first) == (AudienceKind.ALL, None)
+        assert issues.audience_kind(conn, rest) == (AudienceKind.REST_OF, first)

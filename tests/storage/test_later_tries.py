@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import select, update
 
-from tests.support.ledgers import FINGERPRINT, assert_books_add_up, planned_issue, send
+from tests.support.ledgers import FINGERPRINT, add_publication, assert_books_add_up, planned_issue, send
 from tests.support.ledgers import settle as settle_all
 from worker.dispatch.reconcile import repeat_never_miss
 from worker.domain.delivery import DeliveryState, DoubtReason
@@ -15,7 +15,7 @@ from worker.storage.engine import Database
 from worker.storage.ledger import claims, deliveries, issues, settlements
 from worker.storage.ledger.claims import Claim
 from worker.storage.ledger.settlements import Result
-from worker.storage.schema import claim, delivery, issue, reply, subscriber, suppression
+from worker.storage.schema import claim, delivery, issue, reply, subscriber, subscription, suppression
 
 PAST = datetime(2026, 1, 2, tzinfo=UTC)
 WAITING, DEFERRED = DeliveryState.WAITING, DeliveryState.DEFERRED
@@ -341,3 +341,49 @@ def test_a_copy_of_a_careful_issue_in_doubt_does_not_keep_it_from_finishing(data
         assert issues.finish_done(conn) == [issue_id]
         finished = issues.get(conn, issue_id)
     assert (finished.nudge_at, finished.wait_reason, finished.wait_detail) == (None, "", "")
+
+
+def test_a_listing_tells_when_a_withheld_copys_reader_left_this_publication(database: Database) -> None:
+    # Given: 1 left before the copy did, 2 left after it, and 1 left another publication at another time
+    issue_id = planned_issue(database, 3)
+    skipped: dict[str, Any] = {"state": DeliveryState.SKIPPED, "reason": "opted_out", "tried": 0}
+    send(database, issue_id, lambda n: skipped if n == 1 else {"state": DeliveryState.ACCEPTED, "code": 250})
+    left = datetime(2026, 2, 3, tzinfo=UTC)
+    with database.write() as conn:
+        for reader, day in ((1, 0), (2, 1)):
+            conn.execute(
+                update(subscription)
+                .where(subscription.c.subscriber_id == reader)
+                .values(state="ended", ended_at=left + timedelta(days=day), ended_by="page")
+            )
+        conn.execute(
+            subscription.insert().values(
+                subscriber_id=1, publication_id=add_publication(conn, "walks"), state="ended", consent_source="",
+                ended_at=left + timedelta(days=9), ended_by="page",
+            )
+        )  # fmt: skip
+
+    # Then
+    with database.read() as conn:
+        assert [each.left_at for each in deliveries.list_by_state(conn, issue_id)] == [left, None, None]
+
+
+def test_an_issue_tells_when_its_next_copy_is_due_and_when_its_last_was_put_off(database: Database) -> None:
+    # Given: 4 is taken, and was never put off
+    issue_id = planned_issue(database, 4)
+    day = datetime(2099, 1, 1, tzinfo=UTC)
+    with database.read() as conn:
+        assert deliveries.later_tries(conn, issue_id) == (None, None)
+
+    def put_off(n: int) -> dict[str, Any]:
+        if n == 4:
+            return {"state": DeliveryState.ACCEPTED, "code": 250}
+        return {"state": DeliveryState.DEFERRED, "next_try": day + timedelta(days=n),
+                "first_try": day - timedelta(days=n)}  # fmt: skip
+
+    # When
+    send(database, issue_id, put_off)
+
+    # Then
+    with database.read() as conn:
+        assert deliveries.later_tries(conn, issue_id) == (day + timedelta(days=1), day - timedelta(days=1))
