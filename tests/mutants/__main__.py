@@ -85,6 +85,8 @@ def run_room(name: str, room: Room, chosen: list[str], at_once: int) -> tuple[Co
     # Each mutant is a run of its own, and starting a database server takes longer than all its tests.
     quick = ("-p", "no:xdist", "-p", "no:cacheprovider", "-k", "not postgresql")
     lines += ["pytest_add_cli_args=", *(f"    {word}" for word in quick)]
+    # A change that makes a test wait for ever is caught by that; mutmut itself would give it a quarter of an hour.
+    lines += ["timeout_multiplier=5"]
     lines += ["also_copy=", *(f"    {item}" for item in COPIED if item != "worker")]
     (place / "setup.cfg").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with (place / "log").open("w", encoding="utf-8") as log:

@@ -37,6 +37,7 @@ ROOMS = {
             "tests/transport/test_limits.py",
             "tests/transport/test_lessons.py",
             "tests/transport/test_handshake.py",
+            "tests/transport/test_mixed_up.py",
             "tests/transport/test_pool.py",
             "tests/transport/test_door.py",
             "tests/transport/test_dial.py",

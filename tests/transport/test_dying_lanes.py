@@ -1,6 +1,7 @@
 """A lane that dies of an error of our own: said, counted, replaced, and no mail lost or told twice."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable
 from typing import Any, cast
@@ -14,7 +15,7 @@ from worker.domain.envelope import Envelope
 from worker.metrics import registry
 from worker.transport.handshake import Offer, open_wire
 from worker.transport.health import MAX_BARREN, Pauses
-from worker.transport.lanes import Connect
+from worker.transport.lanes import Connect, error_place
 from worker.transport.next_hop import Relay
 from worker.transport.pool import Pool
 from worker.transport.relay import probe
@@ -302,3 +303,18 @@ def test_a_broken_promise_of_ours_stops_the_pool_says_so_and_loses_no_result(cal
     critical = [entry for entry in logs if entry["log_level"] == "critical"]
     assert len(critical) == 1
     assert SECRET not in repr(critical)
+
+
+def test_an_errors_place_is_where_it_began_and_its_text_stays_out():
+    def begin() -> None:
+        raise ValueError("reader@example.org")
+
+    def pass_on() -> None:
+        begin()
+
+    # When / Then
+    for call in (begin, pass_on):
+        with pytest.raises(ValueError) as raised:
+            call()
+        assert re.fullmatch(r"ValueError at test_dying_lanes\.py:\d+ in begin", error_place(raised.value))
+    assert error_place(ValueError("reader@example.org")) == "ValueError"

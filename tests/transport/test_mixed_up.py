@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.scripted_smtp import ALL, CLOSE, On, ScriptedRelay
+from tests.support.scripted_smtp import ALL, CLOSE, HANG, On, ScriptedRelay
 from tests.transport.handing import AUTHORITY, HASTY, relay_for, server_tls
-from worker.transport.door import OpeningError, Reason
+from worker.transport.door import OpeningError, Reason, refused, silence
 from worker.transport.handshake import open_wire
 from worker.transport.next_hop import Relay
 from worker.transport.relay import RelayReport, probe
+from worker.transport.replies import Phase
 from worker.transport.wire import Cause
 
 SECRET = "s3cret-pass"
@@ -73,7 +74,7 @@ def stranger(first: bytes, after: bytes = b"", tls: ssl.SSLContext | None = None
         pytest.param(b"SSH-2.0-OpenSSH_9.6\r\n", b"", "as an SSH server", id="ssh"),
         pytest.param(b"* OK IMAP4rev1 ready\r\n", b"", "as an IMAP server", id="imap"),
         pytest.param(b"+OK POP3 ready\r\n", b"", "as a POP3 server", id="pop3"),
-        pytest.param(b"N\x00\x00\x00\x0a5.7.1-mysql", b"", "does not greet as a mail server", id="database"),
+        pytest.param(b"N\x00\x00\x00\x0a5.7.1-mysql", b"", "greet as a mail server (SMTP) but with “N", id="database"),
     ],
 )
 def test_a_server_of_another_kind_is_named(first: bytes, after: bytes, words: str):
@@ -94,6 +95,76 @@ def test_a_port_that_speaks_plain_text_first_is_found_behind_a_tls_url(ca_file: 
     cause = opened(ScriptedRelay([], (*ALL, "STARTTLS")), implicit_tls=True, ca_file=ca_file)
     assert cause is not None
     assert "the URL must begin with smtp:// and not with smtps://" in cause.cause
+    assert cause.reason is Reason.NOT_SMTP
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (70, "it offers no TLS that is safe today; 1.2 or newer is needed"),  # RFC 8446 6: protocol_version
+        (40, "it agrees to no cipher that we accept"),  # handshake_failure
+        (80, "tlsv1 alert internal error"),
+    ],
+)
+def test_a_relay_that_answers_tls_with_an_alert_is_said_with_what_it_means(number: int, words: str):
+    report = stranger(b"", b"\x15\x03\x01\x00\x02\x02" + bytes([number]), implicit_tls=True)
+    assert report.phase is Phase.STARTTLS
+    assert (report.cause or "").endswith(f"failed: {words}")
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason", "words"),
+    [
+        pytest.param((b"454 4.7.0 not now\r\n",), Reason.REFUSED, "refused STARTTLS: 454 4.7.0 not now", id="454"),
+        pytest.param((b"220 go\r\n", HANG), Reason.TLS, "did not finish the TLS handshake", id="silent"),
+        pytest.param((CLOSE,), Reason.CLOSED, "closed the connection during STARTTLS", id="closed"),
+    ],
+)
+def test_a_starttls_that_fails_is_named_by_its_cause(steps: Any, reason: Reason, words: str, ca_file: str):
+    server = ScriptedRelay([On("starttls", *steps)], (*ALL, "STARTTLS"), tls=server_tls())
+    cause = opened(server, starttls="required", ca_file=ca_file)
+    assert cause is not None
+    assert (cause.phase, cause.reason) == (Phase.STARTTLS, reason)
+    assert cause.cause.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason", "words"),
+    [
+        pytest.param((HANG,), Reason.SILENT, "did not answer EHLO", id="silent"),
+        pytest.param((CLOSE,), Reason.CLOSED, "closed the connection at EHLO", id="closed"),
+        pytest.param((b"421 4.3.2 later\r\n", CLOSE), Reason.REFUSED, "refused EHLO: 421 4.3.2 later", id="421"),
+    ],
+)
+def test_a_relay_that_fails_before_tls_is_named_by_its_cause(steps: Any, reason: Reason, words: str, ca_file: str):
+    server = ScriptedRelay([On("ehlo", *steps)], (*ALL, "STARTTLS"), tls=server_tls())
+    cause = opened(server, starttls="required", ca_file=ca_file)
+    assert cause is not None
+    assert (cause.phase, cause.reason) == (Phase.EHLO, reason)
+    assert cause.cause.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("port", "implicit_tls", "words"),
+    [
+        (465, False, "; port 465 expects TLS from the start, the URL must begin with smtps://"),
+        (587, False, "; if it expects TLS from the start, the URL must begin with smtps://"),
+        (465, True, "a connection was begun and nothing came back yet"),
+    ],
+)
+def test_a_silent_relay_is_said_with_what_its_port_expects(port: int, implicit_tls: bool, words: str):
+    said = silence(Relay("relay.example.org", port, implicit_tls=implicit_tls))
+    assert said.startswith(f"relay.example.org:{port} is silent: ")
+    assert said.endswith(words)
+
+
+@pytest.mark.parametrize(
+    ("code", "known", "words"), [(550, 550, "550 no"), (1, 1, "1 no"), (0, None, "no"), (-1, None, "no")]
+)
+def test_a_refusal_without_a_code_names_none(code: int, known: int | None, words: str):
+    error = refused(Relay("relay.example.org", 25), Phase.EHLO, "refused EHLO", code, "no")
+    assert (error.code, error.reason) == (known, Reason.REFUSED)
+    assert error.cause == f"relay.example.org:25 refused EHLO: {words}"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +236,11 @@ def test_a_relay_that_overlooks_the_user_name_beside_login_is_told_it_when_it_as
         pytest.param("AUTH PLAIN", [On("auth", b"534 5.7.9 no\r\n")], "an app password", id="534"),
         pytest.param("AUTH PLAIN", [On("auth", b"538 5.7.11 no\r\n")], "a line without TLS", id="538"),
         pytest.param("AUTH PLAIN", [On("auth", b"454 4.7.0 no\r\n")], "at the moment", id="454"),
+        pytest.param("AUTH PLAIN", [On("auth", b"450 4.7.0 no\r\n")], "at the moment (reply 450)", id="450"),
+        pytest.param("AUTH PLAIN", [On("auth", b"550 5.7.0 no\r\n")], "refuses to sign us in (reply 550)", id="550"),
+        pytest.param("AUTH PLAIN", [On("auth", b"250 2.0.0 yes\r\n")], "with 250 instead of 235", id="250"),
+        pytest.param("AUTH PLAIN", [On("auth", HANG)], "does not answer the sign-in", id="silent"),
+        pytest.param("AUTH PLAIN", [On("auth", CLOSE)], "closed the connection during the sign-in", id="closed"),
         pytest.param("AUTH PLAIN", [On("auth", b"421 4.7.0 bye\r\n", CLOSE)], "closes the connection", id="421"),
     ],
 )

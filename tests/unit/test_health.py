@@ -192,3 +192,34 @@ def test_connections_are_opened_one_beside_the_other_only_as_long_as_each_succee
     assert not health.may_open(1)
     health.note_connected(health.setbacks)
     assert health.may_open(3)
+
+
+def test_after_a_doubt_one_connection_at_a_time_shares_its_fate_until_a_mail_is_taken():
+    # Given
+    health = health_of(connections=4)
+    assert not health.note_taken()
+
+    # When
+    health.note_doubt()
+
+    # Then
+    assert health.limit(0.0) == health.limit(1e6) == 1
+    assert health.note_taken()
+    assert health.limit(0.0) == 4
+    assert not health.note_taken()
+
+
+def test_a_relay_that_takes_nothing_of_ours_rests_for_as_long_as_it_is_told():
+    # Given
+    health = health_of()
+
+    # When
+    health.note_refused_mails("it takes nothing", Phase.MAIL, 554, 900.0, now=50.0)
+
+    # Then
+    fault = health.fault
+    assert fault is not None
+    assert (fault.cause, fault.phase, fault.code, fault.reason) == ("it takes nothing", Phase.MAIL, 554, Reason.REFUSED)
+    assert (fault.since, fault.retry_at) == (50.0, 950.0)
+    assert health.is_resting(949.9)
+    assert not health.is_resting(950.0)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from worker.transport.replies import MAX_TEXT, Permanence, Phase, Reply, Scope, clean, judge, unsent
+from worker.transport.replies import MAX_TEXT, Permanence, Phase, Reply, Scope, clean, in_doubt, judge, unsent
 from worker.transport.reply_reader import MAX_LINES, MAX_REPLY_BYTES, MalformedReplyError, ReplyReader
 
 ACCEPTED, TRANSIENT, PERMANENT, DOUBT = (
@@ -227,3 +227,21 @@ def test_any_octets_are_either_replies_or_refused(pieces: list[bytes]):
                 assert 200 <= reply.code <= 559
     except MalformedReplyError:
         pass
+
+
+def test_a_doubt_is_the_sessions_and_blames_no_reader():
+    outcome = in_doubt("the line\r\nbroke", 250)
+    assert (outcome.permanence, outcome.scope, outcome.phase) == (Permanence.DOUBT, Scope.SESSION, Phase.BODY)
+    assert (outcome.code, outcome.enhanced) == (250, None)
+    assert outcome.text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("words", "scope"),
+    [
+        (b"4.3.2 the system is being serviced", Scope.SESSION),
+        (b"4.3.2 this recipient is being moved", Scope.RECIPIENT),
+    ],
+)
+def test_what_is_put_off_for_the_system_is_the_relays_unless_it_names_the_recipient(words: bytes, scope: Scope):
+    assert judge(Phase.RCPT, Reply(451, words)).scope is scope

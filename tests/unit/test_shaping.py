@@ -60,7 +60,8 @@ def test_rates_are_read_in_any_order_and_any_subset(text: str, windows: tuple[tu
     "text", ["", "20", "20/x", "0/s", "-1/s", "1.5/s", "20/s,30/s", "20/s,", "²/s", "9999999999/s"]
 )
 def test_a_rate_that_cannot_be_read_is_refused_with_the_allowed_forms(text: str):
-    with pytest.raises(ValueError, match=r"allowed: any of N/s, N/min, N/h, N/d"):
+    forms = "allowed: any of N/s, N/min, N/h, N/d with N from 1 to 999999999, separated by commas, or none"
+    with pytest.raises(ValueError, match=f"; {forms}$"):
         parse_rates(text)
 
 
@@ -222,6 +223,8 @@ def test_the_surer_sight_of_the_database_clock_is_kept_until_it_is_too_old():
 
     # Then
     assert sure.better(vague).offset_s == 100.0
+    assert 0.001 < sure.better(vague).uncertainty_s < 0.02, "and is less sure the older it is"
+    assert sure.better(vague).at == vague.at
     assert sure.better(ClockMap(100.01, 0.02, 1000.0)).offset_s == 100.01
     assert sure.better(ClockMap(163.0, 0.02, 20.0)).offset_s == 163.0, "a clock that was set is believed at once"
 
@@ -241,3 +244,19 @@ def test_a_clock_that_was_set_back_keeps_nobody_waiting_for_the_time_it_was(back
     assert got.slots[0] == now - back_s
     assert len(got.slots) == 19
     assert all(start <= now - back_s + 1 for start, _ in got.state.buckets)
+
+
+@pytest.mark.parametrize(("text", "spacing_s"), [("1/min", 60), ("1/h", 3_600), ("1/d", 86_400), ("2/h", 1_800)])
+def test_a_slow_rate_is_kept_by_whoever_asks_next(text: str, spacing_s: int):
+    # Given the one slot of a long stretch is given out
+    windows = parse_rates(text)
+    first = lease(windows, RateState(), 1e9, 50)
+    assert first.slots == (1e9,)
+
+    # Then nobody gets another before the stretch is over
+    for later_s in (0.0, 1.0, spacing_s / 2, spacing_s - 2.0):
+        got = lease(windows, first.state, 1e9 + later_s, 50)
+        assert got.slots == ()
+        assert got.not_before is not None
+        assert got.not_before >= 1e9 + spacing_s
+    assert lease(windows, first.state, first.state.next_slot_at, 50).slots == (first.state.next_slot_at,)

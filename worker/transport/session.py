@@ -290,7 +290,6 @@ class Session:
         mails.withhold_current(unsent(Phase.BODY, why))
 
     def _close_on_421(self) -> None:
-        self._is_over = True
         self._wire.break_off(Cause.CLOSED, "the relay closes the session (421)")
 
     def _check_order(self, replies: list[Reply]) -> None:
@@ -308,7 +307,6 @@ class Session:
         if not (self._offer.chunking and self._lessons.is_bdat_unknown(body.code)):
             return False
         self._wire.break_off(Cause.LET_GO, "the relay announces CHUNKING and does not know BDAT")
-        self._is_over = True
         return True
 
     def _learn(self, mails: HeldMails) -> None:
