@@ -117,6 +117,13 @@ def test_a_result_for_a_row_of_somebody_else_changes_nothing(database: Database,
     assert left(database, held) == 10
 
 
+def test_a_result_for_a_row_that_was_in_another_state_changes_nothing(database: Database, held: Claim) -> None:
+    with pytest.raises(AssertionError, match="1 of 2 rows"):
+        settle(database, held, [replace(ACCEPTED, n=1), replace(ACCEPTED, n=2, old=DeliveryState.DEFERRED)])
+    assert row(database, 2).state == "waiting"
+    assert left(database, held) == 10
+
+
 def test_a_settlement_tried_again_leaves_out_what_it_had_written(database: Database, held: Claim) -> None:
     # Given: a commit whose answer never came
     results = [replace(EVERY[n % len(EVERY)], n=n) for n in range(1, 6)]

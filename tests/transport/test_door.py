@@ -16,7 +16,7 @@ from worker.transport.door import Reason
 from worker.transport.health import UNCAP_AFTER_S, Pauses, RelayFault
 from worker.transport.next_hop import Relay
 from worker.transport.pool import Pool
-from worker.transport.replies import Permanence
+from worker.transport.replies import Permanence, Phase
 
 FAR_S = 0.04
 SECRET = "s3cret-pass"
@@ -216,9 +216,40 @@ def test_a_relay_that_lies_silent_is_told_of_before_its_last_deadline_is_over():
             pool.submit(mails(300))
             await pool.drained()
             assert pool.fault is not None
-            assert pool.fault.reason is Reason.SILENT
+            assert (pool.fault.reason, pool.fault.phase) == (Reason.SILENT, Phase.CONNECT)
             assert "smtps://" in pool.fault.cause
             assert (server.connections, server.open) == (1, 1), "the attempt itself goes on"
             await pool.close(0.0)
 
     run(story())
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        pytest.param(
+            On("mail", CLOSE), "breaks every connection before it takes a mail: the relay closed the connection",
+            id="before a mail",
+        ),
+        pytest.param(
+            On("body", CLOSE), "breaks every connection after a mail's text, before it answers for it",
+            id="after a text",
+        ),
+    ],
+)  # fmt: skip
+def test_a_relay_that_breaks_each_connection_is_told_with_where_it_does(step: On, words: str):
+    # Given
+    server = ScriptedRelay([step])
+
+    async def story() -> RelayFault:
+        async with server, desk(relay_for(server), Pauses(first_s=0.0)) as worker:
+            while worker.pool.fault is None:
+                await worker.give(10)
+            return worker.pool.fault
+
+    # When
+    fault = run(story())
+
+    # Then
+    assert fault.cause == f"{fault.relay} {words}"
+    assert (fault.reason, fault.phase, fault.code) == (Reason.CLOSED, Phase.MAIL, None)

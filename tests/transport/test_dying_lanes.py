@@ -13,6 +13,7 @@ from tests.support.scripted_smtp import HANG, On, ScriptedRelay
 from tests.transport.handing import FORMS, HASTY, Handed, mails, relay_for, run
 from worker.domain.envelope import Envelope
 from worker.metrics import registry
+from worker.transport.door import Reason
 from worker.transport.handshake import Offer, open_wire
 from worker.transport.health import MAX_BARREN, Pauses
 from worker.transport.lanes import Connect, error_place
@@ -130,7 +131,8 @@ def test_mails_are_given_back_with_the_cause_when_every_lane_dies_and_the_pool_d
     assert {outcome.permanence for outcome in handed.outcomes.values()} == {UNSENT}
     assert len(handed.outcomes) == 5
     assert handed.fault is not None
-    assert "error of our own" in handed.fault.cause
+    assert handed.fault.cause.endswith("ends by an error of our own; the log says which")
+    assert (handed.fault.reason, handed.fault.phase) == (Reason.OWN_FAULT, Phase.MAIL)
     assert SECRET not in handed.fault.cause
     assert deaths == MAX_BARREN
     assert server.connections == 0

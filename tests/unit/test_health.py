@@ -223,3 +223,36 @@ def test_a_relay_that_takes_nothing_of_ours_rests_for_as_long_as_it_is_told():
     assert (fault.since, fault.retry_at) == (50.0, 950.0)
     assert health.is_resting(949.9)
     assert not health.is_resting(950.0)
+
+
+def test_a_relay_that_refuses_again_is_asked_for_less_twice_as_long_up_to_sixteen_times():
+    # Given
+    health, now = health_of(connections=10), 100.0
+
+    # When a further connection is refused as soon as all were asked for again
+    for times in (1, 2, 4, 8, 16, 16):
+        refuse(health, now, working=2, connecting=1)
+
+        # Then
+        assert not health.may_begin(now + 0.9)
+        assert health.may_begin(now + 1.0)
+        until = now + times * UNCAP_AFTER_S
+        assert health.limit(until - 0.1) == 3
+        assert health.limit(until) == 10
+        now = until + 5.0
+
+    # When all stood meanwhile
+    health.note_all_open()
+    refuse(health, now, working=9)
+
+    # Then it is the first refusal
+    assert health.limit(now + UNCAP_AFTER_S - 0.1) == 9
+    assert health.limit(now + UNCAP_AFTER_S) == 10
+
+
+def test_refusals_of_connections_that_were_on_their_way_together_are_one():
+    health = health_of(connections=10)
+    for now, working in ((0.0, 3), (0.5, 2), (1.0, 2)):
+        refuse(health, now, working=working)
+    assert health.limit(1.0 + UNCAP_AFTER_S - 0.1) == 2
+    assert health.limit(1.0 + UNCAP_AFTER_S) == 10
