@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from tests.support.scripted_smtp import HANG, On, ScriptedRelay
+from tests.support.scripted_smtp import CLOSE, HANG, On, ScriptedRelay
 from tests.transport.handing import FORMS, HASTY, Handed, mails, relay_for, run
 from worker.domain.envelope import Envelope
 from worker.metrics import registry
@@ -320,3 +320,29 @@ def test_an_errors_place_is_where_it_began_and_its_text_stays_out():
             call()
         assert re.fullmatch(r"ValueError at test_dying_lanes\.py:\d+ in begin", error_place(raised.value))
     assert error_place(ValueError("reader@example.org")) == "ValueError"
+
+
+def test_a_promise_broken_when_a_mail_comes_back_stops_the_pool_too():
+    # Given mails that are given back, and a journal that cannot take their slots back
+    server, handed = ScriptedRelay([On("mail", CLOSE)]), Handed()
+
+    def disarm(_transaction: Transaction) -> None:
+        raise LookupError(SECRET)
+
+    async def story() -> None:
+        async with server:
+            pool = Pool(relay_for(server), arm=handed.arm, record=handed.record, disarm=disarm, pauses=SOON)
+            pool.submit(mails(5))
+
+            # When
+            with pytest.raises(RuntimeError, match="error of our own") as caught:
+                await pool.drained()
+
+            # Then
+            assert isinstance(pool.broken, LookupError)
+            assert caught.value.__cause__ is pool.broken
+            assert len(pool.recall()) == 5
+            await pool.close(0.0)
+
+    run(story())
+    assert handed.outcomes == {}

@@ -3,6 +3,7 @@
 The three wire forms are walked through the same table wherever the form does not matter.
 """
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -23,8 +24,10 @@ from tests.support.scripted_smtp import (
 )
 from tests.transport.handing import FORMS, HASTY, Handed, hand, mails, relay_for, run
 from worker.domain.envelope import Envelope
+from worker.transport.handshake import open_wire
 from worker.transport.replies import Outcome, Permanence, Phase, Scope
 from worker.transport.transaction import Transaction
+from worker.transport.wire import Cause
 
 ACCEPTED, TRANSIENT, PERMANENT, DOUBT, UNSENT = (
     Permanence.ACCEPTED,
@@ -602,3 +605,28 @@ def test_bodies_leave_in_the_same_write_as_the_next_envelope_and_never_two_at_on
     verbs = [line.split(" ")[0] for line in server.lines]
     assert verbs == ["EHLO", "RSET", "MAIL", "RCPT", *["BDAT", "MAIL", "RCPT"] * 2, "BDAT", "QUIT"]
     assert len(handed.outcomes) == 3
+
+
+def test_a_line_whose_replies_all_came_outlives_their_deadline():
+    # Given a line on which all is answered
+    async def story() -> None:
+        server = ScriptedRelay()
+        async with server:
+            wire, _ = await open_wire(relay_for(server, HASTY))
+            loop = asyncio.get_running_loop()
+            within_s = 0.2
+            for _ in range(2):
+                asked = loop.time()
+                wire.send(b"RSET\r\n", 1, within_s, within_s)
+                assert (await wire.replies())[0].code == 250
+
+                # When the deadline passes in which the reply might have come
+                over = asyncio.Event()
+                loop.call_at(asked + 2 * within_s, over.set)
+                await over.wait()
+
+                # Then
+                assert wire.broken is None
+            wire.break_off(Cause.LET_GO, "seen enough")
+
+    run(story())
