@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -9,12 +10,12 @@ from sqlalchemy import exc, select, update
 
 from tests.support.ledgers import FINGERPRINT, add_issue, add_publication, planned_issue, send
 from tests.support.words import refuses
-from worker.domain.delivery import DeliveryState
-from worker.domain.issue import AudienceKind, IssueState, WaitReason
+from worker.domain.delivery import DeliveryState, DoubtPolicy
+from worker.domain.issue import AudienceKind, IssueKind, IssueState, WaitReason
 from worker.errors import NotFoundError
 from worker.storage.engine import Database, open_database
 from worker.storage.ledger import claims, deliveries, issues
-from worker.storage.schema import claim, compiled_issue, delivery, issue
+from worker.storage.schema import claim, compiled_issue, delivery, figure, issue
 
 PAST = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -287,3 +288,38 @@ def test_an_issue_knows_whom_it_is_for(database: Database) -> None:
     with database.read() as conn:
         assert issues.audience_kind(conn, first) == (AudienceKind.ALL, None)
         assert issues.audience_kind(conn, rest) == (AudienceKind.REST_OF, first)
+
+
+def test_an_issue_is_read_in_the_words_of_its_kind_and_state(database: Database) -> None:
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        add_issue(conn, publication_id, "statement", kind="statement", doubt="never-miss", wait_reason="relay")
+    with database.read() as conn:
+        found = issues.get(conn, "statement")
+        assert issues.find(conn, "statement") == issues.get_locked(conn, "statement") == found
+        assert issues.find(conn, "state") is None
+    assert (found.kind, found.state) == (IssueKind.STATEMENT, IssueState.SENDING)
+    assert (found.doubt, found.wait_reason) == (DoubtPolicy.NEVER_MISS, WaitReason.RELAY)
+    assert all(isinstance(value, StrEnum) for value in (found.kind, found.state, found.doubt, found.wait_reason))
+
+
+def test_what_compiling_made_is_kept_with_its_own_issue(database: Database) -> None:
+    # Given two issues without content
+    with database.write() as conn:
+        publication_id = add_publication(conn)
+        first, second = (add_issue(conn, publication_id, slug) for slug in ("spring", "summer"))
+        conn.execute(compiled_issue.delete())
+
+    # When the second one is compiled first
+    shown = [{"id": "a", "media": "m.png", "alt": "a", "caption": "", "credit": ""}]
+    with database.write() as conn:
+        issues.set_content(conn, second, fingerprint="2" * 64, body='{"of": 2}', figures=shown)
+        issues.set_content(conn, first, fingerprint="1" * 64, body='{"of": 1}', figures=[])
+
+    # Then
+    with database.read() as conn:
+        assert [issues.compiled_body(conn, each) for each in (first, second)] == ['{"of": 1}', '{"of": 2}']
+        assert [issues.get(conn, each).fingerprint for each in (first, second)] == ["1" * 64, "2" * 64]
+        kept = conn.execute(select(compiled_issue.c.issue_id, compiled_issue.c.fingerprint)).all()
+        assert sorted(map(tuple, kept)) == [(first, "1" * 64), (second, "2" * 64)]
+        assert conn.execute(select(figure.c.id, figure.c.issue_id)).all() == [("a", second)]
