@@ -3,6 +3,7 @@
 Subscriber, subscription, consent line and act are one transaction: a crash leaves all of them or none.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,9 +96,5 @@ def _refuse_suppressed(conn: Connection, database: Database, address: Address) -
 
 
 def _without_address(text: str, address: Address) -> str:
-    lowered = text.lower()
-    for spelling in (address.addr_spec, address.key):
-        while (at := lowered.find(spelling.lower())) >= 0:
-            text = text[:at] + mask(address.addr_spec) + text[at + len(spelling) :]
-            lowered = text.lower()
-    return text
+    spellings = "|".join(re.escape(spelling) for spelling in (address.addr_spec, address.key))
+    return re.sub(spellings, lambda _: mask(address.addr_spec), text, flags=re.IGNORECASE)
