@@ -37,12 +37,15 @@ def test_an_erased_reader_is_out_of_everything_and_nothing_names_them(
     )  # fmt: skip
     reader = find_reader(database, JANE)
     readers.subscribe(reader.id, readers.publication("magazine"))
+    earlier = readers.subscribe(reader.id, readers.publication("notes"))
+    optout.opt_out(database, Wish(earlier, Channel.PAGE, "reader"), tmp_path / "before", 0)
 
     # When they are erased
     erased = erase(database, tmp_path)
 
     # Then what ended is in the opt-out log for a restore, and the row is empty
-    assert (erased.subscriber_id, erased.suppressed, erased.on_its_way) == (reader.id, True, ())
+    assert (erased.subscriber_id, erased.subscriptions, erased.suppressed) == (reader.id, 2, True)
+    assert erased.on_its_way == ()
     lines = (tmp_path / "optouts.log").read_text().splitlines()
     assert [line.split(" ", 1)[1] for line in lines] == ["out 1:1 2:1", "did 1:1 2:1", "erased 1", "did 1"]
     assert [readers.state(one)[0] for one in (1, 2)] == ["ended", "ended"]
@@ -101,7 +104,7 @@ def test_a_reader_without_any_subscription_is_erased_too(database: Database, rea
     erased = erase(database, tmp_path)
 
     # Then there was nothing to end
-    assert erased.subscriptions == 0
+    assert (erased.subscriptions, erased.on_its_way) == (0, ())
     line, _ = (tmp_path / "optouts.log").read_text().splitlines()
     assert line.endswith(" erased 1")
 

@@ -63,6 +63,19 @@ def test_a_wish_for_all_ends_no_more_than_its_link_may(database: Database, reade
     assert (readers.state(here)[0], readers.state(other)[0]) == ("ended", "confirmed")
 
 
+def test_a_wish_for_all_by_a_link_whose_button_was_pressed_ends_all(
+    database: Database, readers: Readers, tmp_path: Path
+) -> None:
+    newsline = readers.publication("newsline")
+    readers.reader("joe@example.org", newsline)
+    here, other = readers.reader("jane@example.org", newsline, readers.publication("magazine"))
+    issue = readers.issue(newsline, [here])
+    note(tmp_path, wish(here, issue_id=issue))
+    note(tmp_path, wish(here, channel=Channel.PAGE, scope=Scope.ALL, issue_id=issue))
+    assert fulfil(database, tmp_path) == 2
+    assert (readers.state(here)[0], readers.state(other)[0]) == ("ended", "ended")
+
+
 def test_what_is_noted_meanwhile_stays_and_what_cannot_be_read_is_left_out(
     database: Database, readers: Readers, tmp_path: Path
 ) -> None:

@@ -168,6 +168,9 @@ def test_an_address_on_the_do_not_mail_list_is_in_the_log_before_the_database_ha
     both = " ".join(sorted((JANE, "joe@example.org"), key={one: each for each, one in hashes.items()}.__getitem__))
     assert said == [f"suppressed:manual {both}", f"lifted {JANE}"]
     assert [len(lines) for lines in at_commit] == [1, 1, 1]
+    first = both.split()[0]
+    log = (tmp_path / optout_log.LOG_NAME).read_text()
+    assert [hashes[each] for each in re.findall(r" did (.*)", log)] == [first]
     assert "@" not in (tmp_path / optout_log.LOG_NAME).read_text()
 
 
@@ -200,7 +203,9 @@ def test_a_restored_list_is_made_whole_from_the_log_and_a_lift_stays_one(databas
     assert (found.suppressed, found.lines, found.known, found.count) == (2, 2, 2, 2)
     assert replay.missing(database, tmp_path) == replay.Missing()
     listed = suppressions.list_suppressions(database)
-    assert [(one.address, one.reason) for one in listed] == [(None, SuppressionReason.MANUAL)] * 2
+    assert [(one.address, one.reason, one.evidence) for one in listed] == [
+        (None, SuppressionReason.MANUAL, "put back from the opt-out log")
+    ] * 2
     for address, is_out in ((JANE, False), ("joe@example.org", True), ("ann@example.org", True)):
         assert (suppressions.find_suppression(database, address) is not None) == is_out
 

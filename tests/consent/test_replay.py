@@ -9,7 +9,9 @@ from tests.support.readers import Readers
 from tests.support.words import refuses
 from worker.consent import optout_log, replay
 from worker.consent.optout_log import LOG_NAME, append_erased
+from worker.consent.suppressions import find_suppression
 from worker.errors import UnreachableError
+from worker.storage import acts
 from worker.storage.engine import Database
 
 AT = "2026-11-27T10:00:00+00:00"
@@ -68,8 +70,9 @@ def test_lines_of_other_programs_are_passed_over(
 def test_a_log_that_cannot_be_read_is_not_an_empty_one(database: Database, tmp_path: Path) -> None:
     assert replay.missing(database, tmp_path).count == 0
     (tmp_path / LOG_NAME).mkdir()
-    with refuses(UnreachableError, "cannot be read"):
+    with refuses(UnreachableError, "cannot be read") as refused:
         replay.missing(database, tmp_path)
+    assert refused.value.trouble.fields == {"place": str(tmp_path / LOG_NAME), "why": "Is a directory"}
 
 
 def test_a_torn_line_is_marked_by_the_next(tmp_path: Path) -> None:
@@ -78,6 +81,48 @@ def test_a_torn_line_is_marked_by_the_next(tmp_path: Path) -> None:
     torn, whole = (tmp_path / LOG_NAME).read_text().splitlines()
     assert torn == f"{AT} erased 1 torn"
     assert whole.endswith("did 2:1")
+
+
+@pytest.mark.parametrize(
+    ("lines", "ended", "erased", "counted", "known"),
+    [
+        (["out 1:1 2:1"], (1, 2), (), 1, 0),
+        (["out 1:1", "out 2:1"], (1, 2), (), 2, 0),
+        (["out 1:1", "out 1:1", "did 1:1"], (1,), (), 1, 1),  # who pressed again after a crash
+        (["out 1:1 2:1", "did 1:1 2:1", "erased 3", "did 3"], (1, 2), (3,), 2, 3),
+        (["erased 3", "out 2:1", "erased 1", "did 2:1"], (2,), (1, 3), 3, 1),
+        (["out 1:1", "did 1:1", "undo 1:2", "out 2:1"], (2,), (), 1, 0),  # `did` speaks of nothing that is missing
+    ],
+)
+def test_what_is_missing_is_counted_by_line_and_by_what_the_database_had(
+    database: Database,
+    readers: Readers,
+    newsline: int,
+    tmp_path: Path,
+    lines: list[str],
+    ended: tuple[int, ...],
+    erased: tuple[int, ...],
+    counted: int,
+    known: int,
+) -> None:
+    # Given an older copy, in which three readers go on
+    for n in (1, 2, 3):
+        readers.reader(f"reader{n}@example.org", newsline)
+    (tmp_path / LOG_NAME).write_text("".join(f"{AT} {line}\n" for line in lines))
+
+    # When
+    missing = replay.missing(database, tmp_path)
+    replay.replay(database, tmp_path, missing, "corranto")
+
+    # Then they are out as each wanted, by whoever put it right; the erased stay out of an import too
+    assert missing == replay.Missing(ended, erased, 0, counted, known)
+    assert replay.missing(database, tmp_path) == replay.Missing()
+    with database.read() as conn:
+        done = {(act.act, act.object) for act in acts.latest(conn) if act.actor == "corranto"}
+    assert {object for act, object in done if act == "subscription.end"} == {f"subscription:{n}" for n in ended}
+    for n in (1, 2, 3):
+        standing = find_suppression(database, f"reader{n}@example.org")
+        assert (None if standing is None else standing.reason) == ("erased" if n in erased else None)
 
 
 def test_two_that_begin_at_once_both_make_it_true(

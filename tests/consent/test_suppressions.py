@@ -11,6 +11,7 @@ from worker.consent.how import How
 from worker.consent.readers import show_reader
 from worker.consent.subscribe import add_subscriber
 from worker.consent.suppressions import (
+    MAX_REJECTS,
     PAGE,
     find_suppression,
     lift_suppression,
@@ -85,6 +86,27 @@ def test_lines_without_an_address_are_named_and_the_rest_is_kept_out(database: D
     assert done.result.added == 2
     assert [line for line, _ in done.rejects] == [3, 5]
     assert [word(why) for _, why in done.rejects] == ["the address has no @", "nothing stands before the @"]
+
+
+def test_the_first_line_of_a_list_without_headings_is_a_line_like_any_other(database: Database, tmp_path: Path) -> None:
+    done = suppress_file(database, write_csv(tmp_path, "jane@\njoe@example.org\n"), **BY_HAND)
+    assert ([line for line, _ in done.rejects], done.rejected, done.result.added) == ([1], 1, 1)
+
+
+def test_of_many_lines_without_an_address_the_first_are_told_and_all_are_counted(
+    database: Database, tmp_path: Path
+) -> None:
+    path = write_csv(tmp_path, "email\n" + "nobody\n" * (MAX_REJECTS + 2) + "jane@example.org\n")
+    done = suppress_file(database, path, **BY_HAND)
+    assert [line for line, _ in done.rejects] == list(range(2, MAX_REJECTS + 2))
+    assert (done.rejected, done.result.added) == (MAX_REJECTS + 2, 1)
+
+
+def test_a_file_of_which_nobody_left_is_refused_with_what_says_so(database: Database, tmp_path: Path) -> None:
+    path = write_csv(tmp_path, "email,subscribed_to_emails\njane@example.org,true\n")
+    with refuses(UsageError, "nobody in readers.csv left") as refused:
+        suppress_file(database, path, **BY_HAND)
+    assert refused.value.trouble.fields == {"file": "readers.csv", "columns": ["subscribed_to_emails"]}
 
 
 def test_of_a_file_that_says_who_left_only_they_are_kept_out(database: Database, tmp_path: Path) -> None:

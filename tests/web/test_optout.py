@@ -15,9 +15,9 @@ from worker.consent.optout import OptOut, Wish
 from worker.domain.address import parse_address
 from worker.domain.subscription import Channel
 from worker.domain.suppression import SuppressionReason
-from worker.errors import NotFoundError, UsageError
+from worker.errors import NotFoundError, Remedy, Trouble, UsageError
 from worker.screen.sentences import word
-from worker.storage import schema
+from worker.storage import acts, schema
 from worker.storage.engine import Database
 
 
@@ -246,7 +246,10 @@ def test_an_undo_restores_the_subscription_one_generation_later_and_its_old_link
     assert words == [f"out {here}:1", f"did {here}:1", f"undo {here}:2", f"out {here}:2", f"did {here}:2"]
     with database.read() as conn:
         events = list(conn.execute(text("SELECT event FROM consent_log ORDER BY id")).scalars())
+        told = [(act.actor, act.act, act.object, dict(act.counts)) for act in acts.latest(conn)][::-1]
     assert events == ["ended", "undone", "ended"]
+    ends, undoes = ("subscription.end", {"ended": 1}), ("subscription.undo", {"restored": 1})
+    assert told == [("reader", act, f"subscription:{here}", counts) for act, counts in (ends, undoes, ends)]
 
 
 def test_an_undo_of_all_brings_back_what_the_same_act_ended_and_nothing_else(
@@ -389,18 +392,21 @@ def test_an_operator_ends_a_subscription_by_address_in_any_spelling(
     assert readers.state(here)[0] == "ended"
 
 
+@pytest.mark.parametrize("publication", [None, "newsline"])
 def test_an_unknown_address_is_refused_with_the_way_to_keep_it_out(
-    database: Database, readers: Readers, newsline: int, tmp_path: Path
+    database: Database, readers: Readers, newsline: int, tmp_path: Path, publication: str | None
 ) -> None:
     # Given nobody
     # When an operator ends them
     with pytest.raises(NotFoundError) as refused:
         optout.opt_out_address(
-            database, address="nobody@example.org", publication=None, actor="op", state_dir=tmp_path, wait_s=0
+            database, address="nobody@example.org", publication=publication, actor="op", state_dir=tmp_path, wait_s=0
         )
 
     # Then the sentence says what helps
     assert "corranto suppression add nobody@example.org" in word(refused.value)
+    assert refused.value.trouble == Trouble("subscription.none", address="nobody@example.org", publication=publication)
+    assert refused.value.remedy is Remedy.OTHER_ORDER
 
 
 def test_a_suppression_waits_for_copies_to_its_addresses_in_one_barrier(
