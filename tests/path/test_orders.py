@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import update
 
 from tests.support.ledgers import FINGERPRINT, assert_books_add_up, planned_issue, send
 from tests.support.lists import until
@@ -17,9 +18,9 @@ from worker.dispatch import orders
 from worker.dispatch.nudger import Nudger
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import Issue, IssueState
-from worker.errors import RefusedError
+from worker.errors import RefusedError, Trouble
 from worker.settings import Settings
-from worker.storage import schema
+from worker.storage import acts, schema
 from worker.storage.engine import Database, open_database
 from worker.storage.ledger import claims, issues, settlements
 from worker.storage.ledger.settlements import Result
@@ -138,6 +139,8 @@ def test_a_worker_woken_by_retry_finds_the_issue_open_again(database_url: str, d
     # Then
     ((_, number, seen),) = witness.seen
     assert (seen.state, seen.nudge_no, seen.finished_at) == (IssueState.SENDING, number, None)
+    with database.read() as conn:
+        assert acts.latest(conn)[0].counts == {"reopened": 3}
     assert_books_add_up(database)
 
 
@@ -234,6 +237,59 @@ def test_an_undone_issue_has_no_time_at_which_it_would_begin(database: Database)
     assert (undone.state, undone.due_at, undone.hold_until) == (IssueState.DRAFT, None, None)
 
 
+BEFORE = {IssueState.SCHEDULED, IssueState.HOLDING, IssueState.HELD_LATE}
+
+
+@pytest.mark.parametrize(
+    ("order", "fitting", "to"),
+    [
+        ("undo", BEFORE, IssueState.DRAFT),
+        ("pause", {IssueState.SENDING}, IssueState.PAUSED),
+        ("resume", {IssueState.PAUSED}, IssueState.SENDING),
+        ("cancel", BEFORE | {IssueState.SENDING, IssueState.PAUSED}, IssueState.CANCELLED),
+        ("retry", {IssueState.SENDING, IssueState.PAUSED, IssueState.FINISHED}, None),
+    ],
+)
+def test_an_order_is_taken_in_the_states_it_is_for_and_refused_by_name_in_all_others(
+    settings: Settings, database_url: str, database: Database, order: str, fitting: set[IssueState], to: IssueState
+) -> None:
+    # Given an issue in any state at all
+    planned_issue(database, 1)
+    witness = Witness(database_url)
+    give: dict[str, Callable[[], object]] = {
+        "undo": lambda: orders.undo(database, "spring", "ann"),
+        "pause": lambda: orders.pause(database, settings, "spring", "ann"),
+        "resume": lambda: orders.resume(database, witness, "spring", "ann"),
+        "cancel": lambda: orders.cancel(database, settings, "spring", "ann"),
+        "retry": lambda: orders.retry(database, witness, "spring", {"failed"}, "ann"),
+    }
+    for state in IssueState:
+        now = datetime.now(UTC)
+        set_issue(database, state=state, due_at=now, hold_until=now, finished_at=now, unswept=False)
+        if order == "cancel" and state not in fitting:
+            with pytest.raises(RefusedError) as told_before:
+                orders.refuse_cancel(the_issue(database))
+            assert told_before.value.trouble == Trouble(
+                "issue.wrong_state", slug="spring", state=str(state), order="cancel"
+            )
+
+        # When / Then it is moved and written down, or neither
+        if state in fitting:
+            give[order]()
+            assert the_issue(database).state is (to or state), state
+        else:
+            with pytest.raises(RefusedError) as refused:
+                give[order]()
+            never = Trouble("issue.never_sent", slug="spring", state=str(state))
+            wrong = Trouble("issue.wrong_state", slug="spring", state=str(state), order=order)
+            assert refused.value.trouble == (never if order == "retry" else wrong)
+            assert the_issue(database).state is state
+    with database.read() as conn:
+        told = {(act.actor, act.act, act.object) for act in acts.latest(conn)}
+        assert len(acts.latest(conn)) == len(fitting)
+    assert told == {("ann", f"issue.{order}", "issue spring")}
+
+
 def test_who_stopped_an_issue_can_be_read_and_every_order_is_written_down(
     settings: Settings, database_url: str, database: Database
 ) -> None:
@@ -249,11 +305,11 @@ def test_who_stopped_an_issue_can_be_read_and_every_order_is_written_down(
     assert paused.issue.stopped_reason == "paused by ann@desk"
     assert cancelled.issue.stopped_reason == "cancelled by ann@desk"
     with database.read() as conn:
-        acts = conn.execute(select(schema.act.c.actor, schema.act.c.act).order_by(schema.act.c.id)).all()
-    assert [tuple(act) for act in acts] == [
-        ("ann@desk", "issue.pause"),
-        ("bob@desk", "issue.resume"),
-        ("ann@desk", "issue.cancel"),
+        told = [(act.actor, act.act, dict(act.counts)) for act in acts.latest(conn)][::-1]
+    assert told == [
+        ("ann@desk", "issue.pause", {}),
+        ("bob@desk", "issue.resume", {}),
+        ("ann@desk", "issue.cancel", {"cancelled": 2}),
     ]
 
 
@@ -267,5 +323,11 @@ def test_a_pause_says_how_many_copies_could_not_be_called_back(settings: Setting
     stopped = orders.cancel(database, settings, "spring", "editor", margin_s=-settings.optout_fresh_s)
 
     # Then
-    assert stopped.as_dict()["in_flight"] == 2
     assert stopped.totals.cancelled == 3
+    assert replace(stopped, waited_s=0.12345).as_dict() == {
+        "issue": "spring",
+        "state": "cancelled",
+        "in_flight": 2,
+        "waited_s": 0.123,
+        "totals": stopped.totals.as_dict(),
+    }
