@@ -1,7 +1,9 @@
 """A database that goes back, or is copied, under workers that live, or beside which some live: nothing leaves."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,18 +25,102 @@ from tests.support.restores import (
 )
 from tests.support.words import refuses
 from worker.broker.build import build_broker
+from worker.consent.replay import Missing
 from worker.dispatch import lock, orders
-from worker.dispatch.lock import Others
+from worker.dispatch.lock import LINES_OF_A_CRASH, Comparison, Others
 from worker.dispatch.nudger import Nudger, open_broker
 from worker.dispatch.process import SendingProcess
 from worker.domain.issue import IssueState
 from worker.domain.process import WorkerState
 from worker.errors import Trouble, UnreachableError
 from worker.journal import marks, memory
+from worker.journal.marks import Marks
+from worker.journal.memory import Memory
 from worker.operations import unlock
 from worker.operations.backup import DUMP
-from worker.storage import copies, schema, workers
+from worker.storage import copies, epochs, schema, workers
 from worker.storage.engine import open_database
+from worker.storage.epochs import Progress, Unlock
+
+HERE = Progress("mine", epoch=5, highest_claim=100)
+KNOWN = Memory("mine", epoch=5, highest_claim=100)
+FITTING = Comparison(HERE, KNOWN, Marks(100), Missing(), others_alive=0)
+UNLOCKED = replace(HERE, epoch=6, unlocks=(Unlock(6, lost_after=90, lost_to=95),))
+
+
+@pytest.mark.parametrize(
+    ("compared", "lock"),
+    [
+        (FITTING, None),
+        # Nothing is known here: only the first of all, and who joins the living.
+        (replace(FITTING, memory=None, marks=Marks(0)), Trouble("lock.no_memory")),
+        (replace(FITTING, memory=None, marks=Marks(0), others_alive=1), None),
+        (replace(FITTING, memory=None, marks=Marks(1), others_alive=1), Trouble("lock.no_memory")),
+        (replace(FITTING, memory=None, marks=Marks(0), database=replace(HERE, epoch=0)), None),
+        (replace(FITTING, memory=None, marks=Marks(0), database=replace(HERE, epoch=1)), Trouble("lock.no_memory")),
+        (replace(FITTING, database=replace(HERE, instance="other")), Trouble("lock.other_database")),
+        # Either side's number proves it, and how many claims are lost is said.
+        (replace(FITTING, database=replace(HERE, epoch=6, highest_claim=101)), None),
+        (replace(FITTING, database=replace(HERE, epoch=4)), Trouble("lock.older", claims=0)),
+        (replace(FITTING, database=replace(HERE, highest_claim=99)), Trouble("lock.older", claims=1)),
+        (replace(FITTING, marks=Marks(103)), Trouble("lock.older", claims=3)),
+        (replace(FITTING, memory=replace(KNOWN, highest_claim=104)), Trouble("lock.older", claims=4)),
+        (replace(FITTING, is_behind=True), Trouble("lock.older", claims=0)),
+        # An unlock elsewhere asks this machine for what it began of the lost claims, both ends as they are named.
+        (replace(FITTING, database=UNLOCKED), None),
+        (replace(FITTING, database=UNLOCKED, marks=Marks(100, {90: 1, 96: 1})), None),
+        (replace(FITTING, database=UNLOCKED, marks=Marks(100, {91: 1})), Trouble("lock.older", claims=0)),
+        (replace(FITTING, database=UNLOCKED, marks=Marks(100, {95: 1})), Trouble("lock.older", claims=0)),
+        (replace(FITTING, database=UNLOCKED, marks=Marks(100, {95: 1}), memory=replace(KNOWN, epoch=6)), None),
+        # Lines that the database never had are of a crash while they are few.
+        (replace(FITTING, missing=Missing((1, 2), lines=LINES_OF_A_CRASH)), None),
+        (
+            replace(FITTING, missing=Missing((1, 2), (3,), 4, lines=LINES_OF_A_CRASH + 1)),
+            Trouble("lock.older_than_log", count=7),
+        ),
+        (replace(FITTING, missing=Missing((1,), lines=2 * LINES_OF_A_CRASH), webs=2), None),
+        (
+            replace(FITTING, missing=Missing((1,), lines=2 * LINES_OF_A_CRASH + 1), webs=2),
+            Trouble("lock.older_than_log", count=1),
+        ),
+        (replace(FITTING, missing=Missing((1,), lines=1, known=1)), Trouble("lock.older_than_log", count=1)),
+    ],
+)
+def test_what_is_known_here_decides_whether_the_database_is_older(compared: Comparison, lock: Trouble | None) -> None:
+    assert compared.lock == lock
+
+
+@pytest.mark.parametrize(
+    ("before", "goes_on", "remembered"),
+    [
+        ({}, True, None),
+        ({"highest_claim": -1}, True, (0, 0)),
+        ({"highest_act": -1}, True, None),
+        ({"epoch": -1}, True, None),
+        # An older copy of it stays locked, whatever its numbers come to.
+        ({"highest_claim": 1}, False, (1, 0)),
+        ({"epoch": 3}, False, (4, 0)),
+        # One that was unlocked, or is another, or lost only acts, is looked at anew.
+        ({"unlocks": (Unlock(1, 2, 3),)}, False, None),
+        ({"instance": "other", "highest_claim": 1}, False, None),
+        ({"highest_act": 1}, False, None),
+    ],
+)
+def test_a_worker_at_work_sees_that_a_database_is_not_the_one_it_was(
+    desk: Newsroom, tmp_path: Path, before: dict[str, Any], goes_on: bool, remembered: tuple[int, int] | None
+) -> None:
+    # Given what was seen a second ago: numbers so much above or below those of now
+    with desk.database.read() as conn:
+        now = epochs.read_progress(conn)
+    numbers = {name: getattr(now, name) + by for name, by in before.items() if isinstance(by, int)}
+    seen = replace(now, **{**before, **numbers})
+
+    # When / Then it goes on or stops, and what other processes have to know stands in the state directory
+    folder = tmp_path / "seen"
+    assert lock.watch(desk.database, folder, seen) == (now if goes_on else None)
+    known = memory.recall(folder)
+    expected = remembered and Memory(now.instance, now.epoch + remembered[0], now.highest_claim + remembered[1])
+    assert known == expected
 
 
 def test_a_beat_counted_lower_than_the_last_is_an_older_databases(desk: Newsroom) -> None:
