@@ -3,15 +3,21 @@
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
+
+import pytest
 
 from tests.support.ledgers import planned_issue
 from tests.support.programs import free_port
+from tests.support.publication import ANYWHERE
 from tests.support.readers import settings_for
 from worker.dispatch.nudger import Nudger, open_broker
+from worker.dispatch.probe import is_wanted, probe_optout
 from worker.dispatch.tick import DEAD_AFTER_S, Tick
 from worker.domain.issue import IssueState
 from worker.storage.engine import Database
 from worker.storage.ledger import issues
+from worker.tokens import Keyring, Purpose, Token
 
 
 def test_one_failed_probe_is_forgiven_and_a_later_one_pauses(
@@ -64,10 +70,57 @@ def test_two_failures_with_a_success_between_are_not_two_in_a_row(
         assert issues.get(conn, issue_id).state is IssueState.SENDING
 
 
+@pytest.mark.parametrize(("status", "serves"), [(200, True), (204, True), (302, False), (404, False), (500, False)])
+def test_a_way_out_is_asked_as_a_mail_program_asks_and_a_redirect_is_no_answer(status: int, serves: bool) -> None:
+    # Given a web process that answers so, at a base_url below a path
+    _Answering.status, _Answering.asked = status, []
+    with HTTPServer(("127.0.0.1", 0), _Answering) as server:
+        base_url = f"http://127.0.0.1:{server.server_port}/news"
+        settings = settings_for("sqlite:///none", ANYWHERE, base_url=base_url)
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+
+        # When
+        cause = probe_optout(settings)
+        thread.join()
+    gone = probe_optout(settings)
+    _Answering.status = 200
+
+    # Then it was the one-click POST of RFC 8058 with a token that ends nothing
+    ((path, kind, body),) = _Answering.asked
+    folder, _, token = path.rpartition("/")
+    assert (folder, kind, body) == ("/news/u", "application/x-www-form-urlencoded", b"List-Unsubscribe=One-Click")
+    assert Keyring(settings.keys).read(token, Purpose.PROBE) == Token(Purpose.PROBE)
+    said = f"{base_url} answers a one-click unsubscribe with {status} instead of 200"
+    assert cause == (None if serves else said)
+    assert gone is not None
+    assert gone.startswith(f"{base_url} does not answer a one-click unsubscribe: ")
+    assert "refused" in gone
+
+
+@pytest.mark.parametrize(
+    ("probed", "relay", "wanted"),
+    [
+        ("always", "smtp://127.0.0.1:2525", True),
+        ("auto", "smtp://127.0.0.1:2525", False),
+        ("auto", "smtp://relay.example.net:2525", True),
+    ],
+)
+def test_sending_depends_on_the_way_out_unless_the_relay_is_this_machine(probed: str, relay: str, wanted: bool) -> None:
+    settings = settings_for("sqlite:///none", ANYWHERE, probe_base_url=probed, smtp_url=relay)
+    assert is_wanted(settings) == wanted
+
+
 class _Answering(BaseHTTPRequestHandler):
+    status = 200
+    asked: ClassVar[list[tuple[str, str, bytes]]] = []
+
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200)
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.asked.append((self.path, self.headers["Content-Type"], body))
+        self.send_response(self.status)
+        if self.status == 302:
+            self.send_header("Location", self.path)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
