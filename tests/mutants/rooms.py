@@ -65,6 +65,7 @@ ROOMS = {
             "tests/operations/test_progress.py",
             "tests/storage/test_later_tries.py",
             "tests/storage/test_rates.py",
+            "tests/storage/test_workers.py",
             # Seconds each, for every survivor, about lines that the others reach too.
             "--deselect=tests/path/test_lock.py::test_a_worker_lives_through_a_restore_and_mails_nobody_twice",
             "--deselect=tests/path/test_lock.py::test_a_worker_on_a_copied_database_does_not_unlock_itself",
