@@ -64,6 +64,7 @@ def test_an_opt_out_by_list_is_on_disk_before_it_is_answered(database: Database)
         ("jane@example.org\njoe@example.org\n", ["jane@example.org", "joe@example.org"]),
         ("name;E-Mail;email\nJ;x@example.org;jane@example.org\n", ["jane@example.org"]),
         ("Email\njane@example.org\n\n", ["jane@example.org"]),
+        ("name,email\nA name and no more\nJ,jane@example.org\n", ["jane@example.org"]),
     ],
 )
 def test_a_list_of_addresses_is_read_from_the_column_email_or_the_only_one(
@@ -86,6 +87,18 @@ def test_lines_without_an_address_are_named_and_the_rest_is_kept_out(database: D
     assert done.result.added == 2
     assert [line for line, _ in done.rejects] == [3, 5]
     assert [word(why) for _, why in done.rejects] == ["the address has no @", "nothing stands before the @"]
+
+
+def test_a_list_is_read_as_whoever_gives_it_says(database: Database, tmp_path: Path) -> None:
+    # Given a list in the letters of an old machine, with quotes behind backslashes
+    text = 'name,email\n"J \\"the\\", r, x",jos\u00e9@example.org\n'
+    path = write_csv(tmp_path, text, encoding="mac_roman")
+
+    # When
+    suppress_file(database, path, how=How(encoding="mac_roman", escape="backslash"), **BY_HAND)
+
+    # Then
+    assert [one.address for one in list_suppressions(database)] == ["jos\u00e9@example.org"]
 
 
 def test_the_first_line_of_a_list_without_headings_is_a_line_like_any_other(database: Database, tmp_path: Path) -> None:
@@ -146,9 +159,12 @@ def test_a_long_list_is_suppressed_and_shown_to_its_end(sqlite_database: Databas
     # When all are suppressed
     done = suppress_addresses(sqlite_database, addresses, **BY_HAND)
 
-    # Then none is missing, in the list or in its view
+    # Then none is missing, in the list or in its view, which is read page by page
     assert (done.added, done.already) == (5 * PAGE + 1, 0)
-    assert len({one.address for one in list_suppressions(sqlite_database)}) == 5 * PAGE + 1
+    reads: list[int] = []
+    watched = WatchedDatabase(sqlite_database, lambda _: None, lambda: reads.append(1))
+    assert len({one.address for one in list_suppressions(watched)}) == 5 * PAGE + 1
+    assert len(reads) == 6
     assert list_suppressions(sqlite_database, SuppressionReason.COMPLAINED) == []
 
 

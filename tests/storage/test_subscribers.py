@@ -105,20 +105,22 @@ def test_adding_a_suppressed_address_is_refused(database: Database, briefing: Pu
 
 
 @pytest.mark.parametrize(
-    "values",
+    ("values", "trouble"),
     [
-        {"name": "a\x00b"},
-        {"language": "English!"},
-        {"attributes": {"Not A Name": "x"}},
-        {"attributes": {"unsubscribe_url": "x"}},
-        {"attributes": {"city": "x" * 501}},
+        ({"name": "a\x00b"}, Trouble("row.control", column="name")),
+        ({"name": "x" * 201}, Trouble("row.too_long", column="name", limit=200)),
+        ({"language": "English!"}, Trouble("row.no_language", typed="English!")),
+        ({"attributes": {"Not A Name": "x"}}, Trouble("attribute.no_name", name="Not A Name")),
+        ({"attributes": {"unsubscribe_url": "x"}}, Trouble("attribute.no_name", name="unsubscribe_url")),
+        ({"attributes": {"city": "x" * 501}}, Trouble("row.too_long", column="city", limit=500)),
     ],
 )
 def test_values_that_cannot_be_kept_are_wrong_usage(
-    database: Database, briefing: Publication, values: dict[str, object]
+    database: Database, briefing: Publication, values: dict[str, object], trouble: Trouble
 ) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as refused:
         add(database, briefing, **values)
+    assert refused.value.trouble == trouble
 
 
 @pytest.mark.parametrize(
