@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from tests.support.ledgers import FINGERPRINT, add_worker, planned_issue, send
 from tests.support.readers import settings_for
 from worker import clock
-from worker.dispatch.progress import Progress, count_workers, observe
+from worker.dispatch.progress import LaterTries, Progress, count_workers, later_tries, observe
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import WaitReason
 from worker.domain.process import SILENT_AFTER_S
@@ -218,3 +218,22 @@ def test_only_later_tries_is_the_cause_when_nobody_else_is_left(settings: Settin
 
     # When / Then
     assert cause(observe(sqlite_database, settings, issue_id)) == "only later tries are left"
+
+
+def test_when_the_last_later_try_is_over_can_be_told(settings: Settings, sqlite_database: Database) -> None:
+    # Given an issue of which nobody is put off
+    issue_id = planned_issue(sqlite_database, 3)
+    assert later_tries(sqlite_database, settings, issue_id) is None
+
+    # When one copy is, for an hour
+    send(sqlite_database, issue_id, outcome)
+    left = later_tries(sqlite_database, settings, issue_id)
+
+    # Then
+    with sqlite_database.read() as conn:
+        (row,) = conn.execute(
+            select(schema.delivery.c.next_try, schema.delivery.c.first_try).where(
+                schema.delivery.c.state == str(DeliveryState.DEFERRED)
+            )
+        )
+    assert left == LaterTries(1, row.next_try, row.first_try + timedelta(seconds=settings.retry_life_s))

@@ -32,7 +32,7 @@ from worker.dispatch.nudger import Nudger, open_broker
 from worker.dispatch.process import SendingProcess
 from worker.domain.issue import IssueState
 from worker.domain.process import WorkerState
-from worker.errors import Trouble, UnreachableError
+from worker.errors import RefusedError, Trouble, UnreachableError
 from worker.journal import marks, memory
 from worker.journal.marks import Marks
 from worker.journal.memory import Memory
@@ -88,6 +88,23 @@ UNLOCKED = replace(HERE, epoch=6, unlocks=(Unlock(6, lost_after=90, lost_to=95),
 )
 def test_what_is_known_here_decides_whether_the_database_is_older(compared: Comparison, lock: Trouble | None) -> None:
     assert compared.lock == lock
+
+
+def test_whoever_only_looks_is_told_why_nothing_may_be_sent(desk: Newsroom) -> None:
+    # Given a worker that began, and a state directory that knows of more than the database
+    state = state_of(desk)
+    assert begin(desk) is None
+    lock.refuse_locked(desk.database, state)
+    assert lock.find_lock(desk.database, state) is None
+    with desk.database.read() as conn:
+        lock.insist(state, epochs.read_progress(conn))
+
+    # When / Then
+    why = Trouble("lock.older", claims=0)
+    assert lock.find_lock(desk.database, state) == why
+    with pytest.raises(RefusedError) as refused:
+        lock.refuse_locked(desk.database, state)
+    assert refused.value.trouble == Trouble("lock.locked", why=why)
 
 
 @pytest.mark.parametrize(

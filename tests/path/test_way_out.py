@@ -93,9 +93,7 @@ def test_a_way_out_is_asked_as_a_mail_program_asks_and_a_redirect_is_no_answer(s
     assert Keyring(settings.keys).read(token, Purpose.PROBE) == Token(Purpose.PROBE)
     said = f"{base_url} answers a one-click unsubscribe with {status} instead of 200"
     assert cause == (None if serves else said)
-    assert gone is not None
-    assert gone.startswith(f"{base_url} does not answer a one-click unsubscribe: ")
-    assert "refused" in gone
+    assert gone == f"{base_url} does not answer a one-click unsubscribe: [Errno 111] Connection refused"
 
 
 @pytest.mark.parametrize(
