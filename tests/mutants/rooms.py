@@ -51,6 +51,7 @@ ROOMS = {
             "tests/unit/test_build_batch.py",
             "tests/unit/test_judge.py",
             "tests/unit/test_nudger.py",
+            "tests/unit/test_verdict.py",
             "tests/path/test_steps.py",
             "tests/path/test_doubt.py",
             "tests/path/test_orders.py",

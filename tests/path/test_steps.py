@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 
 import pytest
+import structlog
 from sqlalchemy import event
 
 from tests.support.lists import DEADLINE_S, Hand, Newsroom, Nudges
@@ -18,9 +19,10 @@ from worker.dispatch.claim import release_unknown
 from worker.dispatch.events import Step
 from worker.dispatch.process import SendingProcess
 from worker.dispatch.recheck import RECHECK_S
+from worker.dispatch.settle import Settler
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
-from worker.errors import UnreachableError
+from worker.errors import Trouble, UnreachableError
 from worker.storage import schema
 from worker.storage.engine import Database, open_database
 from worker.storage.ledger import claims, issues
@@ -541,3 +543,19 @@ def test_nothing_leaves_while_what_begins_cannot_be_written_down(desk: Newsroom)
         hand.send()
     assert desk.copies().total() == 3
     desk.assert_books_add_up()
+
+
+def test_that_results_are_kept_is_said_once_an_outage(desk: Newsroom) -> None:
+    # Given
+    away = Trouble("database.silent", place="there", reason="away")
+    with desk.hand() as hand, structlog.testing.capture_logs() as logs:
+        settler = Settler(hand.sender, planned(desk, hand))
+
+        # When the database stays away for several settlements
+        for rows in (3, 4, 5):
+            settler.say_away(away, rows)
+        assert hand.sender.note == away
+
+    # Then
+    said = [(entry["log_level"], entry["rows"]) for entry in logs if "rows" in entry and "are kept" in entry["event"]]
+    assert said == [("warning", 3)]
