@@ -16,6 +16,7 @@ from worker.domain.issue import IssueState
 from worker.domain.subscription import Channel, Scope
 from worker.errors import UnreachableError
 from worker.storage.engine import Database
+from worker.storage.people import subscriptions
 
 
 def wish(subscription_id: int, **more: object) -> Wish:
@@ -54,6 +55,10 @@ def test_a_noted_wish_is_on_disk_and_is_fulfilled_once(database: Database, reade
     assert readers.state(here)[0] == "ended"
     assert readers.state(other)[0] == "confirmed"
     assert f"{here}:1" in (tmp_path / "optouts.log").read_text()
+    with database.read() as conn:
+        ended = subscriptions.find(conn, here)
+    assert ended is not None
+    assert (ended.ended_by, ended.ended_issue_id) == (Channel.ONE_CLICK, None)
 
 
 def test_a_wish_for_all_ends_no_more_than_its_link_may(database: Database, readers: Readers, tmp_path: Path) -> None:

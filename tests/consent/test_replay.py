@@ -38,6 +38,7 @@ def test_a_torn_line_erases_nobody(database: Database, readers: Readers, newslin
     ("lines", "left"),
     [
         (["out 1:1", "undo 1:2"], ()),
+        (["undo 1:2"], ()),  # the line before it was in a log that is lost
         (["undo 1:2", "out 1:1"], ()),  # a line that a restore added behind
         (["out 1:1", "undo 1:2", "out 1:2"], (1,)),  # who came back and left again, all since the copy was made
         (["out 1:1", "out 1:2", "undo 1:2"], (1,)),  # the same, another machine's line added behind
@@ -48,6 +49,22 @@ def test_generations_say_what_came_last_not_the_order_of_lines(
 ) -> None:
     readers.reader("jane@example.org", newsline)
     assert found(database, tmp_path, lines) == left
+
+
+@pytest.mark.parametrize(
+    ("lines", "count"),
+    [
+        ([(1, "suppressed:manual"), (3, "lifted"), (0, "lifted")], 0),  # an older lift that a restore added behind
+        ([(3, "lifted"), (1, "suppressed:manual")], 0),  # and an older line
+        ([(3, "lifted"), (4, "suppressed:manual"), (0, "lifted")], 1),
+    ],
+)
+def test_times_say_whether_a_lift_came_last_not_the_order_of_lines(
+    database: Database, tmp_path: Path, lines: list[tuple[int, str]], count: int
+) -> None:
+    text = "".join(f"2026-11-27T10:00:0{second}+00:00 {word} {'0' * 32}\n" for second, word in lines)
+    (tmp_path / LOG_NAME).write_text(text)
+    assert replay.missing(database, tmp_path).suppressed == count
 
 
 def test_lines_of_other_programs_are_passed_over(

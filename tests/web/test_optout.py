@@ -19,6 +19,7 @@ from worker.errors import NotFoundError, Remedy, Trouble, UsageError
 from worker.screen.sentences import word
 from worker.storage import acts, schema
 from worker.storage.engine import Database
+from worker.storage.people import subscriptions
 
 
 def leave(database: Database, state_dir: Path, subscription_id: int, *, wait_s: float = 0.2, **more: object) -> OptOut:
@@ -146,6 +147,10 @@ def test_an_opt_out_waits_until_a_copy_in_flight_is_released(
     assert first.on_its_way == ("November news",)
     assert last.settled
     assert last.on_its_way == ()
+    with database.read() as conn:
+        ended = subscriptions.find(conn, here)
+    assert ended is not None
+    assert first.since == last.since == ended.ended_at
 
 
 def test_an_opt_out_names_the_copy_that_was_accepted_while_it_waited(
