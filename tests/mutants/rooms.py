@@ -64,6 +64,7 @@ ROOMS = {
             "tests/path/test_way_out.py",
             "tests/consent/test_attendance.py",
             "tests/operations/test_progress.py",
+            "tests/storage/test_issue_times.py",
             "tests/storage/test_later_tries.py",
             "tests/storage/test_rates.py",
             "tests/storage/test_workers.py",

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,19 @@ from sqlalchemy import select, update
 from tests.support.ledgers import FINGERPRINT, add_worker, planned_issue, send
 from tests.support.readers import settings_for
 from worker import clock
-from worker.dispatch.progress import LaterTries, Progress, count_workers, later_tries, observe
+from worker.dispatch.progress import RELAY_FAULT, LaterTries, Progress, count_workers, find_wait, later_tries, observe
 from worker.domain.delivery import DeliveryState
-from worker.domain.issue import WaitReason
-from worker.domain.process import SILENT_AFTER_S
+from worker.domain.issue import IssueState, WaitReason
+from worker.domain.process import SILENT_AFTER_S, Outfit, WorkerState
+from worker.errors import Trouble
 from worker.operations import status
 from worker.screen.progress import spell_wait
 from worker.screen.sentences import word
 from worker.settings import Settings
 from worker.storage import schema
 from worker.storage.engine import Database
-from worker.storage.ledger import issues
+from worker.storage.ledger import claims, issues
+from worker.storage.workers import WorkerRow
 
 
 @pytest.fixture
@@ -237,3 +239,78 @@ def test_when_the_last_later_try_is_over_can_be_told(settings: Settings, sqlite_
             )
         )
     assert left == LaterTries(1, row.next_try, row.first_try + timedelta(seconds=settings.retry_life_s))
+
+
+NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
+CLOSED = Trouble(RELAY_FAULT, cause="the relay refuses the password")
+WHY = Trouble("wait.rate_limit", limits="20/s")
+
+
+def a_worker(note: Trouble | None = None) -> WorkerRow:
+    return WorkerRow("w1", "host", "host 4711", WorkerState.READY, 1, NOW, NOW, note)
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "alive", "again_s", "wait"),
+    [
+        # Nobody sends: said of an issue that would be sent now.
+        ("sending", None, [], None, Trouble("wait.no_worker")),
+        ("holding", WHY, [], None, Trouble("wait.no_worker")),
+        ("paused", WHY, [], None, None),
+        ("finished", None, [], None, None),
+        # What it waits for is of interest while it is being sent, with the time when there is a second left.
+        ("paused", WHY, [a_worker()], 60, None),
+        ("sending", WHY, [a_worker()], None, WHY),
+        ("sending", WHY, [a_worker()], 0.9, WHY),
+        ("sending", WHY, [a_worker()], 1, Trouble("wait.again_in", cause=WHY, seconds=1.0)),
+        ("sending", WHY, [a_worker(CLOSED)], 60, Trouble("wait.again_in", cause=WHY, seconds=60.0)),
+        # It waits for nothing: the relay's door may be closed, as any of them says.
+        ("sending", None, [a_worker()], None, None),
+        ("sending", None, [a_worker(Trouble("database.silent"))], None, None),
+        ("sending", None, [a_worker(), a_worker(CLOSED)], None, CLOSED),
+    ],
+)
+def test_what_keeps_an_issue_at_this_moment(
+    sqlite_database: Database,
+    state: str,
+    why: Trouble | None,
+    alive: list[WorkerRow],
+    again_s: float | None,
+    wait: Trouble | None,
+) -> None:
+    planned_issue(sqlite_database, 1)
+    with sqlite_database.read() as conn:
+        issue = issues.get(conn, "spring")
+    at = None if again_s is None else NOW + timedelta(seconds=again_s)
+    assert find_wait(replace(issue, state=IssueState(state), nudge_at=at), why, NOW, alive) == wait
+
+
+def test_what_was_seen_names_the_issue_its_copies_and_the_limits_of_those_who_send(
+    settings: Settings, sqlite_database: Database
+) -> None:
+    # Given an issue of six, of which a worker holds two, that has not moved yet
+    issue_id = planned_issue(sqlite_database, 6)
+    send(sqlite_database, issue_id, outcome, size=3)
+    with sqlite_database.write() as conn:
+        claims.claim_first(conn, issue_id, "w1", 2)
+        conn.execute(update(schema.issue).values(last_progress_at=None))
+        add_worker(conn, "w2")
+    watcher = settings.model_copy(update={"relay_rate": "7/s"})
+    assert observe(sqlite_database, watcher, issue_id).rate_limit == "7/s"
+
+    # When two workers have told their limits
+    for owner, limits in (("w1", "20/s"), ("w2", "")):
+        outfit = Outfit("relay.example.org:25", limits, "sql", "k").to_json()
+        with sqlite_database.write() as conn:
+            conn.execute(update(schema.worker).where(schema.worker.c.id == owner).values(outfit=outfit))
+    seen = observe(sqlite_database, watcher, issue_id)
+
+    # Then
+    with sqlite_database.read() as conn:
+        assert seen.issue == issues.get(conn, issue_id)
+        assert seen.totals == issues.totals(conn, issue_id)
+    totals = seen.totals
+    assert (totals.accepted, totals.deferred, totals.sending, totals.waiting) == (2, 1, 2, 1)
+    assert (seen.done, seen.workers, seen.counting, seen.only_later_tries) == (2, 2, False, False)
+    assert (seen.last_progress_s, seen.cause, seen.wait) == (None, None, None)
+    assert seen.rate_limit == "20/s or none"

@@ -5,13 +5,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from tests.support.lists import Hand, Newsroom
 from worker.dispatch import orders
-from worker.dispatch.bury import Observer, bury_dead_workers
+from worker.dispatch.bury import LOST_ROWS_KEPT, Observer, bury_dead_workers
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
 from worker.errors import UnreachableError
+from worker.storage import acts, schema, workers
 from worker.storage.ledger import settlements
 from worker.storage.workers import WorkerRow
 
@@ -70,6 +72,10 @@ def test_a_late_journal_resolves_what_its_machine_left_in_doubt(both_desks: News
             "waiting",
         ]
         assert desk.totals().adds_up
+        with desk.database.read() as conn:
+            told = [(act.act, act.object, dict(act.counts)) for act in acts.latest(conn) if act.actor == "corranto"]
+        resolved = {"accepted": 1, "bounced": 1, "unsent": READERS - 4}
+        assert told == [("doubt.journal", f"issue:{desk.issue().id}", resolved)]
         desk.age_nudges()
         assert not list((desk.folder / "state").glob(f"*/{sleeper.id}.journal"))
     with desk.hand() as other:
@@ -78,6 +84,31 @@ def test_a_late_journal_resolves_what_its_machine_left_in_doubt(both_desks: News
     assert desk.issue().state is IssueState.FINISHED
     assert set(desk.copies().values()) == {1}
     desk.assert_books_add_up()
+
+
+def test_every_claim_of_a_silent_machine_is_counted_and_its_workers_are_forgotten_later(desk: Newsroom) -> None:
+    # Given a worker with two claims of one issue
+    desk.readers(READERS + 50)
+    desk.queue()
+    with desk.hand(claim_size=str(READERS)) as sleeper:
+        sleeper.tick()
+        sleeper.work(most=1)
+        part = sleeper.slice()
+        assert [batch is not None for batch in (part.claim(), part.claim())] == [True, True]
+
+        # When
+        assert give_up(desk) == READERS + 50
+        with desk.database.write() as conn:
+            conn.execute(update(schema.worker).values(seen_at=desk.database.now(conn) - 2 * LOST_ROWS_KEPT))
+        assert give_up(desk) == 0
+
+        # Then it can be read that it was there
+        with desk.database.read() as conn:
+            (forgotten,) = [act for act in acts.latest(conn) if act.actor == "corranto"]
+            assert workers.list_workers(conn) == []
+        assert forgotten.act == "worker.forget"
+        assert forgotten.object.startswith("worker:")
+        sleeper.die()
 
 
 def test_an_older_copy_of_the_folder_proves_nothing(desk: Newsroom, tmp_path: Path) -> None:
