@@ -23,7 +23,7 @@ from worker.dispatch.settle import Settler
 from worker.domain.delivery import DeliveryState
 from worker.domain.issue import IssueState
 from worker.errors import Trouble, UnreachableError
-from worker.storage import schema
+from worker.storage import schema, workers
 from worker.storage.engine import Database, open_database
 from worker.storage.ledger import claims, issues
 
@@ -386,6 +386,21 @@ def test_a_process_that_cannot_hand_over_any_more_says_so_and_ends(
     assert "nothing can be handed over any more, this process ends" in said.out + said.err
     assert "an error of our own" in said.out + said.err
     assert desk.copies() == {}
+
+
+def test_a_process_whose_slices_have_ended_stops_at_once_and_leaves_no_row(desk: Newsroom) -> None:
+    # Given a process that worked a slice, with no time at all to wait for one
+    desk.readers(1)
+    issue_id = desk.queue().id
+    broker = build_broker("sql", database=lambda: desk.database, secret=b"secret", namespace="test")
+    process = SendingProcess(desk.database, desk.settings.model_copy(update={"drain_s": 0}), broker)
+    process.start()
+    process.send(issue_id, 4711)
+
+    # When / Then
+    assert process.stop()
+    with desk.database.read() as conn:
+        assert process.id not in {row.id for row in workers.list_workers(conn)}
 
 
 def test_a_worker_process_that_cannot_go_on_ends_with_an_exit_code(desk: Newsroom) -> None:

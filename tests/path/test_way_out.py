@@ -1,13 +1,16 @@
 """The opt-out host is dead: an issue that is being sent stops, but not because a web process starts a second late."""
 
 import threading
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from sqlalchemy import update
 
 from tests.support.ledgers import planned_issue
+from tests.support.lists import Nudges
 from tests.support.programs import free_port
 from tests.support.publication import ANYWHERE
 from tests.support.readers import settings_for
@@ -15,9 +18,12 @@ from worker.dispatch.nudger import Nudger, open_broker
 from worker.dispatch.probe import is_wanted, probe_optout
 from worker.dispatch.tick import DEAD_AFTER_S, Tick
 from worker.domain.issue import IssueState
+from worker.storage import schema
 from worker.storage.engine import Database
 from worker.storage.ledger import issues
 from worker.tokens import Keyring, Purpose, Token
+
+LONG_AGO = datetime(2026, 1, 2, tzinfo=UTC)
 
 
 def test_one_failed_probe_is_forgiven_and_a_later_one_pauses(
@@ -66,6 +72,34 @@ def test_two_failures_with_a_success_between_are_not_two_in_a_row(
     tick.pause_where_nobody_can_leave(now=100.0 + DEAD_AFTER_S + 1)
 
     # Then
+    with sqlite_database.read() as conn:
+        assert issues.get(conn, issue_id).state is IssueState.SENDING
+
+
+def test_a_tick_wakes_what_was_forgotten_and_asks_the_way_out_no_oftener_than_it_has_to(
+    sqlite_database: Database, sqlite_url: str, tmp_path: Path
+) -> None:
+    # Given an issue that nobody claims from, though a nudge went out long ago
+    issue_id = planned_issue(sqlite_database, 3)
+    with sqlite_database.write() as conn:
+        conn.execute(update(schema.issue).values(last_claim_at=LONG_AGO, last_nudged_at=LONG_AGO))
+    _Answering.asked = []
+    with HTTPServer(("127.0.0.1", 0), _Answering) as server:
+        base_url = f"http://127.0.0.1:{server.server_port}"
+        settings = settings_for(sqlite_url, tmp_path / "state", base_url=base_url, probe_base_url="always")
+        nudges = Nudges()
+        tick = Tick(sqlite_database, settings, nudges, "t1")
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+
+        # When it ticks twice at once
+        tick.run()
+        thread.join()
+        tick.run()
+
+    # Then
+    assert [(actor, ids["issue_id"]) for actor, ids in nudges.waiting] == [("send", issue_id)]
+    assert len(_Answering.asked) == 1
     with sqlite_database.read() as conn:
         assert issues.get(conn, issue_id).state is IssueState.SENDING
 
