@@ -1,6 +1,7 @@
 """What an outcome makes of a row, and when a breaker pauses an issue."""
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -79,14 +80,14 @@ REPEATED = Due(READER, DeliveryState.DEFERRED, 3, NOW, None, b"8 octets", None)
 
 
 @pytest.mark.parametrize(
-    ("result", "expected"),
+    ("judge_row", "expected"),
     [
         (
-            skipped(REPEATED, SkipReason.SUPPRESSED),
+            lambda: skipped(REPEATED, SkipReason.SUPPRESSED),
             Result(4, DeliveryState.DEFERRED, DeliveryState.SKIPPED, SkipReason.SUPPRESSED, tried=0, first_try=NOW),
         ),
         (
-            unbuildable(REPEATED, "a name too long"),
+            lambda: unbuildable(REPEATED, "a name too long"),
             Result(
                 *(4, DeliveryState.DEFERRED, DeliveryState.FAILED, FailureReason.UNBUILDABLE),
                 phase="local",
@@ -94,7 +95,7 @@ REPEATED = Due(READER, DeliveryState.DEFERRED, 3, NOW, None, b"8 octets", None)
             ),
         ),
         (
-            not_the_same(REPEATED),
+            lambda: not_the_same(REPEATED),
             Result(
                 *(4, DeliveryState.DEFERRED, DeliveryState.IN_DOUBT, DoubtReason.NOT_THE_SAME),
                 first_try=NOW,
@@ -103,11 +104,11 @@ REPEATED = Due(READER, DeliveryState.DEFERRED, 3, NOW, None, b"8 octets", None)
             ),
         ),
         (
-            undecided(4, DeliveryState.DEFERRED),
+            lambda: undecided(4, DeliveryState.DEFERRED),
             Result(4, DeliveryState.DEFERRED, DeliveryState.IN_DOUBT, DoubtReason.REPLY_UNCLEAR),
         ),
         (
-            judged(outcome(Permanence.ACCEPTED, Scope.MESSAGE, Phase.BODY, 250, "2.0.0"), REPEATED),
+            lambda: judged(outcome(Permanence.ACCEPTED, Scope.MESSAGE, Phase.BODY, 250, "2.0.0"), REPEATED),
             Result(
                 *(4, DeliveryState.DEFERRED, DeliveryState.ACCEPTED, None, 250, "2.0.0", "gmail"),
                 first_try=NOW,
@@ -116,8 +117,10 @@ REPEATED = Due(READER, DeliveryState.DEFERRED, 3, NOW, None, b"8 octets", None)
         ),
     ],
 )
-def test_a_result_says_of_its_row_what_the_ledger_keeps(result: Result | None, expected: Result) -> None:
-    assert result == expected
+def test_a_result_says_of_its_row_what_the_ledger_keeps(
+    judge_row: Callable[[], Result | None], expected: Result
+) -> None:
+    assert judge_row() == expected
 
 
 def test_what_never_left_is_given_back_as_it_was() -> None:
