@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.lists import Newsroom
 from worker.dispatch.events import Step
-from worker.dispatch.nudger import SEND_ACTOR
+from worker.dispatch.nudger import PLAN_ACTOR, SEND_ACTOR
 from worker.dispatch.plan import Pages
 from worker.domain.issue import IssueState
 
@@ -40,4 +40,24 @@ def test_one_slice_works_at_a_time_until_the_audience_is_frozen(big_desk: Newsro
         hand.send()
         assert desk.issue().state is IssueState.FINISHED
     assert set(desk.copies().values()) == {1}
+    assert len(desk.copies()) == 300
+
+
+@pytest.mark.needs("postgresql")
+def test_a_planner_that_died_is_followed_while_mails_leave(big_desk: Newsroom) -> None:
+    # Given: the first page is written, and whoever wrote it is gone with its nudge
+    desk = big_desk
+    desk.readers(300)
+    desk.queue()
+    with desk.hand() as hand:
+        hand.pages = Pages(first=200, postgresql=200)
+        hand.tick()
+        hand.work(most=1)
+        plans = [nudge for nudge in hand.nudges.waiting if nudge[0] == PLAN_ACTOR]
+        for nudge in plans:
+            hand.nudges.waiting.remove(nudge)
+
+        # When: no tick ever comes
+        hand.work()
+        assert desk.issue().plan_cursor is None
     assert len(desk.copies()) == 300

@@ -104,6 +104,7 @@ class Slice:
                 batch = None if clock.monotonic() >= deadline or self._must_stop() else self.claim()
             if self._gives_way:
                 self._chain.go_on(nudge_no)
+                self._sender.nudger.plan(self._issue_id)  # who counted may have died, and our progress hides it
         except BaseException as error:
             overtime_ends = 0.0
             self._is_broken = not isinstance(error, UnreachableError)
