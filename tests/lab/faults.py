@@ -126,7 +126,8 @@ def spoiled_lines_to_the_database(ground: Ground) -> None:
         with proxy_to(ground.cluster.port, octets=(30_000, 600_000), ends=ends, seed=ground.seed) as proxy:
             url = desk.given["database_url"].replace(f":{ground.cluster.port}/", f":{proxy.port}/")
             with desk.worker(smtp_url=relay.url, database_url=url), desk.worker(smtp_url=relay.url, database_url=url):
-                _every(2.0, proxy.cut, lambda: is_over(desk) or not desk.totals().waiting)
+                # Not while copies are under way: the workers are killed at the end of this block.
+                _every(2.0, proxy.cut, lambda: is_over(desk) or not (desk.totals().waiting or desk.totals().sending))
             proxy.octets = None
         _finish(ground, relay)
 
