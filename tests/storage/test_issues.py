@@ -294,7 +294,7 @@ def test_an_issue_is_read_in_the_words_of_its_kind_and_state(database: Database)
     with database.write() as conn:
         publication_id = add_publication(conn)
         add_issue(conn, publication_id, "statement", kind="statement", doubt="never-miss", wait_reason="relay")
-    with database.read() as conn:
+    with database.write() as conn:  # whoever locks a row is to write
         found = issues.get(conn, "statement")
         assert issues.find(conn, "statement") == issues.get_locked(conn, "statement") == found
         assert issues.find(conn, "state") is None
