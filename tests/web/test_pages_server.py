@@ -74,7 +74,7 @@ def test_a_web_process_ends_with_zero_when_told_to_and_logs_no_token_or_address(
 
             # When it is told to end
             process.send_signal(number)
-            _, said = process.communicate(timeout=20)
+            _, said = process.communicate(timeout=60)
 
     # Then that is no failure, and the log names the subscription only
     assert process.returncode == 0
@@ -91,7 +91,7 @@ def test_a_taken_port_is_said_with_its_remedy(sqlite_url: str, sqlite_database: 
 
         # When web is to listen there
         with web_process(sqlite_url, tmp_path, web_port=port) as process:
-            _, said = process.communicate(timeout=20)
+            _, said = process.communicate(timeout=60)
 
     # Then it refuses in one sentence
     assert process.returncode != 0

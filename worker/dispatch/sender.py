@@ -105,9 +105,16 @@ class Sender:
 
     def refuse_older(self, claims: int = 0) -> None:
         """What we saw committed is not there: this database is an older one, and stays locked until `unlock`."""
-        self.lock_up(Trouble("lock.older", claims=claims))
-        with self.database.read() as conn:
-            insist(self.settings.state_dir, epochs.read_progress(conn))
+        known = self.lock
+        self.lock = known or Trouble("lock.older", claims=claims)
+        self.batches.stop_all()
+        if known is not None:
+            return  # said and written down; once more after `unlock` would lock it again
+        try:
+            with self.database.read() as conn:
+                insist(self.settings.state_dir, epochs.read_progress(conn))
+        finally:
+            self.lock_up(self.lock)
 
     def note_away(self, trouble: Trouble) -> None:
         """Something that a slice or a recheck cannot do without did not answer."""
