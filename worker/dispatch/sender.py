@@ -56,6 +56,7 @@ class Sender:
         self.lock: Trouble | None = None
         """Why nothing may be sent from this database, until an operator unlocks it; the heartbeat's thread takes it
         back."""
+        self._refusing = threading.Lock()
         self.clock_trouble: Trouble | None = None
         """Why no mail may get a Date from this machine's clock; the heartbeat's thread writes."""
         self._seen = clock.utcnow(), clock.monotonic()
@@ -105,16 +106,18 @@ class Sender:
 
     def refuse_older(self, claims: int = 0) -> None:
         """What we saw committed is not there: this database is an older one, and stays locked until `unlock`."""
-        known = self.lock
-        self.lock = known or Trouble("lock.older", claims=claims)
-        self.batches.stop_all()
-        if known is not None:
-            return  # said and written down; once more after `unlock` would lock it again
-        try:
-            with self.database.read() as conn:
-                insist(self.settings.state_dir, epochs.read_progress(conn))
-        finally:
-            self.lock_up(self.lock)
+        why = Trouble("lock.older", claims=claims)
+        with self._refusing:
+            if self.lock is not None:
+                self.batches.stop_all()
+                return  # said and written down; once more after `unlock` would lock it again
+            self.lock = why  # before the question below, which may take its time
+            self.batches.stop_all()
+            try:
+                with self.database.read() as conn:
+                    insist(self.settings.state_dir, epochs.read_progress(conn))
+            finally:
+                self.lock_up(why)
 
     def note_away(self, trouble: Trouble) -> None:
         """Something that a slice or a recheck cannot do without did not answer."""
