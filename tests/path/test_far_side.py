@@ -379,8 +379,9 @@ def test_no_mutation_of_a_token_is_taken(far: FarSide, web: Web) -> None:
 @pytest.mark.needs("chromium")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 600])
+# The mails first: an open browser keeps an event loop running in this thread, where what sends them wants its own.
 def test_a_received_mail_is_accessible_with_its_pictures(
-    browser: Browser, web: Web, sample: dict[str, Received], width: int, scheme: str
+    web: Web, sample: dict[str, Received], browser: Browser, width: int, scheme: str
 ) -> None:
     with reading(browser, width=width, scheme=scheme, script=True) as page:
         # Given
