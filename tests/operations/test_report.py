@@ -10,6 +10,7 @@ from tests.support.ledgers import FINGERPRINT, LONG_AGO, planned_issue, send
 from worker.domain.delivery import DeliveryState, Totals
 from worker.domain.report import Leavers, Silence
 from worker.operations import report
+from worker.operations.deliveries import list_copies
 from worker.screen.report import equation, render_report, spell_pace
 from worker.storage import schema
 from worker.storage.engine import Database
@@ -166,6 +167,20 @@ def test_report_of_an_issue_that_has_not_begun_has_no_times_to_show(database: Da
 def test_equation_that_does_not_add_up_says_so_and_what_to_run() -> None:
     lines = equation(Totals(audience=10, accepted=9))
     assert lines[-1].text.endswith("= 10 DOES NOT ADD UP, run: corranto verify")
+
+
+def test_only_a_copy_that_may_have_left_has_a_message_id(database: Database) -> None:
+    # Given: three of five copies met the relay
+    issue_id = planned_issue(database, 5)
+    send(database, issue_id, outcome, size=3)
+
+    # When
+    rows = list(list_copies(database, issue_id))
+
+    # Then
+    named = {row.n: row.message_id for row in rows}
+    assert [n for n, name in named.items() if name] == [1, 2, 3]
+    assert len(set(named.values())) == 4
 
 
 def test_a_report_names_the_first_doubts_and_says_how_many_more_there_are(database: Database) -> None:

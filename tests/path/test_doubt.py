@@ -1,5 +1,7 @@
 """Copies whose last word was lost: named, never guessed, and repeated only where an editor chose so."""
 
+import re
+
 from sqlalchemy import update
 
 from tests.support.lists import Newsroom
@@ -9,6 +11,9 @@ from worker.dispatch.queue import prepare
 from worker.dispatch.reconcile import repeat_never_miss
 from worker.domain.delivery import DeliveryState, DoubtPolicy
 from worker.domain.issue import AudienceKind, IssueState
+from worker.operations import report
+from worker.operations.deliveries import list_copies
+from worker.screen.report import render_report
 from worker.storage import schema
 
 
@@ -34,6 +39,27 @@ def test_a_line_that_breaks_after_the_body_leaves_a_doubt(both_desks: Newsroom) 
     assert row.fingerprint is not None
     assert desk.issue().state is IssueState.FINISHED
     desk.assert_books_add_up()
+
+
+def test_a_doubt_is_listed_with_what_the_relays_log_knows_its_copy_by(desk: Newsroom) -> None:
+    # Given
+    desk.readers(["anna@example.org"])
+    desk.queue()
+    relay = lost_once()
+    with desk.relayed_by(relay) as hand:
+        # When
+        hand.send()
+
+    # Then: its Message-ID, the relay, our port and the second, uncut
+    sent = re.search(rb"^Message-ID: (<.+>)\r$", relay.taken[0].body, re.MULTILINE)
+    assert sent is not None
+    built = report.build(desk.database, "spring")
+    lines = [line.text.strip() for line in render_report(built)]
+    assert built.doubts[0].message_id in lines
+    assert built.doubts[0].message_id == sent[1].decode()
+    words = " ".join(lines)
+    assert re.search(r"it left from our port \d+ at \d\d:\d\d:\d\d UTC to 127\.0\.0\.1:\d+", words), words
+    assert [row.message_id for row in list_copies(desk.database, desk.issue().id)] == [sent[1].decode()]
 
 
 def test_never_miss_repeats_once_as_the_same_message(both_desks: Newsroom) -> None:

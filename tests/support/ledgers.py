@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from sqlalchemy import Connection
 
+from tests.support.mails import COMPILED
 from worker.domain.delivery import DeliveryState
 from worker.storage import schema, workers
 from worker.storage.engine import Database
@@ -81,7 +82,9 @@ def add_issue(conn: Connection, publication_id: int, slug: str = "spring", **val
         "plan_cursor": 0,
     } | values
     issue_id = issues.insert(conn, **row)
-    conn.execute(schema.compiled_issue.insert().values(issue_id=issue_id, fingerprint="0" * 64, body="{}"))
+    conn.execute(
+        schema.compiled_issue.insert().values(issue_id=issue_id, fingerprint="0" * 64, body=COMPILED.to_json())
+    )
     return issue_id
 
 

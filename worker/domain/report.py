@@ -41,6 +41,10 @@ class Doubt:
     reason: DoubtReason
     since: datetime
     """When the doubt arose: its claim's loss or the broken line, aware UTC."""
+    words: str = ""
+    """What is known of its hand-over: relay, our port and the time, for whoever searches the relay's log; or ""."""
+    message_id: str = ""
+    """In its brackets (RFC 5322 3.6.4), one for all its tries."""
 
 
 @dataclass(frozen=True)

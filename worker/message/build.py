@@ -76,6 +76,11 @@ class _Way:
     digest: "hashlib._Hash"
 
 
+def message_id(compiled: CompiledIssue, instance: bytes, issue_id: int, n: int) -> str:
+    """The Message-ID of the copy for reader n, in its brackets (RFC 5322 3.6.4): one for all its tries."""
+    return _message_id(message_id_left(instance, issue_id, n), _split(compiled.from_address)[1])
+
+
 class MessageBuilder:
     """Builds the mails of one issue. Thread-safe; construction compiles the templates, so keep one per issue.
 
@@ -217,7 +222,7 @@ class MessageBuilder:
         try:
             local, domain = _split(address)
             subject, text, html = self._personalizer.fill(values)
-            message_id = f"<{left}@{self._from_domain}>"
+            message_id = _message_id(left, self._from_domain)
             header = b"".join(
                 (
                     self._from,
@@ -305,6 +310,10 @@ def _stamp(date: datetime) -> str:
     if date.tzinfo is None:
         raise ValueError("a mail's date must know its zone")
     return format_datetime(date.astimezone(UTC))
+
+
+def _message_id(left: str, domain: str) -> str:
+    return f"<{left}@{domain}>"
 
 
 def _split(address: str) -> tuple[str, str]:

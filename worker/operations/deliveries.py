@@ -1,10 +1,13 @@
 """The people behind each number: an issue's copies, one by one. Changes nothing."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import cache
 
+from worker.domain.compiled import CompiledIssue
 from worker.errors import NotFoundError
+from worker.message.build import message_id
 from worker.storage.engine import Database
 from worker.storage.ledger import deliveries, issues
 from worker.storage.ledger.deliveries import DeliveryRow
@@ -37,12 +40,13 @@ def list_copies(
 
     Page by page, each in a transaction of its own: a long list must not hold up those who send.
     """
+    name_copy = message_ids(database, issue_id)
     after, left = 0, limit
     while left is None or left > 0:
         size = page_rows if left is None else min(page_rows, left)
         with database.read() as conn:
             page = deliveries.list_by_state(conn, issue_id, state, after_n=after, limit=size)
-        yield from page
+        yield from (_named(row, name_copy) for row in page)
         if len(page) < size:
             return
         after, left = page[-1].n, None if left is None else left - len(page)
@@ -60,6 +64,23 @@ def find_copy(database: Database, keyring: Keyring, mail_from: str) -> Copy | No
         return None
     if not rows or rows[0].n != n:
         return None
+    row = _named(rows[0], message_ids(database, issue_id))
     if standing is None:
-        return Copy(slug, rows[0])
-    return Copy(slug, rows[0], str(standing.state), standing.generation, standing.ended_at)
+        return Copy(slug, row)
+    return Copy(slug, row, str(standing.state), standing.generation, standing.ended_at)
+
+
+def message_ids(database: Database, issue_id: int) -> Callable[[int], str]:
+    """What gives the Message-ID of an issue's copy by its number; the issue is read at the first one asked for."""
+
+    @cache
+    def compiled() -> CompiledIssue:
+        with database.read() as conn:
+            return CompiledIssue.from_json(issues.compiled_body(conn, issue_id))
+
+    return lambda n: message_id(compiled(), database.instance().pepper, issue_id, n)
+
+
+def _named(row: DeliveryRow, name_copy: Callable[[int], str]) -> DeliveryRow:
+    """With its Message-ID, if a mail of that name was ever handed over, or may have been."""
+    return replace(row, message_id=name_copy(row.n)) if row.tries else row

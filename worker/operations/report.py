@@ -1,11 +1,12 @@
 """The report on one issue: the sum, what providers and the relay said, when, who left, and who is in doubt."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from worker.domain.delivery import DeliveryState, Totals
 from worker.domain.issue import Issue
 from worker.domain.report import Doubt, Leavers, Refusal, Silence, Span
 from worker.log import scrub
+from worker.operations.deliveries import message_ids
 from worker.operations.issues import count_unbegun
 from worker.storage.engine import Database
 from worker.storage.ledger import issues, reports
@@ -58,7 +59,7 @@ def build(database: Database, issue: str | int) -> Report:
     """Read it all in one transaction. `issue` is a slug, an id or `latest`. Raises NotFoundError."""
     with database.read() as conn:
         named = issues.get(conn, issue)
-        return Report(
+        found = Report(
             named,
             issues.publication_slug(conn, named.publication_id),
             issues.totals(conn, named.id),
@@ -71,3 +72,5 @@ def build(database: Database, issue: str | int) -> Report:
             reports.silence(conn, named.id),
             count_unbegun(conn, named),
         )
+    name_copy = message_ids(database, named.id)
+    return replace(found, doubts=[replace(each, message_id=name_copy(each.n)) for each in found.doubts])

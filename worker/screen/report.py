@@ -183,10 +183,16 @@ def _silence(report: Report) -> list[Line]:
 
 
 def _doubts(report: Report) -> list[Line]:
-    rows = [(each.n, each.address or ERASED, REASON_WORDS.get(each.reason, each.reason)) for each in report.doubts]
-    lines = _table("In doubt: it may have arrived, and nobody can know from here", ("n", "reader", "why"), rows)
-    if report.totals.in_doubt > len(rows):
-        lines.append(Line(f"and {spell_number(report.totals.in_doubt - len(rows))} more"))
+    """Each with what a relay's log knows its copy by: reader, hand-over, Message-ID. Nothing of it is ever cut."""
+    lines = [Line("In doubt: it may have arrived, and nobody can know from here", "bold")]
+    for each in report.doubts:
+        why = f"{REASON_WORDS.get(each.reason, each.reason)}, {each.since:%Y-%m-%d %H:%M:%S} UTC"
+        number = f"{spell_number(each.n):>7}  "
+        lines += paragraph(each.address or ERASED, first=number, rest=" " * 9)
+        for words in filter(None, (why, each.words, each.message_id)):
+            lines += paragraph(words, first=" " * 9, rest=" " * 9, style="dim")
+    if report.totals.in_doubt > len(report.doubts):
+        lines.append(Line(f"and {spell_number(report.totals.in_doubt - len(report.doubts))} more"))
     lines.append(Line(f"All of them: {called()} issue deliveries {report.issue.slug} --state in_doubt --csv", "dim"))
     return lines
 

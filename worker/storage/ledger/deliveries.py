@@ -5,7 +5,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, delete, exists, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from worker.domain.delivery import DeliveryState, DoubtReason, SkipReason
 from worker.domain.issue import IssueState
@@ -141,6 +155,8 @@ class DeliveryRow:
     """The relay's last words about it, cut and escaped; or ""."""
     left_at: datetime | None = None
     """When its reader left, of a copy that was withheld for that; aware UTC."""
+    message_id: str = ""
+    """Of every copy that was handed over or may have been, in its brackets: what a relay's log knows it by."""
 
 
 def list_by_state(
@@ -149,13 +165,6 @@ def list_by_state(
     """Rows after number `after_n`, in order; `state` is a shown state (sending included) or None for all."""
     owned = exists().where(claim.c.owner.is_not(None), claims.holds_row())
     shown = case((owned, literal("sending")), else_=delivery.c.state)
-    last = (
-        select(reply.c.text)
-        .where(reply.c.issue_id == delivery.c.issue_id, reply.c.n == delivery.c.n)
-        .order_by(reply.c.id.desc())
-        .limit(1)
-        .scalar_subquery()
-    )
     left_at = (
         select(subscription.c.ended_at)
         .join(issue, issue.c.publication_id == subscription.c.publication_id)
@@ -171,7 +180,7 @@ def list_by_state(
             *(delivery.c[name] for name in ("n", "reason", "code", "enhanced", "provider", "tries", "at", "next_try")),
             *(subscriber.c[name] for name in ("address", "name")),
             shown.label("state"),
-            last.label("reply_text"),
+            last_words().label("reply_text"),
             left_at.label("left_at"),
         )
         .join(subscriber, subscriber.c.id == delivery.c.subscriber_id)
@@ -182,6 +191,17 @@ def list_by_state(
     if state is not None:
         query = query.where(shown == state)
     return [DeliveryRow(**{**row, "reply_text": row["reply_text"] or ""}) for row in conn.execute(query).mappings()]
+
+
+def last_words() -> ScalarSelect[str]:
+    """The newest text about a `delivery` row of the query it stands in: the relay's words, or ours; else null."""
+    return (
+        select(reply.c.text)
+        .where(reply.c.issue_id == delivery.c.issue_id, reply.c.n == delivery.c.n)
+        .order_by(reply.c.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
 
 
 def next_try_in(conn: Connection, issue_id: int) -> float | None:

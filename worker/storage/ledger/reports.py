@@ -9,6 +9,7 @@ from worker.domain.delivery import DeliveryState, DoubtReason, SkipReason
 from worker.domain.provider import Provider
 from worker.domain.report import TRIED, Doubt, Leavers, Refusal, Silence, Span
 from worker.domain.subscription import ConsentEvent
+from worker.storage.ledger.deliveries import last_words
 from worker.storage.schema import consent_log, delivery, issue, reply, subscriber, subscription
 
 
@@ -113,12 +114,14 @@ def silence(conn: Connection, issue_id: int) -> Silence:
 
 
 def doubts(conn: Connection, issue_id: int, limit: int) -> list[Doubt]:
-    """The copies in doubt, by number; at most `limit`."""
+    """The copies in doubt, by number; at most `limit`. Their Message-IDs are left to who knows the key."""
     query = (
-        select(delivery.c.n, subscriber.c.address, delivery.c.reason, delivery.c.at)
+        select(delivery.c.n, subscriber.c.address, delivery.c.reason, delivery.c.at, last_words().label("words"))
         .join(subscriber, subscriber.c.id == delivery.c.subscriber_id)
         .where(delivery.c.issue_id == issue_id, delivery.c.state == DeliveryState.IN_DOUBT)
         .order_by(delivery.c.n)
         .limit(limit)
     )
-    return [Doubt(int(row.n), row.address, DoubtReason(row.reason), row.at) for row in conn.execute(query)]
+    return [
+        Doubt(int(row.n), row.address, DoubtReason(row.reason), row.at, row.words or "") for row in conn.execute(query)
+    ]
