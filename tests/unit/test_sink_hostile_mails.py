@@ -12,8 +12,8 @@ from types import FrameType
 import pytest
 
 from tests.unit.test_sink_abuse import MOST_MB
-from worker.sink.fields import decode_octets, decode_words
-from worker.sink.mime_parts import MOST_PARTS, leaves_of
+from worker.received.fields import decode_octets, decode_words
+from worker.received.parts import MOST_PARTS, leaves_of
 from worker.sink.parsed_mail import open_mail, raw_head
 
 PNG = b"Content-Type: image/png\r\nContent-Disposition: attachment;"

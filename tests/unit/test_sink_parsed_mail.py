@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.sink.fields import decode_words, find_field, split_fields
+from worker.received.fields import decode_words, find_field, split_fields
 from worker.sink.frame import frame_policy, framed_html, has_dark_scheme
 from worker.sink.mail_client import belongs_to
 from worker.sink.parsed_mail import LARGEST_OPENED, MOST_FIELDS, open_mail, opens_in_browser, pieces_of

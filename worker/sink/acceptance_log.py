@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from worker import clock
-from worker.sink.fields import decode_words, find_field, head_of
+from worker.received.fields import decode_words, find_field, head_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from worker.sink.fields import visible
+from worker.received.fields import visible
 from worker.sink.frame import NO_HTML, frame_policy, framed_html, has_dark_scheme
 from worker.sink.mail_client import belongs_to, post_one_click, visit_links
 from worker.sink.mailbox import LONGEST_QUERY, Entry, Mailbox

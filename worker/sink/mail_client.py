@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from worker import clock
-from worker.sink.fields import visible
+from worker.received.fields import visible
 
 TIMEOUT_S = 10.0  # for connecting and each read: our own pages answer far sooner
 SCAN_S = 60.0

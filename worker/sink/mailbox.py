@@ -17,7 +17,7 @@ from pathlib import Path
 
 import orjson
 
-from worker.sink.fields import decode_words, visible
+from worker.received.fields import decode_words, visible
 
 PAGE_SIZE = 50  # mails on a page of the inbox: some screens
 PIECE = 64 * 1024  # octets of a mail read at a time

@@ -11,8 +11,8 @@ from pathlib import Path
 import orjson
 
 from worker.errors import RefusedError
+from worker.received.fields import LONGEST_SUMMARY, find_field, head_of
 from worker.sink.acceptance_log import AcceptedMail, write_all
-from worker.sink.fields import LONGEST_SUMMARY, find_field, head_of
 
 SEGMENTS = 20
 """A full mailbox has about this many segments: rotation drops a twentieth at a time."""

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from selectolax.lexbor import LexborHTMLParser
 
-from worker.sink.fields import LARGEST_HEAD, decode_octets, decode_words, find_field, head_of, split_fields, visible
-from worker.sink.mime_parts import MOST_PARTS, Part, leaves_of
+from worker.received.fields import LARGEST_HEAD, decode_octets, decode_words, find_field, head_of, split_fields, visible
+from worker.received.parts import MOST_PARTS, Part, leaves_of
 
 LARGEST_OPENED = 1024 * 1024
 """Octets of a mail that are taken apart: ten times what a large mailbox provider shows uncut."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import unquote_to_bytes
 
-from worker.sink.fields import decode_octets, decode_words, split_fields
+from worker.received.fields import decode_octets, decode_words, split_fields
 
 MOST_PARTS = 100  # leaves of one mail; ours have two
 MOST_OPENED = 300  # leaves and what holds them
