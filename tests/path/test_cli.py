@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ledgers import planned_issue
+from tests.support.ledgers import FINGERPRINT, planned_issue, send
 from tests.support.readers import KEY
+from tests.support.reports import delivery_report
 from worker.cli import main
 from worker.demo.place import SAMPLES
+from worker.domain.delivery import DeliveryState
 from worker.storage import publications, schema
 from worker.storage.engine import Database
+from worker.tokens import Keyring
 
 ROOT = Path(__file__).resolve().parents[2]
 POST = "7 Quay of Posts, 1000 Lisbon"
@@ -720,3 +723,39 @@ def test_help_shows_what_is_to_be_typed_in_one_form(corranto: Callable[..., Said
         assert not re.search(r"[{}<>]|list\[|\[\[|\.\.\.\.", shown), shown
     assert "lint [OPTIONS] FILE..." in corranto("lint", "--help").out
     assert "preview [OPTIONS] FILE [OUT]" in corranto("preview", "--help").out
+
+
+def test_intake_says_of_each_mail_what_it_was(
+    corranto: Callable[..., Said], sqlite_database: Database, tmp_path: Path
+) -> None:
+    # Given: three mails, of which one is about a copy in doubt
+    issue_id = planned_issue(sqlite_database, 3)
+    in_doubt = {"state": DeliveryState.IN_DOUBT, "reason": "line_broke", "fingerprint": FINGERPRINT}
+    send(sqlite_database, issue_id, lambda n: in_doubt if n == 1 else {"state": DeliveryState.ACCEPTED, "code": 250})
+    keyring = Keyring([KEY])
+    for n in (1, 2):
+        to = f"bounces+{keyring.sign_verp(issue_id, n)}@rivers.example.org"
+        (tmp_path / f"{n}.eml").write_bytes(delivery_report("failed", to=to))
+    (tmp_path / "note.eml").write_text("Subject: Out of office\n\nI am away.\n")
+
+    # When
+    said = corranto("intake", "1.eml", "2.eml", "note.eml")
+    again = corranto("intake", "1.eml", "--json")
+
+    # Then
+    assert said.code == 0
+    assert said.out.splitlines() == [
+        "1.eml: copy 1 of spring was in doubt and is bounced now: a report says failed",
+        "2.eml: copy 2 of spring is not in doubt but accepted; nothing was changed",
+        "note.eml: no report that Corranto reads; nothing was changed",
+    ]
+    assert "corranto issue report spring" in said.err
+    assert again.json["mails"][0]["finding"] == "not_in_doubt"
+    assert "returned later by a report" in corranto("issue", "deliveries", "spring", "--state", "bounced").out
+
+
+@pytest.mark.parametrize("file", ["missing.eml", "."])
+def test_intake_of_what_cannot_be_read_is_one_sentence(corranto: Callable[..., Said], file: str) -> None:
+    said = corranto("intake", file)
+    assert said.code == 2
+    assert f"{file} cannot be read" in said.err

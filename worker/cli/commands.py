@@ -43,6 +43,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "status": ("health", "what runs, what is being sent"),
         "doctor": ("health", "find out what is wrong, with the fix"),
         "verify": ("health", "prove that the ledger adds up"),
+        "intake": ("intake", "returned mail ends the doubt about a copy"),
         "db": ("databases", "upgrade check backup restore unlock"),
         "key": ("keys", "new: a key for unsubscribe links"),
         "dkim": ("dkim", "create show-dns: sign mail of a domain"),

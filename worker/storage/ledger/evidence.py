@@ -1,6 +1,7 @@
 """Evidence about copies in doubt: what it may move, and where to. Nothing that was settled otherwise meanwhile.
 
-A copy in doubt keeps the id of the claim that lost it; evidence names that id, and touches no row without it.
+A copy in doubt keeps the id of the claim that lost it; a journal names that id, and touches no row without it. A report
+names the copy.
 """
 
 from collections.abc import Sequence
@@ -34,11 +35,35 @@ def in_doubt_since(conn: Connection, issue_id: int, claim_id: int, from_n: int, 
     )
 
 
-def resolve(conn: Connection, issue_id: int, claim_id: int, numbers: Sequence[int], to: DeliveryState) -> int:
-    """Move copies in doubt on: accepted, bounced at the hand-over, or waiting, which is due now. Returns how many.
+def state_of(conn: Connection, issue_id: int, n: int) -> DeliveryState | None:
+    """In which state a copy is stored; None when there is no such copy."""
+    query = select(delivery.c.state).where(delivery.c.issue_id == issue_id, delivery.c.n == n)
+    state = conn.execute(query).scalar()
+    return None if state is None else DeliveryState(state)
 
-    Only while their claim is the one named. A waiting one of an issue that was finished sets it back to sending; of a
-    cancelled issue nothing is reopened.
+
+def keep_words(conn: Connection, issue_id: int, n: int, enhanced: str | None, text: str) -> None:
+    """What a copy was settled by, as its newest words; `enhanced` is a status code (RFC 3463) or None."""
+    row = (delivery.c.issue_id == issue_id, delivery.c.n == n)
+    tries = select(delivery.c.tries).where(*row).scalar_subquery()
+    words = {"try_no": tries, "at": database_now(), "phase": "report", "enhanced": enhanced, "text": text}
+    conn.execute(reply.insert().values(issue_id=issue_id, n=n, **words))
+    if enhanced is not None:
+        conn.execute(update(delivery).where(*row).values(enhanced=enhanced))
+
+
+def resolve(
+    conn: Connection,
+    issue_id: int,
+    claim_id: int | None,
+    numbers: Sequence[int],
+    to: DeliveryState,
+    bounced: BounceKind = BounceKind.AT_HANDOVER,
+) -> int:
+    """Move copies in doubt on: accepted, bounced, or waiting, which is due now. Returns how many.
+
+    Only while their claim is the one named; None stands for any. A waiting one of an issue that was finished sets it
+    back to sending; of a cancelled issue nothing is reopened.
     """
     if not numbers:
         return 0
@@ -51,7 +76,7 @@ def resolve(conn: Connection, issue_id: int, claim_id: int, numbers: Sequence[in
         columns |= {"next_try": database_now(), "claimed_at": None, "fingerprint": None}
         columns |= {"doubts": delivery.c.doubts - 1, "tries": delivery.c.tries - 1, "first_try": None}
     elif to is DeliveryState.BOUNCED:
-        columns["reason"] = BounceKind.AT_HANDOVER
+        columns["reason"] = bounced
     done = 0
     shards = conn.execute(
         select(shard.c.no, shard.c.from_n, shard.c.to_n)
@@ -62,7 +87,9 @@ def resolve(conn: Connection, issue_id: int, claim_id: int, numbers: Sequence[in
         mine = [n for n in numbers if from_n <= n <= to_n]
         if not mine:
             continue
-        is_still = and_(delivery.c.state == DeliveryState.IN_DOUBT, delivery.c.claim == claim_id)
+        is_still = delivery.c.state == DeliveryState.IN_DOUBT
+        if claim_id is not None:
+            is_still = and_(is_still, delivery.c.claim == claim_id)
         moved = conn.execute(
             update(delivery).where(delivery.c.issue_id == issue_id, delivery.c.n.in_(mine), is_still).values(**columns)
         ).rowcount
