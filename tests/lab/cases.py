@@ -12,7 +12,6 @@ NOT_HERE = (
     "power loss of the machine",
     "a second machine",
     "loss and reordering of packets",
-    "an older version beside this one",
 )
 
 BOTH = ("sqlite", "postgresql")
@@ -63,6 +62,7 @@ FULL = [
     *_on(("postgresql",), faults.spoiled_lines_to_the_database, 8_000, rounds=2),
     *_on(("postgresql",), faults.database_restarts, 6_000, rounds=2),
     *_on(BOTH, faults.broker_is_lost, 6_000),
+    *_on(BOTH, faults.upgraded_under_way, 3_000),
     *_on(BOTH, faults.full_disk, 3_000),
     *_on(BOTH, faults.poison, 2_000),
     *_on(BOTH, clocks.clocks_jump, 4_000),

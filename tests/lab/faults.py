@@ -33,6 +33,7 @@ from tests.lab.runs import (
     lab_relay,
 )
 from tests.lab.smtp_rows import ROWS, run_row
+from tests.support.databases import give_version
 from tests.support.lists import Newsroom, WorkerProcess
 from tests.support.programs import find_program
 from tests.support.readers import KEY
@@ -47,6 +48,7 @@ from worker.domain.issue import IssueState
 from worker.journal.marks import FILE_NAME
 from worker.operations import unlock
 from worker.operations.backup import back_up, restore
+from worker.storage import migrations
 from worker.storage.engine import open_database
 
 ODD = {"mixed": 0.02, "later": 0.03, "bye": 0.02, "slow": 0.02}
@@ -88,6 +90,25 @@ def told_to_stop(ground: Ground) -> None:
                 ground.violate("a stop took too long", f"{took_s:.1f} s")
             if code != 0:
                 ground.violate("a worker that was told to stop failed", f"exit code {code}")
+        _finish(ground, relay)
+
+
+def upgraded_under_way(ground: Ground) -> None:
+    """Old workers on a database that a new version upgraded: they settle and end by themselves, new ones go on.
+
+    This version is the old one here, and the new one's is a number that it does not know.
+    """
+    with _sending(ground, {"slow": 0.02}, delay_s=0.02) as relay, ExitStack() as running:
+        desk = ground.desk
+        old = [running.enter_context(desk.worker(smtp_url=relay.url, claim_size="200")) for _ in range(2)]
+        desk.until(lambda: done_so_far(desk) > ground.size // 5, "mails leave")
+        give_version(desk.database, "9999")
+        for worker in old:
+            if (code := worker.process.wait(60)) != 1:
+                ground.violate("an old worker did not end as it should", f"exit code {code}")
+        if desk.totals().in_doubt or desk.totals().sending:
+            ground.violate("an old worker left something behind", str(desk.totals()))
+        give_version(desk.database, migrations.HEAD)
         _finish(ground, relay)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from tests.support.programs import only_one
 from tests.support.readers import KEY
@@ -60,3 +61,9 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/new/corranto.sqlite3"
     url: str = request.getfixturevalue("empty_postgresql_url")
     return url
+
+
+def give_version(database: Database, number: str) -> None:
+    """As if another version of Corranto had upgraded it."""
+    with database.write() as conn:
+        conn.execute(text("UPDATE alembic_version SET version_num = :number"), {"number": number})

@@ -52,7 +52,8 @@ from worker.transport.relay import relay_of
 DEADLINE_S = 60.0
 """When a test that hangs gives up; no measurement."""
 
-_WORKER = "import sys; from worker.cli import main; sys.exit(main(['worker']))"
+WORKER = "import sys; from worker.cli import main; sys.exit(main(['worker']))"
+SCHEDULER = "import sys; from worker.cli import main; sys.exit(main(['scheduler']))"
 
 TEXT = """---
 kind: statement
@@ -258,8 +259,8 @@ class Newsroom:
     # Workers.
 
     @contextmanager
-    def worker(self, script: str = _WORKER, **changes: str) -> Iterator[WorkerProcess]:
-        """A worker process that has begun; killed at the end if it still lives."""
+    def worker(self, script: str = WORKER, **changes: str) -> Iterator[WorkerProcess]:
+        """A worker, or another process, that has begun; killed at the end if it still lives."""
         log = self.folder / f"worker{len(self.logs)}.log"
         self.logs.append(log)
         given = {**self.settings_environment(), **{f"CORRANTO_{key.upper()}": value for key, value in changes.items()}}
@@ -274,7 +275,7 @@ class Newsroom:
             )
         started = WorkerProcess(process, log)
         try:
-            self.until(lambda: "worker ready" in started.said or process.poll() is not None, "the worker began")
+            self.until(lambda: " ready " in started.said or process.poll() is not None, "the process began")
             yield started
         finally:
             if process.poll() is None:

@@ -179,13 +179,17 @@ class SendingProcess:
                 _log.exception("the heartbeat met an error of our own")
 
     def _can_go_on(self) -> bool:
-        """Beat once. False when this process has to end: taken for dead, or unable to hand anything over."""
+        """Beat once. False when this process was taken for dead. It also has to end when it is unable to hand anything
+        over, or when another version took its place: then it goes on beating until all is settled."""
         if self._beat():
-            self._look_at_lock()
+            is_outdated = self._look_at_lock()
             broken = self.sender.hand_over.broken
-            if self.must_end.is_set() or (broken is None and self.journal.still_ours()):
+            if self.must_end.is_set() or (broken is None and not is_outdated and self.journal.still_ours()):
                 return True
-            _log.critical("nothing can be handed over any more, this process ends", worker=self.id, exc_info=broken)
+            if is_outdated:
+                _log.critical("the database was upgraded, this process ends: start the new version", worker=self.id)
+            else:
+                _log.critical("nothing can be handed over any more, this process ends", worker=self.id, exc_info=broken)
         else:
             self._is_lost = True
             _log.critical("this process was taken for dead, its claims are in doubt", worker=self.id)
@@ -194,9 +198,14 @@ class SendingProcess:
         self.on_must_end()
         return not self._is_lost
 
-    def _look_at_lock(self) -> None:
-        """While locked: has somebody unlocked it? Else: is it still the database it was, and how far has it come?"""
+    def _look_at_lock(self) -> bool:
+        """While locked: has somebody unlocked it? Else: is it still the database it was, and how far has it come?
+
+        True when it is one that another version works with: ours would write what that one does not expect.
+        """
         try:
+            if self.database.has_other_version():
+                return True
             if self.sender.lock is None:
                 self.seen = watch(self.database, self.settings.state_dir, self.seen)
                 if self.seen is not None:
@@ -205,12 +214,13 @@ class SendingProcess:
                         release_unknown(self.database, self.sender.batches, self.id)
                     if (note := self.sender.note) is not None and note.code.startswith("database."):
                         self.sender.note = None  # it answers; an idle worker has no slice to say so
-                    return
+                    return False
                 self.sender.lock_up(Trouble("lock.older", claims=0))
             self.seen = None
             self.sender.lock = self._begin()
         except UnreachableError as error:
             self.sender.note = error.trouble
+        return False
 
     def _beat(self) -> bool:
         fault = self.sender.hand_over.fault

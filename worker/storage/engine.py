@@ -142,6 +142,14 @@ class Database:
             raise SchemaError("database.older", place=self.place, version=present, needed=migrations.HEAD)
         raise SchemaError("database.newer", place=self.place, version=present, known=migrations.HEAD)
 
+    def has_other_version(self) -> bool:
+        """Whether somebody gave the database another schema since `check`. Raises UnreachableError.
+
+        False while no version can be read: a restore that is under way fills its tables in any order.
+        """
+        with self.read() as conn:
+            return version(conn) not in (None, migrations.HEAD)
+
     def instance(self) -> Instance:
         """Who this installation is; read once. Raises SchemaError when no migration has run."""
         with self._instance_guard:
