@@ -4,13 +4,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.lab import clocks, faults
+from tests.lab import clocks, faults, neighbours
 from tests.lab.ground import Ground, NotHereError, Sum, ground
 from tests.support.programs import find_program
 
 NOT_HERE = (
     "power loss of the machine",
-    "a second machine",
     "loss and reordering of packets",
 )
 
@@ -62,7 +61,8 @@ FULL = [
     *_on(("postgresql",), faults.spoiled_lines_to_the_database, 8_000, rounds=2),
     *_on(("postgresql",), faults.database_restarts, 6_000, rounds=2),
     *_on(BOTH, faults.broker_is_lost, 6_000),
-    *_on(BOTH, faults.upgraded_under_way, 3_000),
+    *_on(BOTH, neighbours.upgraded_under_way, 3_000),
+    *_on(("postgresql",), neighbours.another_machine_sleeps, 3_000),
     *_on(BOTH, faults.full_disk, 3_000),
     *_on(BOTH, faults.poison, 2_000),
     *_on(BOTH, clocks.clocks_jump, 4_000),

@@ -33,7 +33,6 @@ from tests.lab.runs import (
     lab_relay,
 )
 from tests.lab.smtp_rows import ROWS, run_row
-from tests.support.databases import give_version
 from tests.support.lists import Newsroom, WorkerProcess
 from tests.support.programs import find_program
 from tests.support.readers import KEY
@@ -48,7 +47,6 @@ from worker.domain.issue import IssueState
 from worker.journal.marks import FILE_NAME
 from worker.operations import unlock
 from worker.operations.backup import back_up, restore
-from worker.storage import migrations
 from worker.storage.engine import open_database
 
 ODD = {"mixed": 0.02, "later": 0.03, "bye": 0.02, "slow": 0.02}
@@ -76,7 +74,7 @@ def told_to_stop(ground: Ground) -> None:
         lambda worker: worker.tell(signal.SIGINT),
         lambda worker: (worker.tell(signal.SIGTERM), worker.tell(signal.SIGTERM))[0],
     )
-    with _sending(ground, ODD, delay_s=0.02) as relay:
+    with sending(ground, ODD, delay_s=0.02) as relay:
         desk = ground.desk
         for number in range(ground.kills):
             with desk.worker(smtp_url=relay.url, claim_size="200") as worker:
@@ -90,31 +88,12 @@ def told_to_stop(ground: Ground) -> None:
                 ground.violate("a stop took too long", f"{took_s:.1f} s")
             if code != 0:
                 ground.violate("a worker that was told to stop failed", f"exit code {code}")
-        _finish(ground, relay)
-
-
-def upgraded_under_way(ground: Ground) -> None:
-    """Old workers on a database that a new version upgraded: they settle and end by themselves, new ones go on.
-
-    This version is the old one here, and the new one's is a number that it does not know.
-    """
-    with _sending(ground, {"slow": 0.02}, delay_s=0.02) as relay, ExitStack() as running:
-        desk = ground.desk
-        old = [running.enter_context(desk.worker(smtp_url=relay.url, claim_size="200")) for _ in range(2)]
-        desk.until(lambda: done_so_far(desk) > ground.size // 5, "mails leave")
-        give_version(desk.database, "9999")
-        for worker in old:
-            if (code := worker.process.wait(60)) != 1:
-                ground.violate("an old worker did not end as it should", f"exit code {code}")
-        if desk.totals().in_doubt or desk.totals().sending:
-            ground.violate("an old worker left something behind", str(desk.totals()))
-        give_version(desk.database, migrations.HEAD)
-        _finish(ground, relay)
+        finish(ground, relay)
 
 
 def stopped_and_woken(ground: Ground) -> None:
     """SIGSTOP while another worker goes on: nothing of it is taken over, and it goes on itself when it is woken."""
-    with _sending(ground, {}, delay_s=0.01) as relay, ExitStack() as running:
+    with sending(ground, {}, delay_s=0.01) as relay, ExitStack() as running:
         desk = ground.desk
         sleeper, _ = (running.enter_context(desk.worker(smtp_url=relay.url, claim_size="200")) for _ in range(2))
         desk.until(lambda: done_so_far(desk) > ground.size // 5, "mails leave")
@@ -143,14 +122,14 @@ def spoiled_lines_to_the_database(ground: Ground) -> None:
         raise NotHereError("lines to an SQLite file")
     desk = ground.desk
     ends = (End.RESET, End.CLOSE, End.BLACKHOLE)
-    with _sending(ground, {"later": 0.02}) as relay:
+    with sending(ground, {"later": 0.02}) as relay:
         with proxy_to(ground.cluster.port, octets=(30_000, 600_000), ends=ends, seed=ground.seed) as proxy:
             url = desk.given["database_url"].replace(f":{ground.cluster.port}/", f":{proxy.port}/")
             with desk.worker(smtp_url=relay.url, database_url=url), desk.worker(smtp_url=relay.url, database_url=url):
                 # Not while copies are under way: the workers are killed at the end of this block.
                 _every(2.0, proxy.cut, lambda: is_over(desk) or not (desk.totals().waiting or desk.totals().sending))
             proxy.octets = None
-        _finish(ground, relay)
+        finish(ground, relay)
 
 
 def database_restarts(ground: Ground) -> None:
@@ -159,7 +138,7 @@ def database_restarts(ground: Ground) -> None:
         raise NotHereError("a restart of an SQLite file")
     desk, cluster = ground.desk, ground.cluster
     leaving, stop = Leaving(desk, ground.seed, ground.size), threading.Event()
-    with _sending(ground, {}, delay_s=0.01) as relay, ExitStack() as running:
+    with sending(ground, {}, delay_s=0.01) as relay, ExitStack() as running:
         place = running.enter_context(running_web(desk.settings, desk.database))
         for _ in range(2):
             running.enter_context(desk.worker(smtp_url=relay.url, claim_size="200"))
@@ -193,7 +172,7 @@ def broker_is_lost(ground: Ground) -> None:
     desk.given |= {"broker_url": server.url}
     dice = random.Random(ground.seed)
     try:
-        with _sending(ground, {}, delay_s=0.01) as relay, ExitStack() as running:
+        with sending(ground, {}, delay_s=0.01) as relay, ExitStack() as running:
             for _ in range(2):
                 running.enter_context(desk.worker(smtp_url=relay.url, claim_size="200"))
 
@@ -225,7 +204,7 @@ def full_disk(ground: Ground) -> None:
     if shutil.which("mount") is None or subprocess.run(command, check=False, capture_output=True).returncode:
         raise NotHereError("a full disk, because nothing may be mounted")
     try:
-        with _sending(ground, {"later": 0.02}, delay_s=0.01) as relay, desk.worker(smtp_url=relay.url) as worker:
+        with sending(ground, {"later": 0.02}, delay_s=0.01) as relay, desk.worker(smtp_url=relay.url) as worker:
             desk.until(lambda: done_so_far(desk) > ground.size // 5, "mails leave")
             stuffing, marks = state / "stuffing", state / FILE_NAME
             for size in (65_536, 1):
@@ -279,7 +258,7 @@ def restored_in_mid_issue(ground: Ground) -> None:
     desk, state = ground.desk, ground.folder / "state"
     folder = ground.folder / "backup"
     leaving, stop = Leaving(desk, ground.seed, ground.size), threading.Event()
-    with _sending(ground, {}, delay_s=0.005) as relay, ExitStack() as running:
+    with sending(ground, {}, delay_s=0.005) as relay, ExitStack() as running:
         place = running.enter_context(running_web(desk.settings, desk.database))
         with desk.worker(smtp_url=relay.url, claim_size="200"), desk.worker(smtp_url=relay.url, claim_size="200"):
             desk.until(lambda: done_so_far(desk) > ground.size // 3, "mails leave")
@@ -381,7 +360,7 @@ def under_load(ground: Ground) -> None:
 
 
 @contextmanager
-def _sending(ground: Ground, plan: Mapping[str, float], delay_s: float = 0.0) -> Iterator[LabRelay]:
+def sending(ground: Ground, plan: Mapping[str, float], delay_s: float = 0.0) -> Iterator[LabRelay]:
     """Readers, a relay and an issue that is queued."""
     ground.desk.readers(ground.size)
     with lab_relay(ground.folder, ground.seed, plan, delay_s) as relay:
@@ -389,7 +368,7 @@ def _sending(ground: Ground, plan: Mapping[str, float], delay_s: float = 0.0) ->
         yield relay
 
 
-def _finish(ground: Ground, relay: LabRelay) -> None:
+def finish(ground: Ground, relay: LabRelay) -> None:
     with ground.desk.worker(smtp_url=relay.url):
         bring_forward(ground.desk)
     ground.judge(history_of(ground.desk, relay))
