@@ -33,16 +33,14 @@ def tables(tree: ast.AST) -> Iterator[str]:
             yield name
 
 
-FILES = [(str(path), tree) for path, tree in modules() if str(path).startswith(FACES)]
-
-
-@pytest.mark.parametrize(("path", "tree"), FILES, ids=[path for path, _ in FILES])
-def test_a_face_opens_no_transaction_and_knows_no_table(path: str, tree: ast.Module) -> None:
+def test_a_face_opens_no_transaction_and_knows_no_table() -> None:
     # When
-    seen = [*transactions(tree), *tables(tree)]
+    faces = {str(path): tree for path, tree in modules() if str(path).startswith(FACES)}
+    seen = {path: found for path, tree in faces.items() if (found := [*transactions(tree), *tables(tree)])}
 
     # Then what one face does by itself, no other face would do the same way
-    assert not seen
+    assert len(faces) > 30
+    assert seen == {}
 
 
 @pytest.mark.parametrize(

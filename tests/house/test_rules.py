@@ -22,10 +22,13 @@ READS_FILES = {
 }
 PURE = [
     name
-    for room in ("", "domain", "compose", "message", "transport")
+    for room in ("", "domain", "received", "compose", "message", "transport", "feedback")
     for path in sorted((WORKER / room).glob("*.py"))
     if (name := str(path.relative_to(ROOT))) not in READS_FILES
-    and (room in ("domain", "compose", "message") or path.stem in ("errors", "tokens", "replies", "retry", "shaping"))
+    and (
+        room in ("domain", "received", "compose", "message")
+        or path.stem in ("errors", "tokens", "replies", "retry", "shaping", "report")
+    )
 ]
 IMPURE_MODULES = {
     "os", "time", "secrets", "socket", "subprocess", "asyncio", "threading", "tempfile", "shutil", "logging",

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 
@@ -36,14 +37,17 @@ class Site:
         return self.place.partition(":")[0]
 
 
-FILES = {str(path): tree for path, tree in modules()}
+@cache
+def files() -> dict[str, ast.Module]:
+    return {str(path): tree for path, tree in modules()}
 
 
+@cache
 def error_classes() -> set[str]:
     """Names of CorrantoError and of every class below it, in whatever file."""
     bases = {
         node.name: {ast.unparse(base).rpartition(".")[2] for base in node.bases}
-        for tree in FILES.values()
+        for tree in files().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
     }
@@ -53,14 +57,11 @@ def error_classes() -> set[str]:
     return known
 
 
-ERRORS = error_classes()
-
-
 def sites(path: str, tree: ast.Module) -> Iterator[Site]:
     """Every call that makes a Trouble or an error of ours."""
     for function, node in _calls(tree):
         name = ast.unparse(node.func).rpartition(".")[2]
-        if name == "SettingsError" or name not in {"Trouble", *ERRORS, "__init__"}:
+        if name == "SettingsError" or name not in {"Trouble", *error_classes(), "__init__"}:
             continue
         if name == "__init__" and not (node.args and CODE.fullmatch(str(getattr(node.args[0], "value", "")))):
             continue
@@ -101,8 +102,11 @@ def _literal(name: str, function: ast.AST) -> set[str] | None:
     return None
 
 
-SITES = [site for path, tree in FILES.items() if path != "worker/errors.py" for site in sites(path, tree)]
-SITES += [site for site in sites("worker/errors.py", FILES["worker/errors.py"]) if site.code]
+@cache
+def all_sites() -> list[Site]:
+    """Of errors.py only those that give a code: the others are the classes' own."""
+    found = [site for path, tree in files().items() for site in sites(path, tree)]
+    return [site for site in found if site.code or site.file != "worker/errors.py"]
 
 
 def commands(tree: ast.Module) -> Iterator[str]:
@@ -119,10 +123,10 @@ def commands(tree: ast.Module) -> Iterator[str]:
 def prose() -> dict[str, list[str]]:
     """What each file still says by itself."""
     seen: dict[str, list[str]] = defaultdict(list)
-    for site in SITES:
+    for site in all_sites():
         if site.code is None:
             seen[site.file].append(f"{site.place} gives no code")
-    for path, tree in FILES.items():
+    for path, tree in files().items():
         if not path.startswith(ABOVE):
             for said in commands(tree):
                 seen[path].append(said)
@@ -134,11 +138,11 @@ def test_a_room_below_the_faces_says_codes_and_leaves_commands_to_them() -> None
 
 
 def test_a_person_reads_a_sentence_for_everything_that_can_go_wrong() -> None:
-    assert {site.place: site.code for site in SITES if site.code and site.code not in SENTENCES} == {}
+    assert {site.place: site.code for site in all_sites() if site.code and site.code not in SENTENCES} == {}
 
 
 def test_no_sentence_waits_for_something_that_cannot_happen() -> None:
-    raised = {site.code for site in SITES}
+    raised = {site.code for site in all_sites()}
     assert {code for code in SENTENCES if code not in raised} == set()
     assert set(FIXES) <= set(SENTENCES)
 
@@ -147,7 +151,7 @@ def test_a_sentence_finds_every_field_it_names() -> None:
     # When
     short = {
         site.place: sorted(missing)
-        for site in SITES
+        for site in all_sites()
         if site.code in SENTENCES and site.fields is not None
         for sentence in (SENTENCES[site.code], FIXES.get(site.code, ""))
         if (missing := _misfit(sentence, site.fields))
@@ -166,7 +170,7 @@ def _misfit(sentence: Sentence, given: frozenset[str]) -> set[str]:
 def test_one_code_has_the_same_fields_wherever_it_is_raised() -> None:
     # When
     shapes: dict[str, set[frozenset[str]]] = defaultdict(set)
-    for site in SITES:
+    for site in all_sites():
         if site.code and site.fields is not None:
             shapes[site.code].add(site.fields)
 

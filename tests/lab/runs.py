@@ -29,8 +29,10 @@ from worker.tokens import Keyring, Purpose, Token
 
 CRASHING = """
 import os, signal, sys
-from worker.actors import run_worker
-from worker.cli.context import open_settings
+from worker.cli.commands import nothing_is_garbage
+with nothing_is_garbage():
+    from worker.actors import run_worker
+    from worker.cli.context import open_settings
 seen = 0
 def hook(step, claim_id, number):
     global seen

@@ -4,7 +4,10 @@ A command's file is imported when the command is called: `corranto key new` need
 """
 
 import difflib
+import gc
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
@@ -91,12 +94,25 @@ def find_command(word: str) -> Any:  # noqa: ANN401 - a click command, whose typ
     entries = {name: entry for group in GROUPS.values() for name, entry in group.items()}
     if word not in entries:
         raise UsageError("command.unknown", command=word, near=difflib.get_close_matches(word, entries, n=2))
-    module = importlib.import_module(f"worker.cli.{entries[word][0]}")
+    with nothing_is_garbage():
+        module = importlib.import_module(f"worker.cli.{entries[word][0]}")
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         app.command()(getattr(module, word))
     return _in_plain_help(get_command(app))
+
+
+@contextmanager
+def nothing_is_garbage() -> Iterator[None]:
+    """What is imported here stays. Looking for garbage among it would be a quarter of a process' start, and a pause of
+    all its threads again and again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _in_plain_help(command: Any) -> Any:  # noqa: ANN401 - as above

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from worker.cli.commands import nothing_is_garbage
 from worker.cli.context import open_settings
 from worker.cli.output import end, say
 from worker.operations.status import relay_place
@@ -26,7 +27,8 @@ _COLOURS = {"web": "cyan", "worker": "green", "scheduler": "magenta", "sink": "y
 
 def web() -> None:
     """Serve the readers' pages and the health checks until SIGTERM or Ctrl-C."""
-    from worker.web import ops
+    with nothing_is_garbage():
+        from worker.web import ops
 
     end(ops.serve(_ready()) or 0)
 
@@ -36,14 +38,16 @@ def worker() -> None:
 
     One operating system process: start more of them, on this machine or others, to send faster.
     """
-    from worker import actors
+    with nothing_is_garbage():
+        from worker import actors
 
     end(actors.run_worker(_ready()))
 
 
 def scheduler() -> None:
     """Start what is due and find what got stuck, until SIGTERM or Ctrl-C. Several may run; each step is safe."""
-    from worker import scheduler as room
+    with nothing_is_garbage():
+        from worker import scheduler as room
 
     end(room.run(_ready()))
 
