@@ -97,8 +97,9 @@ def test_nothing_moves_for_a_forged_foreign_or_contradictory_report(desk: Newsro
         other = "a" if token[20] != "a" else "b"
         forged = path.replace(token, f"{token[:20]}{other}{token[21:]}")
         foreign = Keyring(["another installation's key, as long as ours is"]).sign_verp(desk.issue().id, 1)
-        message_id = re.search(r"Message-ID: <(.{40})", head(anna))
+        message_id = re.search(r"Message-ID: <(.{39})(.)", head(anna))
         assert message_id is not None
+        last = "2" if message_id[2] == "7" else "7"
 
         # When
         findings = [
@@ -108,7 +109,7 @@ def test_nothing_moves_for_a_forged_foreign_or_contradictory_report(desk: Newsro
                 delivery_report("failed", to=path.replace(token, foreign)),
                 delivery_report("failed", to="anna@example.org"),
                 delivery_report("failed", returned=f"Message-ID: <{'a' * 40}@rivers.example.org>"),
-                delivery_report("failed", returned=f"Message-ID: <{message_id[1][:-1]}7@rivers.example.org>"),
+                delivery_report("failed", returned=f"Message-ID: <{message_id[1]}{last}@rivers.example.org>"),
                 delivery_report("failed", to=path, returned=head(berta)),
                 b"To: " + path.encode() + b"\r\nSubject: Out of office\r\n\r\nI am away.\r\n",
             )

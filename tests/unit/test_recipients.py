@@ -43,4 +43,4 @@ def test_a_csv_has_times_as_json_has_them() -> None:
     cells = csv_cells(ROW)
 
     # Then
-    assert cells[-4:] == ["2026-11-24T09:30:00+00:00", "", "No such mailbox", ""]
+    assert cells[-5:] == ["2026-11-24T09:30:00+00:00", "", "No such mailbox", "", ""]
