@@ -44,3 +44,9 @@ def test_a_csv_has_times_as_json_has_them() -> None:
 
     # Then
     assert cells[-5:] == ["2026-11-24T09:30:00+00:00", "", "No such mailbox", "", ""]
+
+
+@pytest.mark.parametrize(("state", "is_named"), [("in_doubt", True), ("accepted", False)])
+def test_a_copy_in_doubt_is_listed_with_its_message_id(state: str, is_named: bool) -> None:
+    row = replace(ROW, state=state, message_id="<left@rivers.example.org>")
+    assert ("<left@rivers.example.org>" in spell_why(row)) is is_named

@@ -4,13 +4,14 @@ from dataclasses import asdict
 from datetime import datetime
 
 from worker.consent.cells import neutral_cell
+from worker.domain.delivery import DeliveryState
 from worker.operations.deliveries import DeliveryRow
 from worker.screen.report import ERASED, REASON_WORDS, strip_code
 from worker.screen.terminal import clean
 
 
 def spell_why(row: DeliveryRow) -> str:
-    """Why it is in its state: our reason, the relay's code once and its words, the next try."""
+    """Why it is in its state: our reason, the relay's code once and its words, the next try, a doubt's Message-ID."""
     said = " ".join(str(part) for part in (row.code, row.enhanced, strip_code(row.reply_text, row.enhanced)) if part)
     reason = REASON_WORDS.get(row.reason, row.reason) if row.reason else ""
     if row.left_at is not None:
@@ -19,7 +20,8 @@ def spell_why(row: DeliveryRow) -> str:
         reason = f"opted out at {row.left_at:{form}} UTC"
     why = ": ".join(part for part in (reason, said) if part)
     next_try = "" if row.next_try is None else f"next try {row.next_try:%H:%M} UTC"
-    return "; ".join(part for part in (why, next_try) if part)
+    message_id = row.message_id if row.state == DeliveryState.IN_DOUBT else ""
+    return "; ".join(part for part in (why, next_try, message_id) if part)
 
 
 def csv_cells(row: DeliveryRow) -> list[str]:
