@@ -1,9 +1,9 @@
 """An SMTP server that behaves, until its scenario says otherwise: the double for everything a relay can do to us.
 
 A scenario is a list of `On(event, *steps)`. Events: connect, ehlo, helo, starttls, tls (after the handshake), auth,
-mail, rcpt, data, body_begins (after 354), bdat, body (complete), rset, quit, other. Steps are done in order in place of
-the server's usual answer: bytes are written as they are (one write, so one segment), the others are named below. A rule
-may be limited by a pattern over the command line, by `skip` and by `times`.
+mail, rcpt, data, body_begins (its first line is there), bdat, body (complete), rset, quit, other. Steps are done in
+order in place of the server's usual answer: bytes are written as they are (one write, so one segment), the others are
+named below. A rule may be limited by a pattern over the command line, by `skip` and by `times`.
 """
 
 import asyncio
@@ -265,12 +265,14 @@ class _Conversation:
             return
         if usual.startswith(b"503"):
             return
+        raw = await self.reader.readline()
         await self._step("body_begins", line, b"")
         lines: list[bytes] = []
-        while (raw := await self.reader.readline()) != b".\r\n":
+        while raw != b".\r\n":
             if not raw.endswith(b"\n"):
                 return
             lines.append(raw[1:] if raw.startswith(b".") else raw)
+            raw = await self.reader.readline()
         self.body = b"".join(lines)
         await self._take(line)
 

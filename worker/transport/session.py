@@ -221,6 +221,8 @@ class Session:
         if not await mails.source.pace():
             self._withhold(mails, "the rate window is used up")
             return
+        # A late second answer to RCPT would be taken for the body's; a relay that left needs no body to show it.
+        await self._wire.catch_up()
         self._check_before_body()
         data = body_octets(mails.current, self._offer)
         following = mails.take_rider() if self._overlap and self._left > 1 else b""
