@@ -9,13 +9,15 @@ from sqlalchemy import update
 from tests.consent.test_noted import away, wish
 from tests.support.lists import Newsroom
 from tests.support.readers import Readers
+from tests.support.words import refuses
 from worker.consent.attendance import Attendance
 from worker.consent.noted import has_any, note
+from worker.dispatch import lock
 from worker.dispatch.wishes import NotedWishes
 from worker.domain.process import Role
 from worker.errors import Trouble, UnreachableError
 from worker.operations.status import collect
-from worker.storage import presences, schema
+from worker.storage import epochs, presences, schema
 from worker.storage.engine import Database
 
 AWAY = Trouble("database.silent", place="there", reason="away")
@@ -99,6 +101,37 @@ def test_a_worker_that_begins_after_an_outage_waits_for_other_hosts_too(
     assert (wishes.missing() is not None) is waits
     elsewhere.attend()
     assert wishes.missing() is None
+
+
+def test_after_an_outage_the_database_is_compared_once_while_others_are_waited_for(
+    database: Database, tmp_path: Path
+) -> None:
+    # Given an outage, a silent web process elsewhere, and a database that fits
+    Attendance(database, tmp_path / "elsewhere", Role.WEB).attend()
+    age(database, timedelta(seconds=3))
+    wishes = NotedWishes(database, tmp_path / "here")
+    wishes.note(AWAY)
+    assert str(wishes.missing()).startswith("wishes.elsewhere")
+
+    # When something comes to light here that a comparison would find
+    with database.read() as conn:
+        lock.insist(tmp_path / "here", epochs.read_progress(conn))
+
+    # Then it is left to the heartbeat until the next outage
+    assert str(wishes.missing()).startswith("wishes.elsewhere")
+    wishes.note(AWAY)
+    with refuses(UnreachableError, "older state"):
+        wishes.missing()
+
+
+def test_who_begins_after_an_outage_has_compared_the_database_before(database: Database, tmp_path: Path) -> None:
+    Attendance(database, tmp_path / "elsewhere", Role.WEB).attend()
+    age(database, timedelta(seconds=600))
+    with database.read() as conn:
+        lock.insist(tmp_path / "here", epochs.read_progress(conn))
+    wishes = NotedWishes(database, tmp_path / "here")
+    wishes.look_back()
+    assert str(wishes.missing()).startswith("wishes.elsewhere")
 
 
 def test_this_machine_before_its_reboot_is_not_waited_for(database: Database, tmp_path: Path) -> None:

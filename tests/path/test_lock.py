@@ -140,6 +140,69 @@ def test_a_worker_at_work_sees_that_a_database_is_not_the_one_it_was(
     assert known == expected
 
 
+@pytest.mark.parametrize(
+    ("begun", "is_behind"),
+    [
+        # Of 600 copies a claim took the first 200. What began is told by the ends of its ranges.
+        ("", False),
+        ("1-200", False),
+        ("200-201", True),
+        ("201", True),
+        ("1-5,20-30,201-210", True),
+        ("600", True),
+        ("600-700", True),
+    ],
+)
+def test_a_ledger_that_never_gave_out_what_began_here_is_behind(
+    desk: Newsroom, tmp_path: Path, begun: str, is_behind: bool
+) -> None:
+    (tmp_path / marks.FILE_NAME).write_text(f"1 1 {begun}\n")
+    with planned(desk) as hand:
+        assert hand.slice().claim() is not None
+        assert lock.compare(desk.database, tmp_path).is_behind is is_behind
+
+
+@pytest.mark.parametrize(
+    ("state", "plan_cursor", "begun", "is_behind"),
+    [
+        (IssueState.SENDING, None, "1-200", False),
+        (IssueState.PAUSED, None, "1-200", False),
+        # Nothing can have begun of an issue that was not sent yet.
+        (IssueState.HOLDING, None, "1-200", True),
+        # Nor of readers that are not planned yet.
+        (IssueState.SENDING, 7, "1-5,10-20,190-200", False),
+        (IssueState.SENDING, 7, "1-5,10-20,190-201", True),
+    ],
+)
+def test_a_ledger_whose_every_copy_was_claimed_is_behind_by_its_issue(
+    desk: Newsroom, tmp_path: Path, state: IssueState, plan_cursor: int | None, begun: str, is_behind: bool
+) -> None:
+    (tmp_path / marks.FILE_NAME).write_text(f"1 1 {begun}\n")
+    with planned(desk, 200) as hand:
+        assert hand.slice().claim() is not None
+        with desk.database.write() as conn:
+            conn.execute(update(schema.issue).values(state=state, plan_cursor=plan_cursor))
+        assert lock.compare(desk.database, tmp_path).is_behind is is_behind
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "epoch", "remembered"),
+    [
+        (None, Progress("mine", 0, 0), {}, Memory("mine", 1, 0)),
+        (None, Progress("mine", 5, 7), {"epoch": 12}, Memory("mine", 13, 7)),
+        (Memory("mine", 9, 50), Progress("mine", 5, 7), {"epoch": 3}, Memory("mine", 10, 50)),
+        (Memory("mine", 2, 6), Progress("mine", 5, 7), {"epoch": 3}, Memory("mine", 6, 7)),
+    ],
+)
+def test_what_is_insisted_on_is_above_all_that_was_seen(
+    tmp_path: Path, known: Memory | None, now: Progress, epoch: dict[str, int], remembered: Memory
+) -> None:
+    if known is not None:
+        memory.remember(tmp_path, known)
+    lock.insist(tmp_path, now, **epoch)
+    assert memory.recall(tmp_path) == remembered
+
+
 def test_a_beat_counted_lower_than_the_last_is_an_older_databases(desk: Newsroom) -> None:
     # Given: a worker whose last claim was counted
     with planned(desk, 400) as hand:
