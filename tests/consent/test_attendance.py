@@ -182,6 +182,23 @@ def test_a_web_process_that_never_comes_back_is_given_up_after_a_minute(
     assert wishes.missing() is None
 
 
+def test_an_outage_began_when_the_database_first_failed(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a web process that was heard just before an outage of a minute and a half, noticed all the while
+    Attendance(database, tmp_path / "elsewhere", Role.WEB).attend()
+    age(database, timedelta(seconds=100))
+    wishes = NotedWishes(database, tmp_path / "here")
+    now = [100.0]
+    monkeypatch.setattr("worker.dispatch.wishes.clock.monotonic", lambda: now[0])
+    wishes.note(AWAY)
+    now[0] += 90.0
+    wishes.note(AWAY)
+
+    # When / Then what it noted in the outage is waited for
+    assert str(wishes.missing()).startswith("wishes.elsewhere")
+
+
 def test_a_worker_sends_nothing_while_another_host_may_know_who_left(desk: Newsroom) -> None:
     # Given an issue to be sent, and an outage in which another host's web process took a wish
     desk.readers(5)

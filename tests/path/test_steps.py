@@ -15,6 +15,7 @@ from worker import clock
 from worker.broker.build import build_broker
 from worker.dispatch import orders
 from worker.dispatch.batches import Batch
+from worker.dispatch.build import PORTION_ROWS
 from worker.dispatch.claim import release_unknown
 from worker.dispatch.events import Step
 from worker.dispatch.process import SendingProcess
@@ -481,6 +482,42 @@ def test_a_slice_that_is_told_to_stop_claims_nothing_more(desk: Newsroom) -> Non
     assert desk.totals().waiting >= 250
     assert desk.totals().accepted == len(desk.copies())
     desk.assert_books_add_up()
+
+
+def test_what_is_not_built_when_the_time_is_over_goes_back(desk: Newsroom) -> None:
+    # Given: a claim of three portions
+    told = Told()
+    with desk.hand(told, claim_size=str(3 * PORTION_ROWS)) as hand:
+        planned(desk, hand, readers=3 * PORTION_ROWS)
+        part = hand.slice()
+        batch = part.claim()
+        assert batch is not None
+
+        # When
+        part.hand_over(batch, until=0.0)
+        part.drain(math.inf)
+        part.give_back()
+
+    # Then: one was built
+    assert [number for step, _, number in told.steps if step is Step.BUILT] == [PORTION_ROWS]
+    assert desk.totals().sending == 0
+    assert desk.totals().waiting >= 2 * PORTION_ROWS
+    desk.assert_books_add_up()
+
+
+def test_few_results_are_not_settled_between_two_portions(desk: Newsroom) -> None:
+    # Given: everything that was built came back, and it is too little and too early to be written by itself
+    told = Told()
+    with desk.hand(told) as hand:
+        planned(desk, hand)
+        part = hand.slice(settle_s=600.0)
+        batch = hand.submitted(part)
+
+        # When / Then: with the next portion to come it waits
+        assert part._await_room(math.inf)
+        assert batch.unsettled == 3
+        part.give_back()
+    assert desk.totals().accepted == 3
 
 
 def test_a_queued_again_text_is_not_sent_with_the_old_words(desk: Newsroom) -> None:

@@ -146,6 +146,10 @@ def test_large_mails_are_built_no_faster_than_they_leave(desk: Newsroom) -> None
             held = hand.sender.hand_over._submitted_octets
             assert held <= hand_over.MOST_OCTETS + 3 * 1024 * 1024
             assert sum(built) < len(batch.due)
+            # And whoever waits for room hears the word to stop, although nothing comes back
+            hand.sender.draining.set()
+            worker.join(20)
+            assert not worker.is_alive()
         finally:
             hand.sender.draining.set()
             worker.join(20)
