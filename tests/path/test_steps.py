@@ -327,6 +327,27 @@ def test_no_nudge_is_sent_before_what_it_speaks_of_is_committed(both_desks: News
 # Claims that this process does not know of.
 
 
+@pytest.mark.parametrize(("unsure_until", "left"), [(math.inf, 1), (0.0, 3)])
+def test_a_claim_that_is_ours_in_the_ledger_only_is_given_back_while_an_answer_may_be_lost(
+    desk: Newsroom, unsure_until: float, left: int
+) -> None:
+    # Given: two claims of this worker, of which it knows the first
+    with desk.hand() as hand:
+        planned(desk, hand)
+        with desk.database.write() as conn:
+            known, _ = claims.claim_first(conn, 1, hand.id, 1), claims.claim_first(conn, 1, hand.id, 2)
+        assert known is not None
+        batches = hand.sender.batches
+        batches.add(Batch(known, threading.Event()))
+
+        # When
+        batches.unsure_until = unsure_until
+        release_unknown(desk.database, batches, hand.id)
+
+        # Then
+        assert desk.totals().sending == left
+
+
 def test_a_fresh_claim_is_not_released_under_its_slice(both_desks: Newsroom) -> None:
     # Given: an earlier commit's answer was lost, so unknown claims are released; another claim is being made
     desk = both_desks
