@@ -526,19 +526,25 @@ def test_what_is_not_built_when_the_time_is_over_goes_back(desk: Newsroom) -> No
     desk.assert_books_add_up()
 
 
-def test_few_results_are_not_settled_between_two_portions(desk: Newsroom) -> None:
-    # Given: everything that was built came back, and it is too little and too early to be written by itself
-    told = Told()
-    with desk.hand(told) as hand:
-        planned(desk, hand)
-        part = hand.slice(settle_s=600.0)
+@pytest.mark.parametrize(
+    ("results", "settle_s", "left"), [(3, 600.0, 3), (199, 600.0, 199), (200, 600.0, 0), (3, 0.0, 0)]
+)
+def test_between_two_portions_results_are_settled_when_they_are_many_or_old(
+    desk: Newsroom, results: int, settle_s: float, left: int
+) -> None:
+    # Given: everything that was built came back
+    with desk.hand() as hand:
+        planned(desk, hand, results)
+        part = hand.slice(settle_s=settle_s)
         batch = hand.submitted(part)
 
-        # When / Then: with the next portion to come it waits
+        # When: the next portion is to come
         assert part._await_room(math.inf)
-        assert batch.unsettled == 3
+
+        # Then
+        assert batch.unsettled == left
         part.give_back()
-    assert desk.totals().accepted == 3
+    assert desk.totals().accepted == results
 
 
 def test_a_queued_again_text_is_not_sent_with_the_old_words(desk: Newsroom) -> None:
