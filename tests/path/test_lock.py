@@ -243,12 +243,14 @@ def test_results_that_the_database_forgot_are_not_sent_again(desk: Newsroom) -> 
         batch = part.claim()
         assert batch is not None
         batch.settled = 5
+        nudge_no = desk.issue().nudge_no
 
         # When: a failover lost them
         part.give_back()
 
         # Then: the claim stays where it is, and the machine is locked
         assert desk.totals().sending == 200
+        assert desk.issue().nudge_no == nudge_no  # nothing came back that others could send
         assert hand.sender.lock is not None
         assert begin(desk) == "lock.older"
         unlock.unlock(desk.database, state_of(desk), "an operator")

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 import structlog
-from sqlalchemy import event
+from sqlalchemy import event, select
 
 from tests.support.lists import DEADLINE_S, Hand, Newsroom, Nudges
 from tests.support.scripted_smtp import On, ScriptedRelay
@@ -16,7 +16,7 @@ from worker.broker.build import build_broker
 from worker.dispatch import orders
 from worker.dispatch.batches import Batch
 from worker.dispatch.build import PORTION_ROWS
-from worker.dispatch.claim import release_unknown
+from worker.dispatch.claim import note_claim, release_unknown
 from worker.dispatch.events import Step
 from worker.dispatch.process import SendingProcess
 from worker.dispatch.recheck import RECHECK_S
@@ -545,6 +545,22 @@ def test_between_two_portions_results_are_settled_when_they_are_many_or_old(
         assert batch.unsettled == left
         part.give_back()
     assert desk.totals().accepted == results
+
+
+def test_a_claim_is_noted_with_its_issue_for_the_tick(desk: Newsroom) -> None:
+    # Given: nobody claimed anything for long
+    with desk.hand() as hand:
+        issue_id = planned(desk, hand)
+        desk.age_nudges()
+        with desk.database.read() as conn:
+            before = conn.execute(select(schema.issue.c.last_claim_at)).scalar_one()
+
+        # When
+        note_claim(desk.database, issue_id)
+
+        # Then
+        with desk.database.read() as conn:
+            assert conn.execute(select(schema.issue.c.last_claim_at)).scalar_one() > before
 
 
 def test_a_queued_again_text_is_not_sent_with_the_old_words(desk: Newsroom) -> None:
