@@ -228,7 +228,7 @@ def test_a_body_without_a_valid_final_reply_is_in_doubt_and_never_sent_again(for
 
 @forms
 def test_an_answer_and_then_a_close_counts_for_its_mail_and_the_next_goes_over_a_new_line(form: str):
-    handed, server = play([On("body", b"250 ok\r\n", KEEP, CLOSE, line="r1@")], form)
+    handed, server = play([On("body", b"250 2.0.0 ok\r\n", KEEP, CLOSE, line="r1@")], form)
     assert verdicts(handed) == [ACCEPTED] * 3
     assert readers(server) == ["r0", "r1", "r2"]
     assert server.connections == 2
@@ -244,9 +244,17 @@ def test_421_to_a_body_means_not_taken_and_not_the_readers_fault(form: str):
 
 @pytest.mark.parametrize("form", ["pipelined", "chunked", "stepwise"])
 def test_a_second_verdict_on_the_same_mail_is_not_believed_when_replies_do_not_overlap(form: str):
-    handed, server = play([On("body", b"250 ok\r\n554 no\r\n", KEEP, line="r1@")], form)
+    handed, server = play([On("body", b"250 2.0.0 ok\r\n554 no\r\n", KEEP, line="r1@")], form)
     assert verdicts(handed) == [ACCEPTED] * 3
     assert server.connections == 2
+
+
+@forms
+@pytest.mark.parametrize("words", [b"451 4.3.0 no\r\n250 2.0.0 ok\r\n", b"550 5.1.1 no\r\n250 2.0.0 ok\r\n"])
+def test_a_mail_that_is_refused_and_taken_in_one_breath_is_in_doubt(form: str, words: bytes):
+    handed, server = play([On("body", words, KEEP, line="r1@")], form)
+    assert verdicts(handed) == [ACCEPTED, DOUBT, ACCEPTED]
+    assert readers(server) == ["r0", "r1", "r2"]
 
 
 def test_a_second_verdict_on_the_same_mail_leaves_it_in_doubt_when_replies_overlap():

@@ -7,7 +7,7 @@ one monotonic clock, given as `now`.
 import re
 
 from worker.transport.handshake import Offer
-from worker.transport.replies import Reply
+from worker.transport.replies import Reply, resembles_rcpt
 
 FORGET_AFTER_S = 3600.0
 """A relay is mended or replaced now and then; asking again once an hour costs one connection."""
@@ -24,6 +24,10 @@ _OUT_OF_PLACE = frozenset({501, 503})
 _AHEAD = re.compile(rb"synchroni[sz]|pipelin|out of (?:turn|sequence)", re.IGNORECASE)
 
 
+ODD_FINALS = 3
+"""So many answers to bodies in a row that looked like answers to RCPT, and were none: it is this relay's way."""
+
+
 class Lessons:
     """What may be used of an offer. Sessions tell what they meet, as they meet it."""
 
@@ -37,6 +41,9 @@ class Lessons:
         self._carries: tuple[int, float] | None = None  # mails a connection may carry, and until when that holds
         self._closed_after: int | None = None
         self._trial: object | None = None
+        self.knows_finals = False
+        """Whether an answer to a body came that could be nothing else."""
+        self._odd_finals = 0
 
     def usable(self, offer: Offer, now: float, who: object) -> Offer:
         """The offer without what does not work. While BDAT is new here only one session uses it: `who`, until
@@ -76,6 +83,17 @@ class Lessons:
         if mails == self._closed_after:
             self.note_limit(mails, now)
         self._closed_after = mails
+
+    def is_odd_final(self, body: Reply, rcpt: Reply) -> bool:
+        """Whether a 2yz to a body must be asked about: it may be a second one to its RCPT, and few here are so."""
+        resembles = resembles_rcpt(body, rcpt)
+        if not resembles:
+            self.knows_finals, self._odd_finals = True, 0
+        return resembles and self._odd_finals < ODD_FINALS
+
+    def note_odd_final(self) -> None:
+        """It was asked about, and was the body's."""
+        self._odd_finals += 1
 
     def end_trial(self, who: object) -> None:
         """That session is over."""

@@ -16,6 +16,7 @@ from worker.transport.wordings import Limit
 MAX_TEXT = 500  # what is kept of a relay's words
 
 _ENHANCED = re.compile(r"([245])\.(\d{1,3})\.(\d{1,3})(?=\s|$)", re.ASCII)
+_BEGINS_ENHANCED = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}(?:\s|$)")
 _AT_THE_END = re.compile(r"\(#([245]\.\d{1,3}\.\d{1,3})\)$", re.ASCII)  # qmail and its kin
 _RECIPIENT_IS_WRONG = frozenset({"1.1", "1.2", "1.3", "1.6", "1.10", "2.1", "7.17", "7.18"})
 """Enhanced subjects and details that speak of the mailbox itself, whatever was sent (RFC 3463 3.2, 3.3, 7505, 7293)."""
@@ -277,6 +278,14 @@ def out_of_step(replies: Sequence[Reply]) -> str | None:
     if len(rest) > 1 and (rest[1].is_positive or (rest[1].code < 400 and rest[1].code != 354)):
         return "the relay answered DATA with neither 354 nor a refusal"
     return None
+
+
+def resembles_rcpt(body: Reply, rcpt: Reply) -> bool:
+    """Whether a 2yz to a body may be a second one to its RCPT: the same words, or no enhanced code where RCPT's had one
+    (RFC 2034 4: all have one, or none). What names an address needs no such guess."""
+    if _BEGINS_ENHANCED.match(body.text):
+        return body.text == rcpt.text and not body.text.startswith(b"2.1.")
+    return body.text == rcpt.text or _BEGINS_ENHANCED.match(rcpt.text) is not None
 
 
 def clean(words: bytes | str) -> str:

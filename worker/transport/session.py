@@ -17,7 +17,7 @@ from worker.transport.handshake import Offer
 from worker.transport.held_mails import HeldMails, MailSource
 from worker.transport.lessons import CHUNKING, PIPELINING, Lessons, is_about_pipelining, option_in_vain
 from worker.transport.next_hop import Relay
-from worker.transport.replies import Permanence, Phase, Reply, judge, out_of_step, unsent
+from worker.transport.replies import Permanence, Phase, Reply, in_doubt, judge, out_of_step, unsent
 from worker.transport.transaction import body_octets, envelope_commands, options_of
 from worker.transport.wire import Broken, Cause, Wire
 
@@ -54,6 +54,7 @@ class Session:
         self._must_reset = False
         self._is_over = False
         self._phases: tuple[Phase, ...] = ()  # what the commands of the last write were
+        self._rcpt = Reply(250, b"")  # what was said to the current mail's RCPT
         self._taken = 0
         self.judged = 0
         """Transactions this session has judged by a reply: 0 marks a relay that only talks."""
@@ -151,6 +152,7 @@ class Session:
             if len(replies) == 3 and replies[2].code == 354:
                 await self._leave_data()
             return False
+        self._rcpt = replies[1]
         mails.is_ready = True
         return True
 
@@ -231,7 +233,32 @@ class Session:
             return
         mails.begin_body()
         self._write_body(data, following)
-        self._judge_group(mails, await self._wire.replies())
+        replies = await self._wire.replies()
+        self._judge_group(mails, replies, is_fenced=await self._doubt_a_stray(mails, replies))
+
+    async def _doubt_a_stray(self, mails: HeldMails, replies: list[Reply]) -> bool:
+        """Is this 2yz the body's, or one too many to RCPT? In doubt where it cannot be the body's; True when it had to
+        be asked, which ends the envelope written behind. Raises Broken."""
+        body = replies[0]
+        if not body.is_positive:
+            return False
+        if self._wire.is_early:
+            broken = self._break_step("the relay answered before it had the whole mail")
+            mails.record_sent(in_doubt(broken.text, body.code))
+            raise broken
+        if (replies[1:] and out_of_step(replies[1:])) or not self._lessons.is_odd_final(body, self._rcpt):
+            return False  # what is out of step is judged as a group
+        # Were it a stray, the true answer would come as the next one.
+        self._phases = (Phase.RSET,)
+        try:
+            self._wire.send(b"RSET\r\n", 1, self._times.command_s, self._times.command_s)
+            if not (await self._wire.replies())[0].is_positive:
+                raise self._break_step("the relay refused what it had just accepted")
+            self._lessons.note_odd_final()
+        except Broken as broken:
+            if broken.cause is not Cause.CLOSED or self._lessons.knows_finals:
+                raise
+        return True
 
     def _check_before_body(self) -> None:
         """A relay that gave up between 354 and the body is believed; the mail has not left."""
@@ -248,7 +275,7 @@ class Session:
         wait_s = times.body_s + len(data) / times.body_bytes_per_s + times.final_s
         self._wire.send(data + following, len(self._phases), wait_s, times.command_s, tail=len(following))
 
-    def _judge_group(self, mails: HeldMails, replies: list[Reply]) -> None:
+    def _judge_group(self, mails: HeldMails, replies: list[Reply], *, is_fenced: bool) -> None:
         body, envelope = replies[0], replies[1:]
         if not body.is_positive and self._is_bdat_refused(body):
             return  # `_learn` settles it: whatever the relay makes of the rest, the line is of no more use
@@ -258,6 +285,8 @@ class Session:
                 raise self._wire.broken
             if body.is_positive:
                 self._check_order(envelope)
+        elif not body.is_positive and self._wire.surplus and self._wire.surplus[0].is_positive:
+            raise self._break_step("the relay refused and accepted in one breath")
         if body.is_positive and self._offer.chunking:
             self._lessons.chunking_works = True
         outcome = judge(Phase.BODY, body)
@@ -267,7 +296,8 @@ class Session:
             raise self._break_step("the relay answered for an address where it should have for the mail")
         if not body.is_positive:
             self._after_refused_body(body)
-        elif envelope and not self._settle_refusal(mails, envelope):
+        elif envelope and not self._settle_refusal(mails, envelope) and not is_fenced:
+            self._rcpt = envelope[1]
             mails.is_ready = True
 
     def _after_refused_body(self, body: Reply) -> None:
@@ -345,6 +375,8 @@ class Session:
         stands = is_in_step or self._phases == (Phase.DATA,)
         stands = stands and not mails.is_worn  # what followed the end of a connection's limit means nothing
         replies = dict(zip(self._phases, self._wire.answered, strict=False)) if stands else {}
+        if (body := replies.get(Phase.BODY)) and body.is_positive and self._may_be_stray(body):
+            del replies[Phase.BODY]
         phase = Phase.LOCAL
         is_goodbye = self._is_goodbye(self.judged + mails.judged)
         if broken is not None and self._phases and not is_goodbye:
@@ -352,6 +384,9 @@ class Session:
         mails.settle(why, replies, phase, body_is_stuck=self._wire.body_is_stuck)
         if is_goodbye and was_whole and mails.taken and not self._refusals:
             self.closed_after = mails.taken
+
+    def _may_be_stray(self, body: Reply) -> bool:
+        return self._wire.is_early or (self._lessons.knows_finals and self._lessons.is_odd_final(body, self._rcpt))
 
     def _is_goodbye(self, judged: int) -> bool:
         """Whether the relay ended the line between two mails: it has judged some, and said of the one that was prepared

@@ -6,13 +6,17 @@ mended: its transport is aborted at once, so nothing still buffered can leave af
 
 import asyncio
 import select
+import sys
+import termios
 from enum import StrEnum
+from fcntl import ioctl
 
 from worker.transport.replies import Reply
 from worker.transport.reply_reader import MalformedReplyError, ReplyReader
 
 MOST_ROUNDS = 8
 """Of the event loop, for what has arrived: it takes two. Octets that TLS keeps to itself need no more of them."""
+_RECORD_OCTETS = 128  # what TLS adds to a tail that travels in records of its own
 
 
 class Cause(StrEnum):
@@ -54,6 +58,10 @@ class Wire(asyncio.Protocol):
         self._is_plain = True
         self._is_stuck = False
         self._poll = select.poll()
+        self._file: int | None = None
+        self._tail = 0
+        self.is_early = False
+        """Whether the current group's first reply was written before the other end had all octets but the tail's."""
         self.answered: list[Reply] = []
         """The replies of the current group, as far as they came."""
         self.surplus: list[Reply] = []
@@ -64,6 +72,8 @@ class Wire(asyncio.Protocol):
         """Become the protocol of a connected transport whose former reader has nothing left unread."""
         self._transport = transport
         self._is_plain = transport.get_extra_info("sslcontext") is None
+        sock = transport.get_extra_info("socket")
+        self._file = sock.fileno() if sock is not None else None
         transport.set_protocol(self)
         if transport.is_closing():
             self.break_off(Cause.CLOSED, "the relay closed the connection")
@@ -103,7 +113,8 @@ class Wire(asyncio.Protocol):
         # The high-water mark makes pause_writing mean exactly "more than the tail has not left".
         self._transport.set_write_buffer_limits(high=tail, low=tail)
         self._set_deadline(first_s)
-        self._is_stuck = False
+        self._is_stuck = self.is_early = False
+        self._tail = tail if self._is_plain or not tail else tail + _RECORD_OCTETS
         self._transport.write(data)
         if self._transport.is_closing():
             self._is_stuck = True  # the system refused the very first octet
@@ -164,6 +175,8 @@ class Wire(asyncio.Protocol):
             self.break_off(Cause.MALFORMED, str(error))
             return
         missing = self._expected - len(self.answered)
+        if replies and not self.answered:
+            self.is_early = self._octets_on_the_way() > self._tail
         self.answered += replies[:missing]
         if len(replies) > missing or (len(replies) == missing and not self._reader.is_empty):
             self.surplus += replies[missing:]
@@ -186,6 +199,21 @@ class Wire(asyncio.Protocol):
         # Aborting a transport empties its buffer too; what was stuck then stays stuck.
         if self.broken is None:
             self._is_stuck = False
+
+    def _octets_on_the_way(self) -> int:
+        """How much of what we wrote the other end's system has not confirmed.
+
+        A reply confirms with its own segment all that came before it was written, so whatever is unconfirmed when it is
+        read was not there when it was written (RFC 9293 3.4).
+        """
+        assert self._transport is not None
+        waiting = self._transport.get_write_buffer_size()
+        if self._file is None:
+            return waiting
+        try:
+            return waiting + int.from_bytes(ioctl(self._file, termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder)
+        except OSError:
+            return waiting  # a system that cannot say it of sockets
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
