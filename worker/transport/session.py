@@ -375,8 +375,10 @@ class Session:
         stands = is_in_step or self._phases == (Phase.DATA,)
         stands = stands and not mails.is_worn  # what followed the end of a connection's limit means nothing
         replies = dict(zip(self._phases, self._wire.answered, strict=False)) if stands else {}
-        if (body := replies.get(Phase.BODY)) and body.is_positive and self._may_be_stray(body):
-            del replies[Phase.BODY]
+        if (body := replies.get(Phase.BODY)) and body.is_positive:
+            is_odd = self._lessons.is_odd_final(body, self._rcpt) and self._lessons.knows_finals
+            if is_odd or self._wire.is_early:
+                del replies[Phase.BODY]
         phase = Phase.LOCAL
         is_goodbye = self._is_goodbye(self.judged + mails.judged)
         if broken is not None and self._phases and not is_goodbye:
@@ -384,9 +386,6 @@ class Session:
         mails.settle(why, replies, phase, body_is_stuck=self._wire.body_is_stuck)
         if is_goodbye and was_whole and mails.taken and not self._refusals:
             self.closed_after = mails.taken
-
-    def _may_be_stray(self, body: Reply) -> bool:
-        return self._wire.is_early or (self._lessons.knows_finals and self._lessons.is_odd_final(body, self._rcpt))
 
     def _is_goodbye(self, judged: int) -> bool:
         """Whether the relay ended the line between two mails: it has judged some, and said of the one that was prepared
