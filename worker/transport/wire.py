@@ -16,6 +16,8 @@ from worker.transport.reply_reader import MalformedReplyError, ReplyReader
 
 MOST_ROUNDS = 8
 """Of the event loop, for what has arrived: it takes two. Octets that TLS keeps to itself need no more of them."""
+_BEYOND_A_COPY = 1028
+"""Python's ioctl fills a longer array in place and without letting other threads run, which would cost more than it."""
 _RECORD_OCTETS = 128  # what TLS adds to a tail that travels in records of its own
 
 
@@ -59,7 +61,8 @@ class Wire(asyncio.Protocol):
         self._is_stuck = False
         self._poll = select.poll()
         self._file: int | None = None
-        self._tail = 0
+        self._unconfirmed = bytearray(_BEYOND_A_COPY)
+        self._tail: int | None = None
         self.is_early = False
         """Whether the current group's first reply was written before the other end had all octets but the tail's."""
         self.answered: list[Reply] = []
@@ -99,11 +102,12 @@ class Wire(asyncio.Protocol):
         """
         return self._is_plain and self._is_stuck
 
-    def send(self, data: bytes, replies: int, first_s: float, then_s: float, *, tail: int = 0) -> None:
+    def send(self, data: bytes, replies: int, first_s: float, then_s: float, *, tail: int | None = None) -> None:
         """Write `data` and expect `replies` of them, the first within `first_s` seconds, each next within `then_s`.
 
-        `tail` is how many octets at the end of `data` are not the body's: while more than these wait in the transport
-        the body is stuck. Raises Broken when the line is over, was not quiet, or still holds unwritten bytes.
+        Behind a body `tail` is how many octets at the end of `data` are not the body's: while more than these wait in
+        the transport the body is stuck. Raises Broken when the line is over, was not quiet, or still holds unwritten
+        bytes.
         """
         # Before anything may raise: what answered the last group must never be read as answers to this one.
         self.answered, self._expected = [], replies
@@ -111,7 +115,7 @@ class Wire(asyncio.Protocol):
         assert self._transport is not None
         self._then_s = then_s
         # The high-water mark makes pause_writing mean exactly "more than the tail has not left".
-        self._transport.set_write_buffer_limits(high=tail, low=tail)
+        self._transport.set_write_buffer_limits(high=tail or 0, low=tail or 0)
         self._set_deadline(first_s)
         self._is_stuck = self.is_early = False
         self._tail = tail if self._is_plain or not tail else tail + _RECORD_OCTETS
@@ -175,7 +179,7 @@ class Wire(asyncio.Protocol):
             self.break_off(Cause.MALFORMED, str(error))
             return
         missing = self._expected - len(self.answered)
-        if replies and not self.answered:
+        if replies and not self.answered and self._tail is not None:
             self.is_early = self._octets_on_the_way() > self._tail
         self.answered += replies[:missing]
         if len(replies) > missing or (len(replies) == missing and not self._reader.is_empty):
@@ -211,9 +215,10 @@ class Wire(asyncio.Protocol):
         if self._file is None:
             return waiting
         try:
-            return waiting + int.from_bytes(ioctl(self._file, termios.TIOCOUTQ, b"\0\0\0\0"), sys.byteorder)
+            ioctl(self._file, termios.TIOCOUTQ, self._unconfirmed)
         except OSError:
             return waiting  # a system that cannot say it of sockets
+        return waiting + int.from_bytes(self._unconfirmed[:4], sys.byteorder)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
