@@ -64,7 +64,6 @@ def test_a_rate_costs_no_connection_its_good_name(tmp_path: Path, sqlite_url: st
     assert "breaks every connection" not in said
     assert set(desk.copies().values()) == {1}
     assert len(desk.copies()) == 150
-    assert most_within(handed_over(desk), 1.0) <= 60
 
 
 def test_a_range_claimed_widely_is_taken_in_parts_under_a_rate(desk: Newsroom) -> None:

@@ -223,9 +223,7 @@ class Session:
         if not await mails.source.pace():
             self._withhold(mails, "the rate window is used up")
             return
-        # A late second answer to RCPT would be taken for the body's; a relay that left needs no body to show it.
-        await self._wire.catch_up()
-        self._check_before_body()
+        await self._check_before_body()
         data = body_octets(mails.current, self._offer)
         following = mails.take_rider() if self._overlap and self._left > 1 else b""
         if not mails.source.arm(mails.current, self._wire.local_port):
@@ -260,10 +258,10 @@ class Session:
                 raise
         return True
 
-    def _check_before_body(self) -> None:
+    async def _check_before_body(self) -> None:
         """A relay that gave up between 354 and the body is believed; the mail has not left."""
-        broken = self._wire.broken
-        if broken is not None and self._wire.surplus and self._wire.surplus[0].code >= 400:
+        await self._wire.catch_up()
+        if self._wire.broken is not None and self._wire.surplus and self._wire.surplus[0].code >= 400:
             self._wire.answered = [self._wire.surplus[0]]
             self._phases = (Phase.DATA,)
         self._wire.require_quiet()

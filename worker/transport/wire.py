@@ -153,7 +153,10 @@ class Wire(asyncio.Protocol):
             raise self.broken
 
     async def catch_up(self) -> None:
-        """Have the loop bring what the system holds already: words out of turn, or the relay's end. Seldom waits."""
+        """Have the loop bring what the system holds already: words out of turn, or the relay's end. Seldom waits.
+
+        A late second answer to RCPT would be taken for the body's, and a relay that left needs no body to show it.
+        """
         for _ in range(MOST_ROUNDS):
             if self.broken is not None or not self._poll.poll(0):
                 return
