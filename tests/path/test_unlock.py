@@ -1,7 +1,7 @@
 """Unlocking beside other machines, of other installations, and by whoever comes second."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -339,3 +339,62 @@ def test_a_restored_copy_of_another_installation_takes_over_no_log(
     unlock.unlock(copy, state_of(first), "an operator")
     assert states_of_readers(copy) == ["confirmed"] * 3
     copy.close()
+
+
+def test_a_copy_of_a_working_installation_mails_nobody_twice_on_a_new_machine(
+    both_desks: Newsroom, tmp_path: Path
+) -> None:
+    # Given: a backup in mid-issue, and what left since is known to nobody who is left
+    desk, there = both_desks, tmp_path / "there"
+    desk.readers(READERS)
+    begin(desk)
+    desk.queue()
+    with desk.hand(claim_size="200") as hand:
+        hand.tick()
+        hand.work(most=1)
+        folder = backup_of(desk)
+        hand.send()
+    assert len(desk.copies()) == READERS
+
+    # When
+    with restored(desk, folder) as old:
+        with old.database.write() as conn:
+            conn.execute(update(schema.worker).values(seen_at=utcnow() - timedelta(hours=1)))
+        open_ones = old.totals().waiting + old.totals().sending
+        seen = unlock.survey(old.database, there)
+        unlock.unlock(old.database, there, "an operator")
+
+        # Then: it is said, by name, and nobody gets a second copy when the issue is resumed
+        assert seen.is_unrecorded
+        assert seen.under_way[0].begun == open_ones > 0
+        assert old.totals().in_doubt == open_ones
+        with old.hand(state_dir=str(there)) as new:
+            orders.resume(old.database, new.nudges, "spring", "an editor")
+            new.send()
+        assert set(old.copies().values()) == {1}
+        old.assert_books_add_up()
+
+
+def test_an_installation_that_was_stopped_goes_on_on_a_new_machine(both_desks: Newsroom, tmp_path: Path) -> None:
+    # Given: a backup in mid-issue, after every worker had ended
+    desk, there = both_desks, tmp_path / "there"
+    desk.readers(READERS)
+    begin(desk)
+    desk.queue()
+    with desk.hand(claim_size="200") as hand:
+        hand.tick()
+        hand.work(most=1)
+    folder = backup_of(desk)
+    assert desk.totals().waiting
+
+    # When
+    with restored(desk, folder) as old:
+        assert not unlock.survey(old.database, there).is_unrecorded
+        unlock.unlock(old.database, there, "an operator")
+        with old.hand(state_dir=str(there)) as new:
+            orders.resume(old.database, new.nudges, "spring", "an editor")
+            new.send()
+
+        # Then
+        assert old.states() == {"accepted": READERS}
+        assert set(old.copies().values()) == {1}

@@ -110,13 +110,20 @@ def _tell_survey(seen: Survey, state_dir: Path) -> None:
         last, now = (When(at, "UTC").spell() for at in (seen.last_act, seen.now))
         tell(f"its last act was on {last}; now it is {now}")
     for each in seen.under_way:
+        begun = "may have left since" if seen.is_unrecorded else "had begun"
         tell(
-            f"{each.slug} is {each.state}: {count(each.would_get, 'copy', 'copies')} would leave; "
-            f"{each.begun:,} of them had begun and will be in doubt"
+            f"{each.slug} is {each.state}: {count(each.would_get, 'copy is', 'copies are')} to leave; "
+            f"{each.begun:,} of them {begun} and will be in doubt"
         )
     if not seen.under_way:
         tell("no issue is under way")
     tell(f"{count(seen.left, 'no', 'noes')} of the opt-out log (left, erased, suppressed) will be made true")
+    if seen.is_unrecorded:
+        warn(
+            "workers were at work when this copy was made, and nothing on this machine knows what left since: "
+            "whoever may have got a copy will be in doubt, until a state directory or the relay's log says more. "
+            "If you know that nothing left: `corranto issue retry --state in_doubt` has them sent"
+        )
     if seen.unknown_issues:
         warn(f"{count(seen.unknown_issues, 'issue was', 'issues were')} begun that this database does not know")
     if seen.foreign_claims:

@@ -14,7 +14,7 @@ from worker.consent import noted, replay
 from worker.dispatch.lock import OF_ONE_DATABASE, UNDER_WAY, Comparison, compare
 from worker.domain.delivery import DoubtReason
 from worker.domain.issue import Issue, IssueState
-from worker.domain.process import SILENT_AFTER_S
+from worker.domain.process import SILENT_AFTER_S, WorkerState
 from worker.errors import RefusedError, Trouble
 from worker.journal import memory
 from worker.journal.marks import Range
@@ -28,6 +28,9 @@ EPOCHS_LEFT_OUT = 1_000
 """Other machines may have begun as many that this one never saw."""
 NEVER = 2**62
 """The epoch of a memory that fits no database: still locked, should we die in the middle."""
+
+EVERYBODY: Range = (1, 2**31 - 1)
+"""The numbers of all copies an issue can have."""
 
 PLAN_PAGE = 5_000
 _RECOUNT = "issue.recount"
@@ -63,6 +66,8 @@ class Survey:
     """Issues that were begun and that the database does not know."""
     foreign_claims: int
     """Claims beyond the database's that no mark of this machine names: another machine's."""
+    is_unrecorded: bool
+    """Whether workers were at work when the copy was made, and nothing here knows what left since."""
 
 
 def survey(database: Database, state_dir: Path) -> Survey:
@@ -72,8 +77,13 @@ def survey(database: Database, state_dir: Path) -> Survey:
     with database.read() as conn:
         latest = acts.latest(conn, 1)
         known = issues.list_issues(conn)
-        under_way = tuple(_under_way(conn, issue, found) for issue in known if issue.state in UNDER_WAY)
         now = database.now(conn)
+        is_unrecorded = _is_unrecorded(conn, found)
+        open_ones = [issue for issue in known if issue.state in UNDER_WAY]
+        under_way = tuple(
+            _under_way(conn, issue, found, may_be_all=is_unrecorded and _may_have_begun(issue, now))
+            for issue in open_ones
+        )
     return Survey(
         found.lock,
         database.place,
@@ -83,7 +93,19 @@ def survey(database: Database, state_dir: Path) -> Survey:
         found.missing.count,
         len(set(found.marks.begun) - {issue.id for issue in known}),
         _foreign_claims(found),
+        is_unrecorded,
     )
+
+
+def _is_unrecorded(conn: Connection, found: Comparison) -> bool:
+    """Who ends in order takes its row along: a copy with a worker's row was made while mails left, or could."""
+    forgot = found.lock is not None and found.lock.code == "lock.no_memory"
+    return forgot and any(row.state is not WorkerState.LOST for row in workers.list_workers(conn))
+
+
+def _may_have_begun(issue: Issue, now: datetime) -> bool:
+    """Whether copies of it may have left since the database was copied."""
+    return issue.state in (IssueState.SENDING, IssueState.PAUSED) or _is_due(issue, now)
 
 
 def _foreign_claims(found: Comparison) -> int:
@@ -91,11 +113,13 @@ def _foreign_claims(found: Comparison) -> int:
     return max(found.ahead - found.database.highest_claim, 0) - len(named)
 
 
-def _under_way(conn: Connection, issue: Issue, found: Comparison) -> UnderWay:
+def _under_way(conn: Connection, issue: Issue, found: Comparison, *, may_be_all: bool) -> UnderWay:
     totals = issues.totals(conn, issue.id)
     begun = sum(last - first + 1 for first, last in found.marks.begun.get(issue.id, ()))
     done = totals.audience - totals.waiting - totals.deferred - totals.sending
     would_get = totals.waiting + totals.deferred + totals.sending
+    if may_be_all:
+        return UnderWay(issue.slug, str(issue.state), would_get, would_get)
     return UnderWay(issue.slug, str(issue.state), would_get, max(min(begun, totals.audience or begun) - done, 0))
 
 
@@ -104,7 +128,8 @@ def unlock(database: Database, state_dir: Path, actor: str) -> None:
 
     1. Another installation's logs are put aside: their numbers mean other people.
     2. What readers wanted: who left, was erased or suppressed, says the log; wishes that were noted.
-    3. Every issue under way: freeze its audience if that is not done, put what had begun in doubt, pause it.
+    3. Every issue under way: freeze its audience if that is not done, put what had begun in doubt, pause it. Where
+       workers were at work and nothing here knows what left since, all of it may have begun.
     4. Numbers that were given out since are not given out again.
     5. A new epoch on both sides: unlocked.
 
@@ -135,8 +160,12 @@ def _unlock(database: Database, state_dir: Path, found: Comparison, actor: str) 
     noted.fulfil(database, state_dir)
     with database.read() as conn:
         known = [issue for issue in issues.list_issues(conn) if issue.state in UNDER_WAY]
+        is_unrecorded, now = _is_unrecorded(conn, found), database.now(conn)
     for issue in known:
-        _stop(database, issue, found, actor)
+        begun = found.marks.begun.get(issue.id, ())
+        if is_unrecorded and _may_have_begun(issue, now):
+            begun = (EVERYBODY,)
+        _stop(database, issue, begun, found, actor)
     known_epoch = found.memory.epoch if found.memory and found.memory.epoch != NEVER else 0
     with database.write() as conn:
         epochs.skip_numbers(conn, claim=found.ahead, issue=max(found.marks.begun, default=0))
@@ -147,9 +176,8 @@ def _unlock(database: Database, state_dir: Path, found: Comparison, actor: str) 
     memory.remember(state_dir, Memory(found.database.instance, epoch, highest))
 
 
-def _stop(database: Database, issue: Issue, found: Comparison, actor: str) -> None:
+def _stop(database: Database, issue: Issue, begun: tuple[Range, ...], found: Comparison, actor: str) -> None:
     """One issue under way: nothing of it leaves until an editor resumes it, and nothing twice after that."""
-    begun = found.marks.begun.get(issue.id, ())
     with database.write() as conn:
         for held in claims.owned_by_issue(conn, issue.id):
             claims.lose(conn, held, DoubtReason.WORKER_LOST)

@@ -133,6 +133,8 @@ def doubt_begun(conn: Connection, issue_id: int, ranges: Sequence[tuple[int, int
                         claimed_at=database_now(),
                         next_try=None,
                         fingerprint=None,
+                        code=None,
+                        enhanced=None,
                         doubts=delivery.c.doubts + 1,
                         tries=delivery.c.tries + 1,
                     )
