@@ -1,5 +1,7 @@
 """The plug is pulled: what is said at the end is counted, and every way of being wrong would show."""
 
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -61,6 +63,25 @@ def test_a_killed_worker_costs_nobody_a_mail_and_the_sum_is_told(tmp_path: Path)
     assert "adds up ✓" in said
     assert "books add up" in said
     assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+
+def test_a_play_that_is_stopped_is_no_proof(tmp_path: Path) -> None:
+    # Given: it has begun
+    place = f"Path({str(tmp_path / 'demo')!r}), None"
+    command = [sys.executable, "-u", "-c", SMALL.format(place)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=HOME, start_new_session=True) as playing:
+        assert playing.stdout is not None
+        for line in playing.stdout:
+            if "begin to leave" in line:
+                break
+
+        # When
+        os.killpg(playing.pid, signal.SIGINT)
+        said = playing.stdout.read()
+
+    # Then
+    assert playing.returncode == 130
+    assert "nothing was counted" in said
 
 
 @pytest.mark.parametrize("also", [["--fresh"], ["--exit"], ["--recipients", "5"]])

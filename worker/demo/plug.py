@@ -39,6 +39,7 @@ ISSUE = SAMPLES / "2026-11-statement.md"
 
 SLOW_S = 0.08
 """How long the sink takes with each mail, so that one can watch: eight at a time are two thousand in twenty seconds."""
+STOPPED = 130  # 128 + SIGINT, as shells count: whoever calls it must not take it for proof
 LANES = 4
 LEAVES_AT, PULLED_AT = 0.2, 0.5
 """When it happens, as a share of the readers."""
@@ -90,7 +91,7 @@ def compare(copies: Counter[str], rows: list[DeliveryRow]) -> Counted:
 
 
 def run(folder: Path, port: int | None) -> int:
-    """Play it; 0 when it adds up, else 1. Raises RefusedError, UnreachableError."""
+    """Play it; 0 when it adds up, else 1, or STOPPED before the end. Raises RefusedError, UnreachableError."""
     with hold(folder, fresh=True, web_port=port) as place:
         environment = {**place.environment, "CORRANTO_SMTP_CONNECTIONS": str(LANES), "CORRANTO_CLAIM_SIZE": "200"}
         own = settings.load(environment)
@@ -99,8 +100,8 @@ def run(folder: Path, port: int | None) -> int:
         try:
             return show.run()
         except Ended:
-            show.console.print("\nstopping", style="dim")
-            return 0
+            show.console.print("\nstopped: nothing was counted", style="dim")
+            return STOPPED
         finally:
             show.end()
 
