@@ -1,13 +1,14 @@
 """Unlocking beside other machines, of other installations, and by whoever comes second."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from tests.support.lists import Newsroom, newsroom
+from tests.support.lists import Hand, Newsroom, newsroom
 from tests.support.readers import KEY, Killed, WatchedDatabase
 from tests.support.restores import (
     READERS,
@@ -341,17 +342,30 @@ def test_a_restored_copy_of_another_installation_takes_over_no_log(
     copy.close()
 
 
-def test_a_copy_of_a_working_installation_mails_nobody_twice_on_a_new_machine(
-    both_desks: Newsroom, tmp_path: Path
-) -> None:
-    # Given: a backup in mid-issue, and what left since is known to nobody who is left
-    desk, there = both_desks, tmp_path / "there"
+@contextmanager
+def half_sent(desk: Newsroom) -> Iterator[Hand]:
+    """An issue in its middle, and the worker that sends it."""
     desk.readers(READERS)
     begin(desk)
     desk.queue()
     with desk.hand(claim_size="200") as hand:
         hand.tick()
         hand.work(most=1)
+        yield hand
+
+
+def go_on(desk: Newsroom, state_dir: Path) -> None:
+    with desk.hand(state_dir=str(state_dir)) as hand:
+        orders.resume(desk.database, hand.nudges, "spring", "an editor")
+        hand.send()
+
+
+def test_a_copy_of_a_working_installation_mails_nobody_twice_on_a_new_machine(
+    both_desks: Newsroom, tmp_path: Path
+) -> None:
+    # Given: a backup in mid-issue, and what left since is known to nobody who is left
+    desk, there = both_desks, tmp_path / "there"
+    with half_sent(desk) as hand:
         folder = backup_of(desk)
         hand.send()
     assert len(desk.copies()) == READERS
@@ -368,9 +382,7 @@ def test_a_copy_of_a_working_installation_mails_nobody_twice_on_a_new_machine(
         assert seen.is_unrecorded
         assert seen.under_way[0].begun == open_ones > 0
         assert old.totals().in_doubt == open_ones
-        with old.hand(state_dir=str(there)) as new:
-            orders.resume(old.database, new.nudges, "spring", "an editor")
-            new.send()
+        go_on(old, there)
         assert set(old.copies().values()) == {1}
         old.assert_books_add_up()
 
@@ -378,12 +390,8 @@ def test_a_copy_of_a_working_installation_mails_nobody_twice_on_a_new_machine(
 def test_an_installation_that_was_stopped_goes_on_on_a_new_machine(both_desks: Newsroom, tmp_path: Path) -> None:
     # Given: a backup in mid-issue, after every worker had ended
     desk, there = both_desks, tmp_path / "there"
-    desk.readers(READERS)
-    begin(desk)
-    desk.queue()
-    with desk.hand(claim_size="200") as hand:
-        hand.tick()
-        hand.work(most=1)
+    with half_sent(desk):
+        pass
     folder = backup_of(desk)
     assert desk.totals().waiting
 
@@ -391,9 +399,7 @@ def test_an_installation_that_was_stopped_goes_on_on_a_new_machine(both_desks: N
     with restored(desk, folder) as old:
         assert not unlock.survey(old.database, there).is_unrecorded
         unlock.unlock(old.database, there, "an operator")
-        with old.hand(state_dir=str(there)) as new:
-            orders.resume(old.database, new.nudges, "spring", "an editor")
-            new.send()
+        go_on(old, there)
 
         # Then
         assert old.states() == {"accepted": READERS}

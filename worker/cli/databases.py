@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from worker.calling import as_called
 from worker.cli.context import open_ledger, open_settings
 from worker.cli.output import Json, Yes, confirm, hint, say, tell, tell_json, warn
 from worker.operations import backup as backups
@@ -121,8 +122,8 @@ def _tell_survey(seen: Survey, state_dir: Path) -> None:
     if seen.is_unrecorded:
         warn(
             "workers were at work when this copy was made, and nothing on this machine knows what left since: "
-            "whoever may have got a copy will be in doubt, until a state directory or the relay's log says more. "
-            "If you know that nothing left: `corranto issue retry --state in_doubt` has them sent"
+            "whoever may have got a copy will be in doubt. If you know that nothing left, "
+            + as_called("`corranto issue retry ISSUE --state in_doubt` has them sent, once the issue is resumed")
         )
     if seen.unknown_issues:
         warn(f"{count(seen.unknown_issues, 'issue was', 'issues were')} begun that this database does not know")

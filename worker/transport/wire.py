@@ -80,8 +80,8 @@ class Wire(asyncio.Protocol):
         transport.set_protocol(self)
         if transport.is_closing():
             self.break_off(Cause.CLOSED, "the relay closed the connection")
-        else:
-            self._poll.register(transport.get_extra_info("socket"), select.POLLIN)
+        elif self._file is not None:
+            self._poll.register(self._file, select.POLLIN)
 
     @property
     def local_port(self) -> int:
